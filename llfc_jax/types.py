@@ -1,0 +1,22 @@
+"""Names for the pytrees that flow through the package."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import jax
+
+Array: TypeAlias = jax.Array
+PRNGKey: TypeAlias = jax.Array
+PyTree: TypeAlias = Any
+
+Params: TypeAlias = PyTree
+"""Trainable parameters: a pytree of float arrays."""
+
+Variables: TypeAlias = Mapping[str, PyTree]
+"""All of a network's state, in Linen's layout: `{"params": ..., "batch_stats": ...}`."""
+
+Features: TypeAlias = dict[str, Array]
+"""Layer name -> activations of one batch, `(batch, ...)`, in forward order."""
+
+Permutation: TypeAlias = dict[str, Array]
+"""Permutation name -> int32 index array `p`; the permuted axis is `old[p]`."""
