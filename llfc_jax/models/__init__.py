@@ -1,0 +1,76 @@
+"""Networks by name."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+
+from llfc_jax.errors import UserError
+from llfc_jax.models.lenet import lenet
+from llfc_jax.models.mlp import mlp
+from llfc_jax.models.network import INPUT, Network, Stage
+from llfc_jax.models.resnet import resnet
+from llfc_jax.models.vgg import vgg
+
+__all__ = ["CHOICES", "MODELS", "Network", "Stage", "build", "count_parameters"]
+
+MODELS: dict[str, Callable[..., Network]] = {
+    "mlp": mlp,
+    "lenet": lenet,
+    **{f"vgg{depth}": partial(vgg, depth=depth) for depth in (11, 13, 16, 19)},
+    **{f"resnet{depth}": partial(resnet, depth=depth) for depth in (20, 32, 44, 56, 110)},
+}
+"""Name -> `(input_shape, num_classes, **options) -> Network`."""
+
+CHOICES = {"norm": ("none", "batch", "layer"), "shortcut": ("pad", "conv")}
+"""Options that take one of a few values."""
+
+
+def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int) -> Network:
+    """The network that `config` (name and options; `None` keeps the model's default) asks for.
+
+    Raises:
+        UserError: the name or an option is unknown, or the images don't fit the model.
+    """
+    options = {field: value for field, value in config.items() if field != "name" and value is not None}
+    name = config["name"]
+    if name not in MODELS:
+        raise UserError(f"model.name: expected one of {', '.join(MODELS)}; found {name!r}")
+    accepted = inspect.signature(MODELS[name]).parameters
+    for field, value in options.items():
+        if field not in accepted:
+            raise UserError(f"model.{field}: model.name={name!r} has no such option; leave it at None")
+        if field in CHOICES and value not in CHOICES[field]:
+            raise UserError(f"model.{field}: expected one of {', '.join(CHOICES[field])}; found {value!r}")
+    if options.get("width", 1) <= 0:
+        raise UserError(f"model.width: expected a positive number; found {options['width']}")
+    network = MODELS[name](input_shape, num_classes, **options)
+    _check_images_fit(name, network, input_shape)
+    return network
+
+
+def count_parameters(variables: Mapping[str, Any]) -> int:
+    """Number of trainable parameters (running statistics excluded)."""
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def _check_images_fit(name: str, network: Network, input_shape: tuple[int, ...]) -> None:
+    values = {INPUT: jax.ShapeDtypeStruct((1, *input_shape), "float32")}
+    for stage in network.stages:
+        arguments = [values[source] for source in stage.inputs]
+        try:
+            shape = jax.eval_shape(
+                partial(stage.layer.init_with_output, **stage.mode(train=False)),
+                jax.random.key(0),
+                *arguments,
+            )[0]
+        except (ValueError, TypeError, ZeroDivisionError):
+            shape = None
+        if shape is None or 0 in shape.shape:
+            found = "x".join(map(str, input_shape))
+            raise UserError(
+                f"model.name={name!r} can't take images of {found}: nothing is left of them at {stage.name!r}"
+            )
+        values[stage.name] = shape

@@ -1,0 +1,109 @@
+"""The vocabulary of layers that networks are built from.
+
+Layers with parameters are Linen's own (`nn.Dense`, `nn.Conv`, `nn.BatchNorm`, `nn.LayerNorm`); those without
+are the few modules below, so that every step of a network is a named stage whose output can be measured.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from llfc_jax.models.convolution import conv_general_dilated
+from llfc_jax.types import Array
+
+
+@cache
+def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for biases."""
+    bound = fan_in**-0.5
+
+    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+torch_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""PyTorch's default for weights: Kaiming uniform with a = sqrt(5), the same range as for biases."""
+
+kaiming_fan_in = nn.initializers.he_normal()
+kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class ReLU(nn.Module):
+    """max(x, 0)."""
+
+    def __call__(self, x: Array) -> Array:
+        return nn.relu(x)
+
+
+class MaxPool(nn.Module):
+    """Non-overlapping max pooling."""
+
+    window: int = 2
+
+    def __call__(self, x: Array) -> Array:
+        size = (self.window, self.window)
+        return nn.max_pool(x, size, strides=size)
+
+
+class MeanPool(nn.Module):
+    """Mean over all positions: (n, h, w, c) -> (n, c)."""
+
+    def __call__(self, x: Array) -> Array:
+        return x.mean(axis=(1, 2))
+
+
+class Flatten(nn.Module):
+    """(n, ...) -> (n, product)."""
+
+    def __call__(self, x: Array) -> Array:
+        return x.reshape(x.shape[0], -1)
+
+
+class Add(nn.Module):
+    """The end of a residual branch."""
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        return x + y
+
+
+class PadShortcut(nn.Module):
+    """Option A of He et al. (2016): subsample positions, pad channels with zeros on both sides."""
+
+    features: int
+    stride: int
+
+    def __call__(self, x: Array) -> Array:
+        missing = self.features - x.shape[-1]
+        x = x[:, :: self.stride, :: self.stride, :]
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
+
+
+def dense(fan_in: int, features: int) -> nn.Dense:
+    """A linear layer with PyTorch's default initialisation, bias included."""
+    return nn.Dense(features, kernel_init=torch_kernel, bias_init=uniform_fan_in(fan_in))
+
+
+def conv(features: int, kernel: int = 3, stride: int = 1, **kwargs: Any) -> nn.Conv:
+    """A square convolution with PyTorch's symmetric padding (`SAME` at stride 1)."""
+    pad = kernel // 2
+    padding = "SAME" if stride == 1 else ((pad, pad), (pad, pad))
+    kwargs = {"padding": padding, "conv_general_dilated": conv_general_dilated} | kwargs
+    return nn.Conv(features, (kernel, kernel), strides=(stride, stride), **kwargs)
+
+
+NORMS: dict[str, Callable[[], nn.Module]] = {
+    "batch": partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5),
+    "layer": nn.LayerNorm,
+}
+"""Normalisations by name; `layer` normalises the channels of each position, as Git Re-Basin does."""
+
+
+def norm_stages(norm: str, name: str) -> list[tuple[str, nn.Module]]:
+    """The normalisation called `norm` as a list of one stage, or of none."""
+    return [] if norm == "none" else [(name, NORMS[norm]())]

@@ -1,0 +1,44 @@
+"""LeNet-5, as in the LLFC authors' code: ReLU and max pooling, 28x28 inputs."""
+
+import flax.linen as nn
+
+from llfc_jax.models.layers import Flatten, MaxPool, ReLU, conv, dense, torch_kernel, uniform_fan_in
+from llfc_jax.models.network import Network, sequence
+
+
+def lenet(input_shape: tuple[int, ...], num_classes: int, *, width: float = 1) -> Network:
+    """Two 5x5 convolutions (6, 16 channels) and three linear layers (120, 84, classes).
+
+    Initialisation: PyTorch's default (Kaiming uniform, a = sqrt(5), biases too), as the paper's code.
+
+    Args:
+        input_shape: of one image; 28x28 in the paper.
+        num_classes: size of the output.
+        width: multiplies every channel count and hidden width.
+    """
+    height, wide, channels = input_shape
+    c1, c2, d3, d4 = (round(size * width) for size in (6, 16, 120, 84))
+    positions = ((height // 2 - 4) // 2) * ((wide // 2 - 4) // 2)
+
+    def conv5(fan_in: int, features: int, padding: str) -> nn.Conv:
+        bias_init = uniform_fan_in(25 * fan_in)
+        return conv(features, kernel=5, padding=padding, kernel_init=torch_kernel, bias_init=bias_init)
+
+    return Network(
+        sequence(
+            [
+                ("conv1", conv5(channels, c1, "SAME")),
+                ("relu1", ReLU()),
+                ("pool1", MaxPool()),
+                ("conv2", conv5(c1, c2, "VALID")),
+                ("relu2", ReLU()),
+                ("pool2", MaxPool()),
+                ("flatten", Flatten()),
+                ("dense3", dense(max(positions, 1) * c2, d3)),
+                ("relu3", ReLU()),
+                ("dense4", dense(d3, d4)),
+                ("relu4", ReLU()),
+                ("dense5", dense(d4, num_classes)),
+            ]
+        )
+    )

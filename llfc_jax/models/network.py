@@ -1,0 +1,155 @@
+"""A network is data: an ordered sequence of named stages, and pure functions that run it.
+
+Because each stage names its layer and its inputs, everything the package measures is one lookup away: the
+feature of any stage, a prefix of one network feeding a suffix of another, a layer applied to a foreign input.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+from llfc_jax.models import layers
+from llfc_jax.types import Array, Features, PRNGKey, Variables
+
+INPUT = "input"
+"""The name under which the images enter."""
+
+KINDS: dict[type[nn.Module], str] = {
+    nn.Dense: "dense",
+    nn.Conv: "conv",
+    nn.BatchNorm: "norm",
+    nn.LayerNorm: "norm",
+    nn.Dropout: "dropout",
+    layers.ReLU: "relu",
+    layers.MaxPool: "pool",
+    layers.MeanPool: "pool",
+    layers.Flatten: "flatten",
+    layers.Add: "add",
+    layers.PadShortcut: "shortcut",
+}
+"""What a layer is called in results and figures."""
+
+
+class Stage(NamedTuple):
+    """One named step: `layer` applied to the outputs of the stages called `inputs`."""
+
+    name: str
+    layer: nn.Module
+    inputs: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """The entry of `KINDS` for this stage's layer."""
+        return KINDS[type(self.layer)]
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether the output is a representation of its own (a flattened or dropped-out copy is not)."""
+        return self.kind not in ("flatten", "dropout")
+
+    def mode(self, *, train: bool) -> dict[str, Any]:
+        """What the layer's call must be told of training or evaluation."""
+        if isinstance(self.layer, nn.BatchNorm):
+            return {"use_running_average": not train}
+        if isinstance(self.layer, nn.Dropout):
+            return {"deterministic": not train}
+        return {}
+
+
+def sequence(steps: Iterable[tuple[str, nn.Module] | Stage]) -> tuple[Stage, ...]:
+    """Wire steps one after another; a `Stage` among them keeps the inputs it names."""
+    stages: list[Stage] = []
+    for step in steps:
+        previous = stages[-1].name if stages else INPUT
+        stages.append(step if isinstance(step, Stage) else Stage(*step, inputs=(previous,)))
+    return tuple(stages)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """An architecture: hashable, without parameters, hence a static argument of any jitted function.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from llfc_jax.models import mlp
+        >>> network = mlp((8, 8, 1), num_classes=10, hidden=(32,))
+        >>> variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+        >>> network.apply(variables, jnp.zeros((5, 8, 8, 1))).shape
+        (5, 10)
+        >>> [stage.name for stage in network.stages]
+        ['flatten', 'dense1', 'relu1', 'dense2']
+    """
+
+    stages: tuple[Stage, ...]
+
+    def init(self, key: PRNGKey, inputs: Array) -> Variables:
+        """Draw all variables: `{"params": {stage: ...}, "batch_stats": {stage: ...}}`."""
+        variables: dict[str, dict] = {"params": {}, "batch_stats": {}}
+        values = {INPUT: inputs}
+        for index, stage in enumerate(self.stages):
+            arguments = [values[name] for name in stage.inputs]
+            options = stage.mode(train=False)
+            values[stage.name], own = stage.layer.init_with_output(
+                jax.random.fold_in(key, index), *arguments, **options
+            )
+            for collection, value in own.items():
+                variables[collection][stage.name] = value
+        return {name: tree for name, tree in variables.items() if tree}
+
+    def features(self, variables: Variables, inputs: Array) -> Features:
+        """Outputs of all stages in evaluation mode, in forward order."""
+        values = self.run(variables, {INPUT: inputs}, self.stages)
+        return {stage.name: values[stage.name] for stage in self.stages}
+
+    def apply(self, variables: Variables, inputs: Array) -> Array:
+        """Logits in evaluation mode: (n, ...) -> (n, classes)."""
+        return self.run(variables, {INPUT: inputs}, self.stages)[self.stages[-1].name]
+
+    def apply_train(
+        self, variables: Variables, inputs: Array, key: PRNGKey, *, momentum: float | None = None
+    ) -> tuple[Array, Variables]:
+        """Logits in training mode, and the running statistics after this batch.
+
+        Args:
+            variables: parameters and running statistics.
+            inputs: (n, ...) images.
+            key: drives dropout.
+            momentum: replaces the momentum of every BatchNorm; 0 returns the statistics of this batch alone.
+
+        Returns:
+            The logits, and the new `batch_stats` collection (empty without BatchNorm).
+        """
+        values, statistics = {INPUT: inputs}, {}
+        for index, stage in enumerate(self.stages):
+            arguments = [values[name] for name in stage.inputs]
+            layer = stage.layer
+            if momentum is not None and isinstance(layer, nn.BatchNorm):
+                layer = layer.clone(momentum=momentum)
+            values[stage.name], updated = layer.apply(
+                _own(variables, stage),
+                *arguments,
+                **stage.mode(train=True),
+                rngs={"dropout": jax.random.fold_in(key, index)},
+                mutable=["batch_stats"],
+            )
+            if updated:
+                statistics[stage.name] = updated["batch_stats"]
+        return values[self.stages[-1].name], statistics
+
+    @staticmethod
+    def run(variables: Variables, values: Mapping[str, Array], stages: Iterable[Stage]) -> dict[str, Array]:
+        """Run `stages` in evaluation mode on top of known `values`; returns these and the new ones."""
+        known: dict[str, Any] = dict(values)
+        for stage in stages:
+            arguments = [known[name] for name in stage.inputs]
+            known[stage.name] = stage.layer.apply(
+                _own(variables, stage), *arguments, **stage.mode(train=False)
+            )
+        return known
+
+
+def _own(variables: Variables, stage: Stage) -> dict[str, Mapping]:
+    return {name: tree[stage.name] for name, tree in variables.items() if stage.name in tree}

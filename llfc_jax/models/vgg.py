@@ -1,0 +1,64 @@
+"""VGG for 32x32 images, as in the LLFC authors' code."""
+
+import flax.linen as nn
+
+from llfc_jax.models.layers import MaxPool, MeanPool, ReLU, conv, kaiming_fan_out, norm_stages
+from llfc_jax.models.network import Network, sequence
+
+CONVOLUTIONS: dict[int, tuple[int, ...]] = {
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}
+"""Depth -> number of 3x3 convolutions before each pooling (Simonyan & Zisserman 2015, Table 1)."""
+
+CHANNELS = (64, 128, 256, 512, 512)
+
+
+def vgg(
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    depth: int,
+    width: float = 1,
+    norm: str = "none",
+    head: tuple[int, ...] = (4096, 4096),
+    dropout: float = 0.5,
+) -> Network:
+    """Five groups of 3x3 convolutions, each ended by max pooling, then a fully connected head.
+
+    Initialisation: Kaiming normal (fan out) for convolutions, N(0, 0.01^2) for linear layers, zero biases, as
+    the paper's code.
+
+    Args:
+        input_shape: of one image.
+        num_classes: size of the output.
+        depth: 11, 13, 16 or 19.
+        width: multiplies every channel count and head width.
+        norm: `none`, `batch` or `layer`, after each convolution.
+        head: widths of the hidden linear layers; empty for none.
+        dropout: rate after each hidden linear layer.
+    """
+    del input_shape
+    steps: list[tuple[str, nn.Module]] = []
+    for group, (count, channels) in enumerate(zip(CONVOLUTIONS[depth], CHANNELS, strict=True), start=1):
+        for index in range(1, count + 1):
+            name = f"{group}_{index}"
+            steps += [
+                (f"conv{name}", conv(round(channels * width), kernel_init=kaiming_fan_out)),
+                *norm_stages(norm, f"norm{name}"),
+                (f"relu{name}", ReLU()),
+            ]
+        steps += [(f"pool{group}", MaxPool())]
+    steps += [("mean", MeanPool())]
+    for index, size in enumerate(head, start=6):
+        steps += [(f"dense{index}", _dense(round(size * width))), (f"relu{index}", ReLU())]
+        if dropout:
+            steps += [(f"dropout{index}", nn.Dropout(dropout))]
+    steps += [(f"dense{6 + len(head)}", _dense(num_classes))]
+    return Network(sequence(steps))
+
+
+def _dense(features: int) -> nn.Dense:
+    return nn.Dense(features, kernel_init=nn.initializers.normal(0.01))
