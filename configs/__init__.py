@@ -1,0 +1,1 @@
+"""Configurations: `default.py` has every field, the others change a few."""

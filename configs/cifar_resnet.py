@@ -1,0 +1,25 @@
+"""A spawned pair of ResNet-20 (BatchNorm, pad shortcuts) on CIFAR-10, the paper's recipe.
+
+Paper: LLFC (Zhou et al. 2023), section 3, figure 2.
+
+    python -m llfc_jax.main --config=configs/cifar_resnet.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """See the module's docstring."""
+    config = default.get_config()
+    config.name = "cifar_resnet"
+    config.data.name = "cifar10"
+    config.data.augment = True
+    config.model.name = "resnet20"
+    config.train.epochs = 160
+    config.train.spawn_epochs = 5.0
+    config.train.batch_size = 128
+    config.train.checkpoint_every_epochs = 1
+    config.eval.batch_size = 100
+    return config

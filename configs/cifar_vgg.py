@@ -1,0 +1,19 @@
+"""A spawned pair of VGG-16 (BatchNorm, 4096-wide head) on CIFAR-10, the paper's recipe.
+
+Paper: LLFC (Zhou et al. 2023), section 3, figure 2.
+
+    python -m llfc_jax.main --config=configs/cifar_vgg.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar_resnet
+
+
+def get_config() -> ConfigDict:
+    """See the module's docstring."""
+    config = cifar_resnet.get_config()
+    config.name = "cifar_vgg"
+    config.model.name = "vgg16"
+    config.model.norm = "batch"
+    return config

@@ -1,0 +1,66 @@
+"""Every field there is, with its default: an MLP on scikit-learn's digits, spawned.
+
+The other configs start from here and change a few lines. Durations end in `_epochs` or `_steps`.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+    """The resolved defaults; a `placeholder` is None until it is set."""
+    config = ConfigDict()
+    config.name = "default"
+    config.seed = 0
+    config.measures = ("lmc", "llfc")
+
+    config.data = ConfigDict()
+    config.data.name = "digits"  # digits, mnist, fashion_mnist, cifar10, cifar100, or another TFDS set
+    config.data.data_dir = ""  # of TFDS; empty for its own default
+    config.data.train_split = "train"  # TFDS split expressions, such as train[:10000]
+    config.data.test_split = "test"
+    config.data.augment = False  # random crop after padding by 4, horizontal flip
+
+    config.model = ConfigDict()
+    config.model.name = "mlp"  # mlp, lenet, vgg11/13/16/19, resnet20/32/44/56/110
+    config.model.width = 1.0  # multiplies all hidden widths
+    config.model.norm = placeholder(str)  # none, batch, layer; None: the model's own default, as below
+    config.model.hidden = placeholder(tuple)  # mlp: widths of the hidden layers
+    config.model.head = placeholder(tuple)  # vgg: widths of the hidden linear layers
+    config.model.dropout = placeholder(float)  # vgg: rate in the head
+    config.model.shortcut = placeholder(str)  # resnet: pad, conv
+
+    config.opt = ConfigDict()
+    config.opt.name = "sgd"  # sgd, adam
+    config.opt.learning_rate = 0.1  # the peak
+    config.opt.momentum = 0.9
+    config.opt.weight_decay = 1e-4
+    config.opt.schedule = "step"  # step, cosine, constant
+    config.opt.decay_at = (0.5, 0.75)  # step: fractions of training
+    config.opt.decay_factor = 0.1  # step
+    config.opt.warmup = 0.0  # cosine: fraction of training
+
+    config.train = ConfigDict()
+    config.train.pair = "spawn"  # spawn: a shared trunk, then children; independent: different inits
+    config.train.networks = 2  # how many children or independent networks: a, b, c, ...
+    config.train.epochs = 30
+    config.train.spawn_epochs = 2.0  # spawn: where the trunk ends
+    config.train.spawn_steps = placeholder(int)  # the same in steps; replaces spawn_epochs
+    config.train.batch_size = 64
+    config.train.checkpoint_every_epochs = 10
+
+    config.eval = ConfigDict()
+    config.eval.batch_size = 500
+    config.eval.train_examples = 10_000  # random subset of the training data to measure on; 0: all
+    config.eval.alpha_chunk = 0  # networks on the path evaluated at a time; 0: by the backend's rule
+
+    config.lmc = ConfigDict()
+    config.lmc.num_alphas = 25  # equally spaced; 0, 1/2 and 1 are always among them
+
+    config.llfc = ConfigDict()
+    config.llfc.alphas = (0.25, 0.5, 0.75)
+
+    config.batch_stats = ConfigDict()
+    config.batch_stats.recompute = True  # with BatchNorm: measure also with re-estimated running statistics
+    config.batch_stats.examples = 5_000  # random subset of the training data to estimate them on; 0: all
+    return config

@@ -1,0 +1,18 @@
+"""A spawned pair of MLPs on scikit-learn's handwritten digits: real data, no download, under a minute on a CPU.
+
+Paper: LLFC (Zhou et al. 2023), the setting of section 3 in small.
+
+    python -m llfc_jax.main --config=configs/digits_mlp.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """See the module's docstring."""
+    config = default.get_config()
+    config.name = "digits_mlp"
+    config.model.hidden = (128, 128, 128)
+    return config

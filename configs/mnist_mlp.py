@@ -1,0 +1,22 @@
+"""A spawned pair of MLPs, 784-512-512-512-10, on MNIST: trunk of 2 epochs, children to epoch 6.
+
+Paper: LLFC (Zhou et al. 2023), section 3, figure 2.
+
+    python -m llfc_jax.main --config=configs/mnist_mlp.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """See the module's docstring."""
+    config = default.get_config()
+    config.name = "mnist_mlp"
+    config.data.name = "mnist"
+    config.train.epochs = 6
+    config.train.spawn_epochs = 2.0
+    config.train.batch_size = 128
+    config.train.checkpoint_every_epochs = 2
+    return config

@@ -1,0 +1,133 @@
+"""Networks on disk, by Orbax: `directory/step/{variables, training, metadata}`.
+
+Saves are atomic (Orbax writes beside and renames), and every restore is checked against a digest that was taken
+when saving, since the storage format itself doesn't notice a flipped bit in an array.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from llfc_jax.errors import UserError
+from llfc_jax.types import PyTree, Variables
+
+KEEP = 2  # the last step, and the one before in case the last gets damaged
+
+
+class Checkpoint(NamedTuple):
+    """One network at one step."""
+
+    step: int
+    variables: Variables
+    training: PyTree | None
+    """What training needs besides to go on (optimizer state); `None` where it wasn't asked for."""
+    metadata: dict[str, Any]
+    """As saved, JSON types."""
+
+
+def save(
+    directory: Path, step: int, variables: Variables, metadata: dict[str, Any], training: PyTree = None
+) -> None:
+    """Write one step and drop all but the last two.
+
+    Raises:
+        UserError: the directory can't be written, or the disk is full.
+    """
+    digest = {"variables": _digest(variables), "training": _digest(training)}
+    metadata = metadata | {"digest": digest}
+    items = {"variables": ocp.args.StandardSave(variables), "metadata": ocp.args.JsonSave(metadata)}
+    if training is not None:
+        items["training"] = ocp.args.StandardSave(training)
+    try:
+        with _manager(directory) as manager:
+            manager.save(step, args=ocp.args.Composite(**items), force=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"can't write checkpoint {directory / str(step)}: {_first_line(error)}") from error
+
+
+def steps(directory: Path) -> list[int]:
+    """Steps saved in a directory, in order; none where it doesn't exist."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+
+
+def restore(directory: Path, step: int | None = None, training: PyTree = None) -> Checkpoint:
+    """Read a step (by default the last) and check that it is what was saved.
+
+    Args:
+        directory: as given to `save`.
+        step: which one.
+        training: a pytree of arrays or shapes like the one to restore besides the variables.
+
+    Raises:
+        UserError: nothing is there, or it is damaged; names the path, and the step before if there is one.
+    """
+    found = steps(directory)
+    if not found:
+        raise UserError(f"no checkpoint in {directory}")
+    step = found[-1] if step is None else step
+    try:
+        with _manager(directory) as manager:
+            shapes = manager.item_metadata(step)["variables"].tree
+            items = {
+                "variables": ocp.args.StandardRestore(jax.tree.map(_on_this_device, shapes)),
+                "metadata": ocp.args.JsonRestore(),
+            }
+            if training is not None:
+                items["training"] = ocp.args.StandardRestore(jax.tree.map(_on_this_device, training))
+            restored = manager.restore(step, args=ocp.args.Composite(**items))
+        saved_digest = restored.metadata.pop("digest")
+        for name, digest in ((name, _digest(restored[name])) for name in items if name != "metadata"):
+            if digest != saved_digest[name]:
+                raise ValueError(f"its {name} are not what was saved")
+    except Exception as error:  # damaged files surface as any of a dozen types
+        raise UserError(_damaged(directory, step, found, error)) from error
+    return Checkpoint(step, restored.variables, restored.get("training"), restored.metadata)
+
+
+@contextlib.contextmanager
+def _manager(directory: Path) -> Iterator[ocp.CheckpointManager]:
+    options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
+    handlers = {
+        "variables": ocp.StandardCheckpointHandler(),
+        "training": ocp.StandardCheckpointHandler(),
+        "metadata": ocp.JsonCheckpointHandler(),
+    }
+    with ocp.CheckpointManager(directory.absolute(), options=options, item_handlers=handlers) as manager:
+        yield manager
+
+
+def _on_this_device(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    )
+
+
+def _digest(tree: PyTree) -> str:
+    """SHA-256 over names, types and bytes of all leaves."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
+        digest.update(array)
+    return digest.hexdigest()
+
+
+def _damaged(directory: Path, step: int, found: list[int], error: Exception) -> str:
+    before = max((other for other in found if other < step), default=None)
+    if before is None:
+        advice = f"no step before it is left; delete {directory} to train again"
+    else:
+        advice = f"delete it to go on from the step before, {before}"
+    return f"checkpoint {directory / str(step)} is damaged ({_first_line(error)}): {advice}"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:120]

@@ -1,0 +1,96 @@
+"""The manners of the command line: one line for bad input, logs in a file."""
+
+import contextlib
+import difflib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
+
+from llfc_jax.errors import UserError
+
+DEFAULT_CONFIG = "configs/digits_mlp.py"
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a `UserError`, or what the operating system refuses, into one line and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        _fail(str(error), code=2)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", code=2)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from here", code=130)
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parse flags as absl does.
+
+    Raises:
+        UserError: names the flag or field, and the valid choices.
+    """
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        _explain_config(argv)
+        last_line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise UserError(last_line[0]) from error
+
+
+@contextlib.contextmanager
+def logs_to(path: Path) -> Iterator[None]:
+    """Send the logs and warnings of all libraries to `path`, appending, instead of to the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("llfc_jax").setLevel(logging.INFO)
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.captureWarnings(True)
+    with warnings.catch_warnings():
+        yield
+
+
+def _fail(line: str, code: int) -> None:
+    print(f"llfc_jax: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _explain_config(argv: Sequence[str]) -> None:
+    """Raise with a better reason than the flag library's, if one of the config flags is at fault."""
+    values = dict(arg.lstrip("-").partition("=")[::2] for arg in argv[1:] if arg.startswith("-"))
+    path = Path(values.get("config", DEFAULT_CONFIG).partition(":")[0])
+    if not path.is_file():
+        known = sorted(str(file) for file in Path("configs").glob("*.py") if file.stem != "__init__")
+        raise UserError(f"--config: no file {path}; expected one of {', '.join(known) or 'configs/*.py'}")
+    try:
+        config = ConfigFileFlagParser("config").parse(values.get("config", DEFAULT_CONFIG))
+    except Exception as error:  # whatever the user's file raises
+        last_line = str(error).strip().splitlines()[-1:] or [""]
+        raise UserError(f"--config={path}: {type(error).__name__}: {last_line[0]}") from error
+    for name in values:
+        if name.startswith("config."):
+            _check_field(config, name.split(".")[1:])
+
+
+def _check_field(config: ConfigDict, keys: list[str]) -> None:
+    for depth, key in enumerate(keys):
+        if not isinstance(config, ConfigDict) or key not in config:
+            choices = sorted(config) if isinstance(config, ConfigDict) else []
+            close = difflib.get_close_matches(key, choices, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            parent = ".".join(["config", *keys[:depth]])
+            raise UserError(
+                f"{parent} has no field {key!r}: {hint}expected one of {', '.join(choices) or 'nothing'}"
+            )
+        config = config[key]

@@ -1,0 +1,39 @@
+"""What a run ran on."""
+
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = {"jax": "jax", "jaxlib": "jaxlib", "flax": "flax", "optax": "optax", "orbax": "orbax-checkpoint", "numpy": "numpy"}  # fmt: skip
+
+
+def describe() -> dict[str, Any]:
+    """Versions, device and the commit of the source (None outside a git checkout)."""
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(package) for name, package in PACKAGES.items()},
+        "platform": platform.platform(),
+        "device": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+        "git_commit": _git_commit(),
+    }
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,67 @@
+"""The straight line between two pytrees, and the grid of points on it."""
+
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.errors import UserError
+from llfc_jax.types import Array, PyTree
+
+
+def lerp(a: PyTree, b: PyTree, alpha: Array | float) -> PyTree:
+    """theta_alpha = (1 - alpha) theta_A + alpha theta_B, leaf by leaf (LLFC, section 2).
+
+    Exact at both ends: alpha = 0 returns `a` and alpha = 1 returns `b`, bit for bit. Vmap it over `alpha` for
+    many points at once.
+
+    Args:
+        a: a pytree of float arrays.
+        b: a pytree of the same structure and shapes.
+        alpha: scalar in [0, 1].
+
+    Example:
+        >>> lerp({"w": jnp.zeros(2)}, {"w": jnp.full(2, 8.0)}, 0.25)
+        {'w': Array([2., 2.], dtype=float32)}
+    """
+
+    def leaf(x: Array, y: Array) -> Array:
+        return ((1 - alpha) * x + alpha * y).astype(x.dtype)
+
+    alpha = jnp.asarray(alpha)
+    return jax.tree.map(leaf, a, b)
+
+
+def alpha_grid(size: int, include: Iterable[float] = ()) -> tuple[float, ...]:
+    """`size` equally spaced points of [0, 1], joined with 0, 1/2, 1 and the points to `include`.
+
+    Raises:
+        UserError: a point to include lies outside [0, 1].
+
+    Example:
+        >>> alpha_grid(4)
+        (0.0, 0.3333333333333333, 0.5, 0.6666666666666666, 1.0)
+    """
+    extra = [float(alpha) for alpha in include]
+    for alpha in extra:
+        if not 0 <= alpha <= 1:
+            raise UserError(f"alpha: expected a number in [0, 1]; found {alpha}")
+    points = {round(point, 12): point for point in (*np.linspace(0, 1, size).tolist(), 0.0, 0.5, 1.0, *extra)}
+    return tuple(sorted(points.values()))
+
+
+def check_same_structure(a: PyTree, b: PyTree) -> None:
+    """Check that two pytrees have the same leaves, of the same shapes.
+
+    Raises:
+        UserError: names the first leaf in which they differ, and what each side has.
+    """
+    left, right = (
+        {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+        for tree in (a, b)
+    )
+    for name in [*left, *right]:
+        if left.get(name) != right.get(name):
+            found = " and ".join(str(shapes.get(name, "nothing")) for shapes in (left, right))
+            raise UserError(f"the networks differ at {name}: found {found}; expected the same architecture")

@@ -1,0 +1,1 @@
+"""What is measured along the path from one network to another."""

@@ -1,0 +1,75 @@
+"""What a measure is: a fold over batches, at one point of the path.
+
+In optax's manner a measure is a NamedTuple of pure functions. Each sees one batch at one alpha; the pass in
+`llfc_jax.measures.path` maps them over the alphas and streams the batches, so that no measure ever holds more
+than one batch of features, whatever the number of samples.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from llfc_jax.types import Array, Features, PyTree
+
+
+class Point(NamedTuple):
+    """One batch, seen by the networks A, B and theta_alpha."""
+
+    alpha: Array
+    """Scalar in [0, 1]."""
+    features: Features
+    """f^(l)(theta_alpha; x), the logits last."""
+    features_a: Features
+    """f^(l)(theta_A; x)."""
+    features_b: Features
+    """f^(l)(theta_B; x)."""
+    labels: Array
+    """(n,) int32."""
+    mask: Array
+    """(n,) float32: 1 for a sample, 0 for padding."""
+
+
+class Measure(NamedTuple):
+    """A fold over batches."""
+
+    init: Callable[[Point], PyTree]
+    """Shapes of a point -> the empty state (a pytree of arrays)."""
+    update: Callable[[PyTree, Point], PyTree]
+    """State, point -> state. Traced under jit and vmap."""
+    finalize: Callable[[PyTree, tuple[float, ...]], Any]
+    """States stacked over alphas (NumPy), the alphas -> the result as plain dicts, lists and floats."""
+
+
+class Moments(NamedTuple):
+    """Weighted count, mean and sum of squared deviations of a stream of numbers.
+
+    Merged by the formula of Chan, Golub & LeVeque (1979), which doesn't cancel where a sum of squares would.
+    """
+
+    count: Array
+    mean: Array
+    squares: Array
+
+
+def no_moments() -> Moments:
+    """Moments of nothing."""
+    return Moments(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+
+
+def add_moments(moments: Moments, values: Array, weights: Array) -> Moments:
+    """Moments joined with those of `values` (n,), each counted `weights` (n,) times (0 or 1)."""
+    count = weights.sum()
+    mean = _ratio(jnp.where(weights > 0, values, 0).sum(), count)
+    squares = jnp.where(weights > 0, jnp.square(values - mean), 0).sum()
+    total = moments.count + count
+    shift = mean - moments.mean
+    return Moments(
+        count=total,
+        mean=moments.mean + shift * _ratio(count, total),
+        squares=moments.squares + squares + jnp.square(shift) * _ratio(moments.count * count, total),
+    )
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    return numerator / jnp.maximum(denominator, 1)

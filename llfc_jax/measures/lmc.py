@@ -1,0 +1,73 @@
+"""Linear mode connectivity: loss and error along the path, and the barrier."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from llfc_jax.measures.fold import Measure, Moments, Point, add_moments, no_moments
+
+
+class Curves(NamedTuple):
+    """Cross-entropy and mistakes seen so far."""
+
+    loss: Moments
+    error: Moments
+
+
+def lmc() -> Measure:
+    """Loss (nats) and error (fraction) of theta_alpha, with both conventions of the barrier."""
+    return Measure(init=_init, update=_update, finalize=_finalize)
+
+
+def barrier(alphas: Sequence[float], values: Sequence[float]) -> float:
+    """max over alpha of L(theta_alpha) - ((1 - alpha) L(theta_A) + alpha L(theta_B)), DESIGN of LMC (Frankle 2020).
+
+    Args:
+        alphas: sorted, from 0 to 1.
+        values: loss or error at each alpha.
+
+    Returns:
+        The barrier in the unit of `values`; 0 at least, since both ends lie on the chord.
+
+    Example:
+        >>> barrier([0.0, 0.5, 1.0], [1.0, 4.0, 3.0])
+        2.0
+    """
+    x, y = np.asarray(alphas), np.asarray(values)
+    return float(np.max(y - ((1 - x) * y[0] + x * y[-1])))
+
+
+def midpoint_gap(alphas: Sequence[float], values: Sequence[float]) -> float:
+    """L(theta_1/2) - (L(theta_A) + L(theta_B)) / 2, the number that Git Re-Basin's code prints.
+
+    Example:
+        >>> midpoint_gap([0.0, 0.5, 1.0], [1.0, 1.5, 3.0])
+        -0.5
+    """
+    middle = list(alphas).index(0.5)
+    return float(values[middle] - (values[0] + values[-1]) / 2)
+
+
+def _init(point: Point) -> Curves:
+    del point
+    return Curves(no_moments(), no_moments())
+
+
+def _update(state: Curves, point: Point) -> Curves:
+    logits = list(point.features.values())[-1].astype(jnp.float32)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, point.labels)
+    mistakes = (logits.argmax(-1) != point.labels).astype(jnp.float32)
+    return Curves(add_moments(state.loss, losses, point.mask), add_moments(state.error, mistakes, point.mask))
+
+
+def _finalize(state: Curves, alphas: tuple[float, ...]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, moments in state._asdict().items():
+        values = np.asarray(moments.mean, np.float64).tolist()
+        result[name] = values
+        result[f"{name}_barrier"] = barrier(alphas, values)
+        result[f"{name}_midpoint_gap"] = midpoint_gap(alphas, values)
+    return result

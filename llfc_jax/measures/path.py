@@ -1,0 +1,185 @@
+"""The one pass over the data that feeds every measure along the path from A to B."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.data.batches import Batch
+from llfc_jax.interpolation import lerp
+from llfc_jax.measures.fold import Measure, Point
+from llfc_jax.types import Array, Features, PyTree, Variables
+
+FeaturesFn = Callable[[Variables, Array], Features]
+"""Variables, images -> features in forward order, the logits last."""
+
+ENDS = (0.0, 1.0)
+
+
+class LinearPath(NamedTuple):
+    """The line between two networks."""
+
+    a: Variables
+    b: Variables
+    statistics: Mapping[float, PyTree] | None = None
+    """`batch_stats` to use at each alpha; `None` interpolates those of A and B along with the parameters."""
+
+
+class Planned(NamedTuple):
+    """A measure and where on the path to take it."""
+
+    measure: Measure
+    alphas: tuple[float, ...]
+
+
+class _Group(NamedTuple):
+    """Alphas at which the same measures are taken: one end of the path, or inner points evaluated by one loop."""
+
+    alphas: tuple[float, ...]
+    names: tuple[str, ...]
+
+
+def measure_path(
+    features_fn: FeaturesFn,
+    path: LinearPath,
+    batches: Iterable[Batch],
+    plan: Mapping[str, Planned],
+    *,
+    chunk: int | None = None,
+) -> dict[str, Any]:
+    """Take all planned measures in one stream over the batches.
+
+    Each batch costs one forward pass per distinct alpha of the plan, plus those of A and B where 0 and 1 are not
+    among them and a measure looks at them. Features live for one batch only.
+
+    Args:
+        features_fn: evaluation-mode forward pass; pure.
+        path: the two networks.
+        batches: images, labels and mask; all of one shape.
+        plan: name -> measure and its alphas.
+        chunk: how many networks theta_alpha to evaluate at a time under `vmap` (`None`: all).
+
+    Returns:
+        Name -> the measure's result.
+    """
+    groups = _groups(plan)
+    step = jax.jit(partial(_step, features_fn, plan, groups, chunk), donate_argnums=0)
+    states = None
+    for batch in batches:
+        if states is None:
+            states = _empty_states(features_fn, path, plan, groups, batch)
+        states = step(states, path, batch)
+    if states is None:
+        raise ValueError("batches: expected at least one; found none")
+    found = jax.device_get(states)
+    return {
+        name: planned.measure.finalize(_along_path(name, groups, found), planned.alphas)
+        for name, planned in plan.items()
+    }
+
+
+def chunk_for(backend: str, convolutional: bool, width: int = 8) -> int | None:
+    """How many theta_alpha to evaluate at a time: the rule, from measurements on each backend.
+
+    `vmap` over networks turns a convolution into a grouped one, which XLA:CPU runs several times slower than
+    the same convolutions in turn; matrix products only gain from it. Accelerators gain in both cases, until
+    the features of a chunk fill the memory.
+    """
+    if backend == "cpu":
+        return 1 if convolutional else None
+    return width
+
+
+def _groups(plan: Mapping[str, Planned]) -> tuple[_Group, ...]:
+    members: dict[tuple, list[float]] = {}
+    for alpha in sorted({alpha for planned in plan.values() for alpha in planned.alphas}):
+        names = tuple(name for name, planned in plan.items() if alpha in planned.alphas)
+        members.setdefault((alpha if alpha in ENDS else None, names), []).append(alpha)
+    return tuple(_Group(tuple(alphas), names) for (_, names), alphas in members.items())
+
+
+def _step(
+    features_fn: FeaturesFn,
+    plan: Mapping[str, Planned],
+    groups: tuple[_Group, ...],
+    chunk: int | None,
+    states: list[PyTree],
+    path: LinearPath,
+    batch: Batch,
+) -> list[PyTree]:
+    """Every group's states after one more batch."""
+    ends = {
+        alpha: features_fn(_variables(path, alpha, _statistics(path, alpha)), batch.images) for alpha in ENDS
+    }
+
+    def update(state: PyTree, alpha: Array | float, features: Features) -> PyTree:
+        point = Point(jnp.float32(alpha), features, ends[0.0], ends[1.0], batch.labels, batch.mask)
+        return {name: plan[name].measure.update(part, point) for name, part in state.items()}
+
+    def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
+        state, alpha, statistics = xs
+        return update(state, alpha, features_fn(_variables(path, alpha, statistics), batch.images))
+
+    new_states = []
+    for group, state in zip(groups, states, strict=True):
+        (first, *_), size = group.alphas, len(group.alphas)
+        if first in ENDS:
+            new_state = _stack([update(jax.tree.map(itemgetter(0), state), first, ends[first])])
+        else:
+            statistics = _stack([_statistics(path, alpha) for alpha in group.alphas])
+            xs = (state, jnp.asarray(group.alphas, jnp.float32), statistics)
+            at_once = size if chunk is None else min(chunk, size)
+            new_state = jax.lax.map(update_inner, xs, batch_size=at_once if at_once > 1 else None)
+        new_states.append(new_state)
+    return new_states
+
+
+def _variables(path: LinearPath, alpha: Array | float, statistics: PyTree | None) -> Variables:
+    if statistics is None:
+        return lerp(path.a, path.b, alpha)
+    return {"params": lerp(path.a["params"], path.b["params"], alpha), "batch_stats": statistics}
+
+
+def _statistics(path: LinearPath, alpha: float) -> PyTree | None:
+    return None if path.statistics is None else path.statistics[alpha]
+
+
+def _stack(trees: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _empty_states(
+    features_fn: FeaturesFn,
+    path: LinearPath,
+    plan: Mapping[str, Planned],
+    groups: Iterable[_Group],
+    batch: Batch,
+) -> list[PyTree]:
+    features = jax.eval_shape(
+        lambda: features_fn(_variables(path, 0.0, _statistics(path, 0.0)), jnp.asarray(batch.images))
+    )
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    point = Point(scalar, features, features, features, batch.labels, batch.mask)
+    return [
+        {
+            name: jax.tree.map(
+                lambda leaf, size=len(group.alphas): jnp.broadcast_to(leaf, (size, *leaf.shape)),
+                plan[name].measure.init(point),
+            )
+            for name in group.names
+        }
+        for group in groups
+    ]
+
+
+def _along_path(name: str, groups: Iterable[_Group], states: Iterable[PyTree]) -> PyTree:
+    """The states of one measure, stacked in the order of alpha."""
+    taken = [
+        (group.alphas, state[name]) for group, state in zip(groups, states, strict=True) if name in state
+    ]
+    order = np.argsort(np.concatenate([alphas for alphas, _ in taken]))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *(state for _, state in taken))

@@ -1,0 +1,76 @@
+"""Optimizers and learning-rate schedules by name, all of them optax's."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optax
+
+from llfc_jax.errors import UserError
+
+Schedule = Callable[[Any], Any]
+
+
+def step_decay(config: Mapping[str, Any], steps: int) -> Schedule:
+    """Times `decay_factor` at each of the `decay_at` fractions of training (the paper: 0.1 at 1/2 and 3/4)."""
+    boundaries = {round(fraction * steps): config["decay_factor"] for fraction in config["decay_at"]}
+    return optax.piecewise_constant_schedule(config["learning_rate"], boundaries)
+
+
+def warmup_cosine(config: Mapping[str, Any], steps: int) -> Schedule:
+    """Linear warm-up over the first `warmup` fraction, then a cosine to zero (Git Re-Basin)."""
+    return optax.warmup_cosine_decay_schedule(
+        init_value=config["learning_rate"] / max(round(config["warmup"] * steps), 1),
+        peak_value=config["learning_rate"],
+        warmup_steps=round(config["warmup"] * steps),
+        decay_steps=steps,
+    )
+
+
+def constant(config: Mapping[str, Any], steps: int) -> Schedule:
+    """The same rate throughout."""
+    del steps
+    return optax.constant_schedule(config["learning_rate"])
+
+
+def sgd(config: Mapping[str, Any], schedule: Schedule) -> optax.GradientTransformation:
+    """SGD with momentum; weight decay joins the gradient before the momentum, as in PyTorch."""
+    return optax.chain(
+        optax.add_decayed_weights(config["weight_decay"]),
+        optax.sgd(schedule, momentum=config["momentum"] or None),
+    )
+
+
+def adam(config: Mapping[str, Any], schedule: Schedule) -> optax.GradientTransformation:
+    """Adam; weight decay joins the gradient (L2), as in PyTorch."""
+    return optax.chain(optax.add_decayed_weights(config["weight_decay"]), optax.adam(schedule))
+
+
+SCHEDULES: dict[str, Callable[[Mapping[str, Any], int], Schedule]] = {
+    "step": step_decay,
+    "cosine": warmup_cosine,
+    "constant": constant,
+}
+
+OPTIMIZERS: dict[str, Callable[[Mapping[str, Any], Schedule], optax.GradientTransformation]] = {
+    "sgd": sgd,
+    "adam": adam,
+}
+
+
+def build(config: Mapping[str, Any], steps: int) -> tuple[optax.GradientTransformation, Schedule]:
+    """The optimizer and the schedule that `config` asks for, over `steps` steps.
+
+    Raises:
+        UserError: an unknown name, or a number out of range.
+    """
+    for field, choices in (("name", OPTIMIZERS), ("schedule", SCHEDULES)):
+        if config[field] not in choices:
+            raise UserError(f"opt.{field}: expected one of {', '.join(choices)}; found {config[field]!r}")
+    for field in ("decay_at", "warmup"):
+        fractions = config[field] if field == "decay_at" else (config[field],)
+        if not all(0 <= fraction <= 1 for fraction in fractions):
+            raise UserError(f"opt.{field}: expected fractions of training in [0, 1]; found {config[field]}")
+    if not config["learning_rate"] > 0:
+        raise UserError(f"opt.learning_rate: expected a positive number; found {config['learning_rate']}")
+    schedule = SCHEDULES[config["schedule"]](config, steps)
+    return OPTIMIZERS[config["name"]](config, schedule), schedule

@@ -1,0 +1,134 @@
+"""Training: a jitted step, epochs of it, and nothing that isn't a function of (config, data, key, step).
+
+Batch order, augmentation and dropout at a step are derived from the lineage's key and the step alone, so a run
+can stop after any epoch, go on in another process, and end with the same parameters.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from llfc_jax.models import Network
+from llfc_jax.types import Array, PRNGKey, PyTree, Variables
+
+INIT, ORDER, AUGMENT, DROPOUT = range(4)
+"""What a lineage's key is folded with."""
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes."""
+
+    step: Array
+    variables: Variables
+    opt_state: PyTree
+
+
+class Metrics(NamedTuple):
+    """Of one batch, before its update."""
+
+    loss: Array
+    """Mean cross-entropy (nats)."""
+    error: Array
+    """Fraction of mistakes."""
+
+
+class Recipe(NamedTuple):
+    """What a step does; all of it static under jit."""
+
+    network: Network
+    optimizer: optax.GradientTransformation
+    preprocess: Callable[[PRNGKey, Array], Array]
+    """Key, uint8 images -> what the network takes, augmentation included."""
+
+
+def init_state(recipe: Recipe, variables: Variables) -> TrainState:
+    """Step 0 from the given variables."""
+    return TrainState(jnp.zeros((), jnp.int32), variables, recipe.optimizer.init(variables["params"]))
+
+
+def train_step(
+    recipe: Recipe, key: PRNGKey, state: TrainState, images: Array, labels: Array
+) -> tuple[TrainState, Metrics]:
+    """One update on one batch. Pure; callers jit.
+
+    Args:
+        recipe: network, optimizer, preprocessing.
+        key: of the lineage.
+        state: before.
+        images: (n, h, w, c) uint8.
+        labels: (n,) int32.
+    """
+    augment_key, dropout_key = (
+        jax.random.fold_in(jax.random.fold_in(key, purpose), state.step) for purpose in (AUGMENT, DROPOUT)
+    )
+    inputs = recipe.preprocess(augment_key, images)
+
+    def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
+        variables = {**state.variables, "params": params}
+        logits, statistics = recipe.network.apply_train(variables, inputs, dropout_key)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses.mean(), (logits, statistics)
+
+    params = state.variables["params"]
+    (loss, (logits, statistics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, params)
+    variables = {"params": optax.apply_updates(params, updates)}
+    if statistics:
+        variables["batch_stats"] = statistics
+    error = jnp.mean(logits.argmax(-1) != labels)
+    return TrainState(state.step + 1, variables, opt_state), Metrics(loss, error)
+
+
+def epoch_batches(key: PRNGKey, epoch: int, num_examples: int, batch_size: int) -> Array:
+    """The batches of an epoch: (steps, batch_size) indices, a fresh permutation without its odd end."""
+    epoch_key = jax.random.fold_in(jax.random.fold_in(key, ORDER), epoch)
+    steps = num_examples // batch_size
+    return jax.random.permutation(epoch_key, num_examples)[: steps * batch_size].reshape(steps, batch_size)
+
+
+Runner = Callable[[PRNGKey, TrainState, Array], Iterator[tuple[TrainState, Metrics]]]
+"""Key, state, batches (steps, batch_size) -> the state and the metrics (k,) after every k steps."""
+
+
+def make_runner(recipe: Recipe, images: np.ndarray, labels: np.ndarray, *, scan: bool) -> Runner:
+    """How to run many steps: all in one compiled scan, or one call per step.
+
+    A scan costs one dispatch per epoch, which is what accelerators and small networks want. XLA:CPU, however,
+    runs the gradients of convolutions 30-100 times slower inside a loop than outside.
+
+    Args:
+        recipe: what a step does.
+        images: the training images, (N, h, w, c) uint8; kept on the device.
+        labels: (N,) int32.
+        scan: whether to scan.
+    """
+    data = (jnp.asarray(images), jnp.asarray(labels))
+
+    @partial(jax.jit, donate_argnums=1)
+    def step(key: PRNGKey, state: TrainState, data: tuple[Array, Array], index: Array) -> Any:
+        images, labels = data
+        return train_step(recipe, key, state, images[index], labels[index])
+
+    @partial(jax.jit, donate_argnums=1)
+    def steps(key: PRNGKey, state: TrainState, data: tuple[Array, Array], indices: Array) -> Any:
+        return jax.lax.scan(lambda carry, index: step(key, carry, data, index), state, indices)
+
+    def run(key: PRNGKey, state: TrainState, indices: Array) -> Iterator[tuple[TrainState, Metrics]]:
+        if scan:
+            yield steps(key, state, data, indices)
+        else:
+            for index in indices:
+                state, metrics = step(key, state, data, index)
+                yield state, jax.tree.map(lambda x: x[None], metrics)
+
+    return run
+
+
+def scans(backend: str, convolutional: bool) -> bool:
+    """Whether epochs are best scanned on this backend."""
+    return backend != "cpu" or not convolutional
