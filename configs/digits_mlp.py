@@ -1,4 +1,4 @@
-"""A spawned pair of MLPs on scikit-learn's handwritten digits: real data, no download, under a minute on a CPU.
+"""A spawned pair of MLPs on scikit-learn's handwritten digits: real data, no download, a minute on a CPU.
 
 Paper: LLFC (Zhou et al. 2023), the setting of section 3 in small.
 

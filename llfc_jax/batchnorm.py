@@ -20,7 +20,7 @@ from llfc_jax.types import Array, PyTree, Variables
 class _Estimate(NamedTuple):
     """Batches seen, mean over them of each batch's statistics, squared deviations of their means."""
 
-    count: Array
+    seen: Array
     statistics: PyTree
     spread: PyTree
 
@@ -36,8 +36,8 @@ def recompute_statistics(
     """`batch_stats` of theta_alpha at each alpha, from one stream over training data.
 
     Mean and variance are those of all batches together: the mean of the batches' means, and the mean of their
-    variances plus the variance of their means. Deeper layers see batches normalised by their own statistics, as in
-    training.
+    variances plus the variance of their means. Deeper layers see batches normalised by their own statistics,
+    as in training.
 
     Args:
         network: with BatchNorm.
@@ -50,18 +50,18 @@ def recompute_statistics(
     path = jnp.asarray(alphas, jnp.float32)
 
     def statistics_at(alpha: Array, images: Array) -> PyTree:
-        # One batch's own statistics: momentum 0 forgets the running ones; dropout never precedes a BatchNorm here.
+        # Momentum 0 forgets the running statistics. Dropout never precedes a BatchNorm here: any key will do.
         variables = lerp(a, b, alpha)
         return network.apply_train(variables, preprocess(images), jax.random.key(0), momentum=0.0)[1]
 
     @partial(jax.jit, donate_argnums=0)
     def update(estimate: _Estimate, images: Array) -> _Estimate:
         new = jax.lax.map(partial(statistics_at, images=images), path)
-        count = estimate.count + 1
+        seen = estimate.seen + 1
         shift = jax.tree.map(jnp.subtract, new, estimate.statistics)
-        statistics = jax.tree.map(lambda old, delta: old + delta / count, estimate.statistics, shift)
-        spread = jax.tree.map(lambda old, delta: old + delta**2 * (count - 1) / count, estimate.spread, shift)
-        return _Estimate(count, statistics, spread)
+        statistics = jax.tree.map(lambda old, delta: old + delta / seen, estimate.statistics, shift)
+        spread = jax.tree.map(lambda old, delta: old + delta**2 * (seen - 1) / seen, estimate.spread, shift)
+        return _Estimate(seen, statistics, spread)
 
     zeros = jax.tree.map(lambda leaf: jnp.zeros((len(alphas), *leaf.shape)), a["batch_stats"])
     estimate = _Estimate(jnp.zeros(()), zeros, jax.tree.map(jnp.copy, zeros))
@@ -69,7 +69,7 @@ def recompute_statistics(
         if batch.mask.all():
             estimate = update(estimate, batch.images)
     stacked = {
-        stage: {"mean": own["mean"], "var": own["var"] + estimate.spread[stage]["mean"] / estimate.count}
+        stage: {"mean": own["mean"], "var": own["var"] + estimate.spread[stage]["mean"] / estimate.seen}
         for stage, own in estimate.statistics.items()
     }
     return {

@@ -1,7 +1,7 @@
 """Networks on disk, by Orbax: `directory/step/{variables, training, metadata}`.
 
-Saves are atomic (Orbax writes beside and renames), and every restore is checked against a digest that was taken
-when saving, since the storage format itself doesn't notice a flipped bit in an array.
+Saves are atomic (Orbax writes beside and renames), and every restore is checked against a digest that was
+taken when saving, since the storage format itself doesn't notice a flipped bit in an array.
 """
 
 import contextlib
@@ -116,7 +116,7 @@ def _digest(tree: PyTree) -> str:
     for path, leaf in jax.tree.leaves_with_path(tree):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
-        digest.update(array)
+        digest.update(array.data)
     return digest.hexdigest()
 
 

@@ -42,12 +42,12 @@ def validate(config: ConfigDict) -> None:
     for alpha in config.llfc.alphas:
         if not 0 <= alpha <= 1:
             raise UserError(f"config.llfc.alphas: expected numbers in [0, 1]; found {alpha}")
-    if config.train.pair == "spawn" and config.train.spawn_steps is None:
-        if config.train.spawn_epochs > config.train.epochs:
-            raise UserError(
-                f"config.train.spawn_epochs: expected train.epochs={config.train.epochs} at most; "
-                f"found {config.train.spawn_epochs}"
-            )
+    by_epochs = config.train.pair == "spawn" and config.train.spawn_steps is None
+    if by_epochs and config.train.spawn_epochs > config.train.epochs:
+        raise UserError(
+            f"config.train.spawn_epochs: expected train.epochs={config.train.epochs} at most; "
+            f"found {config.train.spawn_epochs}"
+        )
 
 
 def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 import jax
 
-PACKAGES = {"jax": "jax", "jaxlib": "jaxlib", "flax": "flax", "optax": "optax", "orbax": "orbax-checkpoint", "numpy": "numpy"}  # fmt: skip
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def describe() -> dict[str, Any]:
     """Versions, device and the commit of the source (None outside a git checkout)."""
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(package) for name, package in PACKAGES.items()},
+        **{package.removesuffix("-checkpoint"): importlib.metadata.version(package) for package in PACKAGES},
         "platform": platform.platform(),
         "device": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),

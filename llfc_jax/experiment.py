@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from llfc_jax import checkpoint, data, environment, lineage, models, optimizers, progress, report, workdir
+from llfc_jax import checkpoint, data, environment, models, progress, report, workdir
 from llfc_jax.batchnorm import recompute_statistics
 from llfc_jax.config import validate
 from llfc_jax.data.batches import batches, num_batches
@@ -21,7 +21,8 @@ from llfc_jax.interpolation import alpha_grid
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.path import LinearPath, Planned, chunk_for, measure_path
-from llfc_jax.training import Recipe, make_runner, scans
+from llfc_jax.training import lineage, loop, optimizers
+from llfc_jax.training.step import Recipe, make_runner, scans
 from llfc_jax.types import Array, Features, PRNGKey, Variables
 
 SCHEMA_VERSION = 1
@@ -143,7 +144,7 @@ def train(bench: Bench, checkpoints: Path) -> None:
     optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
     recipe = Recipe(bench.network, optimizer, bench.preprocess_train)
     evaluate = make_evaluator(bench.apply)
-    setting = lineage.Setting(
+    setting = loop.Setting(
         recipe=recipe,
         run=make_runner(recipe, *dataset.train, scan=scans(jax.default_backend(), bench.convolutional)),
         evaluate=lambda variables: evaluate(variables, batches(dataset.test, config.eval.batch_size)),
@@ -156,7 +157,7 @@ def train(bench: Bench, checkpoints: Path) -> None:
         metadata={"config": config.to_dict(), "fingerprint": dataset.fingerprint},
     )
     for one in lineage.plan(config.train, steps_per_epoch):
-        lineage.train(one, setting, checkpoints)
+        loop.train(one, setting, checkpoints)
 
 
 def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:

@@ -37,7 +37,11 @@ def bar(label: str, total: int) -> Iterator[Advance]:
     )
     with Progress(*columns, console=_console, transient=True, disable=not _console.is_terminal) as progress:
         task = progress.add_task(label, total=total, note="")
-        yield lambda steps, note="": progress.update(task, advance=steps, note=note)
+
+        def advance(steps: int, note: str) -> None:
+            progress.update(task, advance=steps, note=note)
+
+        yield advance
 
 
 def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:

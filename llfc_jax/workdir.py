@@ -28,8 +28,8 @@ def claim(workdir: Path, config: dict[str, Any]) -> None:
     if owner != config:
         field, theirs, ours = _first_difference(owner, config)
         raise UserError(
-            f"--workdir={workdir} belongs to another run: config.{field} was {theirs!r} there and is {ours!r} now; "
-            "choose another --workdir"
+            f"--workdir={workdir} belongs to another run: config.{field} was {theirs!r} there "
+            f"and is {ours!r} now; choose another --workdir"
         )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -39,8 +40,8 @@ def no_comparison() -> Comparison:
 def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
     """Add one batch.
 
-    Per sample, distance = 1 - cos(u, v), computed as 1/2 ||u/||u|| - v/||v||||^2, which keeps its digits when it
-    is tiny, and coefficient = <u, v> / ||v||^2 (LLFC, section 3).
+    Per sample, distance = 1 - cos(u, v), computed as half of ||u/||u|| - v/||v||||^2, which keeps its digits
+    when it is tiny, and coefficient = <u, v> / ||v||^2 (LLFC, section 3).
 
     Args:
         state: what was seen before.
@@ -74,10 +75,10 @@ def summarise(state: Comparison) -> dict[str, Any]:
     """The numbers of a finished comparison, stacked over whatever axes the state has (NaN where undefined).
 
     Returns:
-        `cosine_distance` and `coefficient`, each `{mean, std}` over samples (population std); `dataset` with the
-        same two numbers for the (samples x features) matrices at once; `dead`.
+        `cosine_distance` and `coefficient`, each `{mean, std}` over samples (population std); `dataset` with
+        the same two numbers for the (samples x features) matrices at once; `dead`.
     """
-    state = Comparison(*(_float64(part) for part in state))
+    state = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state)
     return {
         "cosine_distance": _mean_and_std(state.distance),
         "coefficient": _mean_and_std(state.coefficient),
@@ -86,24 +87,22 @@ def summarise(state: Comparison) -> dict[str, Any]:
     }
 
 
-def _float64(part: Any) -> Any:
-    if isinstance(part, Moments):
-        return Moments(*(np.asarray(x, np.float64) for x in part))
-    return np.asarray(part, np.float64)
+def _mean_and_std(moments: Moments) -> dict[str, Any]:
+    defined = moments.weight > 0
+    weight = np.where(defined, moments.weight, 1)
+    return {
+        "mean": np.where(defined, moments.mean, np.nan),
+        "std": np.where(defined, np.sqrt(moments.squares / weight), np.nan),
+    }
 
 
-def _mean_and_std(moments: Moments) -> dict[str, np.ndarray]:
-    defined = np.where(moments.count > 0, moments.count, np.nan)
-    return {"mean": moments.mean * defined / defined, "std": np.sqrt(moments.squares / defined)}
-
-
-def _whole(state: Comparison) -> dict[str, np.ndarray]:
-    """From r = u - c v: the coefficient is c + <r, v> / ||v||^2, and what is orthogonal to v is all of sin^2."""
-    norm = np.where(state.norm > 0, state.norm, np.nan)
-    coefficient = state.reference + state.overlap / norm
-    orthogonal = np.maximum(state.residual - state.overlap**2 / norm, 0)
-    u_norm = coefficient**2 * norm + orthogonal
+def _whole(state: Comparison) -> dict[str, Any]:
+    """With r = u - c v the coefficient is c + <r, v> / ||v||^2; what of r is orthogonal to v makes sin^2."""
+    v_norm = np.where(state.norm > 0, state.norm, np.nan)
+    coefficient = state.reference + state.overlap / v_norm
+    orthogonal = np.maximum(state.residual - state.overlap**2 / v_norm, 0)
+    u_norm = coefficient**2 * v_norm + orthogonal
     u_norm = np.where(u_norm > 0, u_norm, np.nan)
-    cosine = coefficient * np.sqrt(norm / u_norm)
+    cosine = coefficient * np.sqrt(v_norm / u_norm)
     distance = np.where(cosine > 0, orthogonal / u_norm / (1 + cosine), 1 - cosine)
     return {"cosine_distance": distance, "coefficient": coefficient}

@@ -47,7 +47,7 @@ class Moments(NamedTuple):
     Merged by the formula of Chan, Golub & LeVeque (1979), which doesn't cancel where a sum of squares would.
     """
 
-    count: Array
+    weight: Array
     mean: Array
     squares: Array
 
@@ -62,12 +62,12 @@ def add_moments(moments: Moments, values: Array, weights: Array) -> Moments:
     count = weights.sum()
     mean = _ratio(jnp.where(weights > 0, values, 0).sum(), count)
     squares = jnp.where(weights > 0, jnp.square(values - mean), 0).sum()
-    total = moments.count + count
+    total = moments.weight + count
     shift = mean - moments.mean
     return Moments(
-        count=total,
+        weight=total,
         mean=moments.mean + shift * _ratio(count, total),
-        squares=moments.squares + squares + jnp.square(shift) * _ratio(moments.count * count, total),
+        squares=moments.squares + squares + jnp.square(shift) * _ratio(moments.weight * count, total),
     )
 
 

@@ -9,9 +9,10 @@ from llfc_jax.types import Array, PyTree
 
 
 def llfc(layers: Mapping[str, str]) -> Measure:
-    """Compare u = f^(l)(theta_alpha) with v = (1 - alpha) f^(l)(theta_A) + alpha f^(l)(theta_B) at every layer.
+    """Compare the features of theta_alpha with the interpolated features of A and B, at every layer.
 
-    LLFC holds when 1 - cos(u, v) is far below the baseline 1 - cos(f_A, f_B).
+    With u = f^(l)(theta_alpha) and v = (1 - alpha) f^(l)(theta_A) + alpha f^(l)(theta_B), LLFC says u = v / c
+    for some c > 0. It holds when 1 - cos(u, v) is far below the baseline 1 - cos(f_A, f_B).
 
     Args:
         layers: name -> kind of the layers to compare, in forward order.

@@ -23,7 +23,9 @@ def lmc() -> Measure:
 
 
 def barrier(alphas: Sequence[float], values: Sequence[float]) -> float:
-    """max over alpha of L(theta_alpha) - ((1 - alpha) L(theta_A) + alpha L(theta_B)), DESIGN of LMC (Frankle 2020).
+    """How far the path rises above its chord (Frankle et al. 2020; LLFC, section 2).
+
+    max over alpha of L(theta_alpha) - ((1 - alpha) L(theta_A) + alpha L(theta_B)).
 
     Args:
         alphas: sorted, from 0 to 1.

@@ -37,7 +37,7 @@ class Planned(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Alphas at which the same measures are taken: one end of the path, or inner points evaluated by one loop."""
+    """Alphas at which the same measures are taken: one end of the path, or inner points in one loop."""
 
     alphas: tuple[float, ...]
     names: tuple[str, ...]
@@ -53,8 +53,8 @@ def measure_path(
 ) -> dict[str, Any]:
     """Take all planned measures in one stream over the batches.
 
-    Each batch costs one forward pass per distinct alpha of the plan, plus those of A and B where 0 and 1 are not
-    among them and a measure looks at them. Features live for one batch only.
+    Each batch costs one forward pass per distinct alpha of the plan, plus those of A and B where 0 and 1 are
+    not among them and a measure looks at them. Features live for one batch only.
 
     Args:
         features_fn: evaluation-mode forward pass; pure.
@@ -159,21 +159,19 @@ def _empty_states(
     groups: Iterable[_Group],
     batch: Batch,
 ) -> list[PyTree]:
-    features = jax.eval_shape(
-        lambda: features_fn(_variables(path, 0.0, _statistics(path, 0.0)), jnp.asarray(batch.images))
-    )
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    point = Point(scalar, features, features, features, batch.labels, batch.mask)
+    def look() -> Point:
+        features = features_fn(_variables(path, 0.0, _statistics(path, 0.0)), batch.images)
+        return Point(jnp.float32(0), features, features, features, batch.labels, batch.mask)
+
+    point = jax.eval_shape(look)
     return [
-        {
-            name: jax.tree.map(
-                lambda leaf, size=len(group.alphas): jnp.broadcast_to(leaf, (size, *leaf.shape)),
-                plan[name].measure.init(point),
-            )
-            for name in group.names
-        }
+        {name: _repeat(plan[name].measure.init(point), len(group.alphas)) for name in group.names}
         for group in groups
     ]
+
+
+def _repeat(tree: PyTree, times: int) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (times, *leaf.shape)), tree)
 
 
 def _along_path(name: str, groups: Iterable[_Group], states: Iterable[PyTree]) -> PyTree:

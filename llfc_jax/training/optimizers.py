@@ -11,7 +11,7 @@ Schedule = Callable[[Any], Any]
 
 
 def step_decay(config: Mapping[str, Any], steps: int) -> Schedule:
-    """Times `decay_factor` at each of the `decay_at` fractions of training (the paper: 0.1 at 1/2 and 3/4)."""
+    """Times `decay_factor` at the fractions `decay_at` of training (the paper: 0.1 at 1/2 and 3/4)."""
     boundaries = {round(fraction * steps): config["decay_factor"] for fraction in config["decay_at"]}
     return optax.piecewise_constant_schedule(config["learning_rate"], boundaries)
 

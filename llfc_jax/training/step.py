@@ -1,7 +1,7 @@
 """Training: a jitted step, epochs of it, and nothing that isn't a function of (config, data, key, step).
 
-Batch order, augmentation and dropout at a step are derived from the lineage's key and the step alone, so a run
-can stop after any epoch, go on in another process, and end with the same parameters.
+Batch order, augmentation and dropout at a step are derived from the lineage's key and the step alone, so a
+run can stop after any epoch, go on in another process, and end with the same parameters.
 """
 
 from collections.abc import Callable, Iterator

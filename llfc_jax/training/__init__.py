@@ -1,0 +1,1 @@
+"""From an initialisation to trained pairs of networks."""

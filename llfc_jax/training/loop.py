@@ -1,0 +1,138 @@
+"""Carrying a lineage to its last step, through checkpoints, from wherever an earlier process left it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax import checkpoint, progress
+from llfc_jax.errors import UserError
+from llfc_jax.training.lineage import Lineage
+from llfc_jax.training.optimizers import Schedule
+from llfc_jax.training.step import INIT, Recipe, Runner, TrainState, epoch_batches, init_state
+from llfc_jax.types import Variables
+
+
+class Setting(NamedTuple):
+    """What all lineages of a run share."""
+
+    recipe: Recipe
+    run: Runner
+    evaluate: Callable[[Variables], tuple[float, float]]
+    """Loss and error on the test split."""
+    schedule: Schedule
+    seed: int
+    input_shape: tuple[int, ...]
+    num_examples: int
+    batch_size: int
+    checkpoint_every_epochs: int
+    metadata: dict[str, Any]
+    """Saved with every checkpoint: configuration and fingerprint of the data."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in the training data."""
+        return self.num_examples // self.batch_size
+
+
+History = dict[str, list[float]]
+"""Parallel lists with an entry per epoch: epoch, step, {train,test}_{loss,error}, learning_rate."""
+
+
+def train(lineage: Lineage, setting: Setting, checkpoints: Path) -> None:
+    """Bring a lineage to its last step, from wherever its checkpoints (or its parent's) have got to.
+
+    Raises:
+        UserError: the loss stops being finite (the last good checkpoint stays), or a checkpoint is unusable.
+    """
+    directory = checkpoints / lineage.name
+    if checkpoint.steps(directory)[-1:] == [lineage.last_step]:
+        return
+    state, history = _start(lineage, setting, checkpoints)
+    first_step = int(state.step)
+    if first_step == lineage.last_step:
+        _save(directory, state, history, lineage, setting)
+        return
+    save_every = setting.checkpoint_every_epochs * setting.steps_per_epoch
+    with progress.bar(f"train {lineage.name}", lineage.last_step - first_step) as advance:
+        while (step := int(state.step)) < lineage.last_step:
+            state, record = _train_epoch(lineage, setting, state, step, advance)
+            history = {name: [*history.get(name, []), value] for name, value in record.items()}
+            if record["step"] == lineage.last_step or record["step"] % save_every == 0:
+                _save(directory, state, history, lineage, setting)
+    progress.say(
+        f"trained {lineage.name}: step {lineage.last_step}, test loss {history['test_loss'][-1]:.4f} nats, "
+        f"test error {history['test_error'][-1]:.2%}"
+    )
+
+
+def _train_epoch(
+    lineage: Lineage, setting: Setting, state: TrainState, step: int, advance: progress.Advance
+) -> tuple[TrainState, dict[str, float]]:
+    """To the end of the epoch, or of the lineage; returns the state there and a record for the history."""
+    key = jax.random.fold_in(jax.random.key(setting.seed), lineage.stream)
+    epoch, done = divmod(step, setting.steps_per_epoch)
+    todo = min(setting.steps_per_epoch - done, lineage.last_step - step)
+    indices = epoch_batches(key, epoch, setting.num_examples, setting.batch_size)[done : done + todo]
+    losses, errors = [], []
+    for new_state, metrics in setting.run(key, state, indices):
+        state, (loss, error) = new_state, jax.tree.map(np.asarray, metrics)
+        _check_finite(loss, step, lineage)
+        losses.append(loss)
+        errors.append(error)
+        step += len(loss)
+        advance(len(loss), f"loss {loss[-1]:.3f}")
+    test_loss, test_error = setting.evaluate(state.variables)
+    return state, {
+        "epoch": step / setting.steps_per_epoch,
+        "step": step,
+        "train_loss": float(np.concatenate(losses).mean()),
+        "train_error": float(np.concatenate(errors).mean()),
+        "test_loss": test_loss,
+        "test_error": test_error,
+        "learning_rate": float(setting.schedule(step - 1)),
+    }
+
+
+def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[TrainState, History]:
+    """The lineage's own last checkpoint, else its parent's, else an initialisation."""
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setting.seed), lineage.init_stream), INIT)
+
+    @jax.jit
+    def create() -> TrainState:
+        image = jnp.zeros((1, *setting.input_shape))
+        return init_state(setting.recipe, setting.recipe.network.init(key, image))
+
+    for name in (lineage.name, lineage.parent):
+        if name is not None and checkpoint.steps(checkpoints / name):
+            found = checkpoint.restore(checkpoints / name, training=jax.eval_shape(create).opt_state)
+            _check_same_data(found, setting, checkpoints / name)
+            history = found.metadata["history"] if name == lineage.name else {}
+            return TrainState(jnp.int32(found.step), found.variables, found.training), history
+    return create(), {}
+
+
+def _save(directory: Path, state: TrainState, history: History, lineage: Lineage, setting: Setting) -> None:
+    metadata = {**setting.metadata, "seed": setting.seed, "lineage": lineage._asdict(), "history": history}
+    checkpoint.save(directory, int(state.step), state.variables, metadata, state.opt_state)
+
+
+def _check_finite(losses: np.ndarray, first_step: int, lineage: Lineage) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if bad.size:
+        raise UserError(
+            f"training {lineage.name}: the loss became {losses[bad[0]]} at step {first_step + bad[0]}; "
+            "the last good checkpoint is kept; a smaller opt.learning_rate may help"
+        )
+
+
+def _check_same_data(found: checkpoint.Checkpoint, setting: Setting, directory: Path) -> None:
+    theirs, ours = found.metadata["fingerprint"], setting.metadata["fingerprint"]
+    if theirs != ours:
+        raise UserError(
+            f"checkpoint {directory} was trained on other data: fingerprint {theirs[:12]}, "
+            f"while data.name and data.data_dir now give {ours[:12]}"
+        )
