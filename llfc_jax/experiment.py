@@ -61,9 +61,9 @@ class Bench:
         """Raw images -> logits."""
         return self.network.apply(variables, self.preprocess(images))
 
-    def features(self, variables: Variables, images: Array) -> Features:
-        """Raw images -> outputs of all stages."""
-        return self.network.features(variables, self.preprocess(images))
+    def apply_with_features(self, variables: Variables, images: Array) -> tuple[Array, Features]:
+        """Raw images -> logits and the outputs of all stages."""
+        return self.network.apply_with_features(variables, self.preprocess(images))
 
 
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
@@ -229,7 +229,7 @@ def _measure_path(bench: Bench, path: LinearPath, key: str) -> dict[str, Any]:
     chunk = config.eval.alpha_chunk or chunk_for(jax.default_backend(), bench.convolutional)
     found = {
         split: measure_path(
-            bench.features,
+            bench.apply_with_features,
             path,
             _stream(bench.measured[split], config.eval.batch_size, f"measure {key} on {split}"),
             plan,

@@ -16,7 +16,7 @@ Variables: TypeAlias = Mapping[str, PyTree]
 """All of a network's state, in Linen's layout: `{"params": ..., "batch_stats": ...}`."""
 
 Features: TypeAlias = dict[str, Array]
-"""Layer name -> activations of one batch, `(batch, ...)`, in forward order."""
+"""Layer name -> activations of one batch, `(batch, ...)`. Their order means nothing: jit sorts keys."""
 
 Permutation: TypeAlias = dict[str, Array]
 """Permutation name -> int32 index array `p`; the permuted axis is `old[p]`."""

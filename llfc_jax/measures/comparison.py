@@ -13,13 +13,14 @@ from llfc_jax.types import Array
 class Comparison(NamedTuple):
     """State of the comparison of a stream of u with a stream of v.
 
-    The dataset's sums are those of the residual r = u - c v for a fixed reference c, the coefficient of the
-    first batch: for u nearly parallel to v they stay small, so that 1 - cos doesn't drown in rounding as
-    it would in <u, u>, <u, v> and <v, v>.
+    The coefficients and the dataset's sums are those of the residual r = u - c v for a fixed reference c, the
+    coefficient of the first batch: for u nearly parallel to v they stay small, so that deviations don't drown
+    in rounding as they would in <u, u>, <u, v> and <v, v>.
     """
 
     distance: Moments
     coefficient: Moments
+    """Of <u, v> / ||v||^2 - c."""
     dead: Array
     """Number of samples for which u or v is zero; they have no angle and enter nothing else."""
     reference: Array
@@ -55,18 +56,18 @@ def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
     weights = jnp.where(alive, mask, 0)
     u_scale, v_scale = (jnp.where(alive, square, 1) ** -0.5 for square in (u_square, v_square))
     distance = 0.5 * jnp.square(u * u_scale[:, None] - v * v_scale[:, None]).sum(-1)
-    coefficient = product / jnp.where(alive, v_square, 1)
 
     batch_coefficient = jnp.vdot(mask, product) / jnp.maximum(jnp.vdot(mask, v_square), 1e-30)
     reference = jnp.where(state.norm > 0, state.reference, batch_coefficient)
     r = u - reference * v
+    overlap = (r * v).sum(-1)
     return Comparison(
         distance=add_moments(state.distance, distance, weights),
-        coefficient=add_moments(state.coefficient, coefficient, weights),
+        coefficient=add_moments(state.coefficient, overlap / jnp.where(alive, v_square, 1), weights),
         dead=state.dead + jnp.vdot(mask, ~alive),
         reference=reference,
         residual=state.residual + jnp.vdot(mask, jnp.square(r).sum(-1)),
-        overlap=state.overlap + jnp.vdot(mask, (r * v).sum(-1)),
+        overlap=state.overlap + jnp.vdot(mask, overlap),
         norm=state.norm + jnp.vdot(mask, v_square),
     )
 
@@ -81,17 +82,17 @@ def summarise(state: Comparison) -> dict[str, Any]:
     state = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state)
     return {
         "cosine_distance": _mean_and_std(state.distance),
-        "coefficient": _mean_and_std(state.coefficient),
+        "coefficient": _mean_and_std(state.coefficient, origin=state.reference),
         "dataset": _whole(state),
         "dead": np.asarray(state.dead, int),
     }
 
 
-def _mean_and_std(moments: Moments) -> dict[str, Any]:
+def _mean_and_std(moments: Moments, origin: Any = 0.0) -> dict[str, Any]:
     defined = moments.weight > 0
     weight = np.where(defined, moments.weight, 1)
     return {
-        "mean": np.where(defined, moments.mean, np.nan),
+        "mean": np.where(defined, origin + moments.mean, np.nan),
         "std": np.where(defined, np.sqrt(moments.squares / weight), np.nan),
     }
 
@@ -104,5 +105,5 @@ def _whole(state: Comparison) -> dict[str, Any]:
     u_norm = coefficient**2 * v_norm + orthogonal
     u_norm = np.where(u_norm > 0, u_norm, np.nan)
     cosine = coefficient * np.sqrt(v_norm / u_norm)
-    distance = np.where(cosine > 0, orthogonal / u_norm / (1 + cosine), 1 - cosine)
+    distance = np.where(cosine > 0, orthogonal / u_norm / (1 + np.abs(cosine)), 1 - cosine)
     return {"cosine_distance": distance, "coefficient": coefficient}

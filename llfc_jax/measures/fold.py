@@ -18,8 +18,10 @@ class Point(NamedTuple):
 
     alpha: Array
     """Scalar in [0, 1]."""
+    logits: Array
+    """(n, classes) of theta_alpha."""
     features: Features
-    """f^(l)(theta_alpha; x), the logits last."""
+    """f^(l)(theta_alpha; x)."""
     features_a: Features
     """f^(l)(theta_A; x)."""
     features_b: Features

@@ -59,7 +59,7 @@ def _init(point: Point) -> Curves:
 
 
 def _update(state: Curves, point: Point) -> Curves:
-    logits = list(point.features.values())[-1].astype(jnp.float32)
+    logits = point.logits.astype(jnp.float32)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, point.labels)
     mistakes = (logits.argmax(-1) != point.labels).astype(jnp.float32)
     return Curves(add_moments(state.loss, losses, point.mask), add_moments(state.error, mistakes, point.mask))

@@ -14,8 +14,9 @@ from llfc_jax.interpolation import lerp
 from llfc_jax.measures.fold import Measure, Point
 from llfc_jax.types import Array, Features, PyTree, Variables
 
-FeaturesFn = Callable[[Variables, Array], Features]
-"""Variables, images -> features in forward order, the logits last."""
+Output = tuple[Array, Features]
+FeaturesFn = Callable[[Variables, Array], Output]
+"""Variables, images -> logits and named features."""
 
 ENDS = (0.0, 1.0)
 
@@ -57,7 +58,7 @@ def measure_path(
     not among them and a measure looks at them. Features live for one batch only.
 
     Args:
-        features_fn: evaluation-mode forward pass; pure.
+        features_fn: variables, images -> logits and named features, in evaluation mode; pure.
         path: the two networks.
         batches: images, labels and mask; all of one shape.
         plan: name -> measure and its alphas.
@@ -116,8 +117,9 @@ def _step(
         alpha: features_fn(_variables(path, alpha, _statistics(path, alpha)), batch.images) for alpha in ENDS
     }
 
-    def update(state: PyTree, alpha: Array | float, features: Features) -> PyTree:
-        point = Point(jnp.float32(alpha), features, ends[0.0], ends[1.0], batch.labels, batch.mask)
+    def update(state: PyTree, alpha: Array | float, output: Output) -> PyTree:
+        references = (ends[0.0][1], ends[1.0][1])
+        point = Point(jnp.float32(alpha), *output, *references, batch.labels, batch.mask)
         return {name: plan[name].measure.update(part, point) for name, part in state.items()}
 
     def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
@@ -160,8 +162,8 @@ def _empty_states(
     batch: Batch,
 ) -> list[PyTree]:
     def look() -> Point:
-        features = features_fn(_variables(path, 0.0, _statistics(path, 0.0)), batch.images)
-        return Point(jnp.float32(0), features, features, features, batch.labels, batch.mask)
+        logits, features = features_fn(_variables(path, 0.0, _statistics(path, 0.0)), batch.images)
+        return Point(jnp.float32(0), logits, features, features, features, batch.labels, batch.mask)
 
     point = jax.eval_shape(look)
     return [

@@ -99,14 +99,15 @@ class Network:
                 variables[collection][stage.name] = value
         return {name: tree for name, tree in variables.items() if tree}
 
-    def features(self, variables: Variables, inputs: Array) -> Features:
-        """Outputs of all stages in evaluation mode, in forward order."""
-        values = self.run(variables, {INPUT: inputs}, self.stages)
-        return {stage.name: values[stage.name] for stage in self.stages}
-
     def apply(self, variables: Variables, inputs: Array) -> Array:
         """Logits in evaluation mode: (n, ...) -> (n, classes)."""
-        return self.run(variables, {INPUT: inputs}, self.stages)[self.stages[-1].name]
+        return self.apply_with_features(variables, inputs)[0]
+
+    def apply_with_features(self, variables: Variables, inputs: Array) -> tuple[Array, Features]:
+        """Logits and the outputs of all stages, in evaluation mode."""
+        values = self.run(variables, {INPUT: inputs}, self.stages)
+        del values[INPUT]
+        return values[self.stages[-1].name], values
 
     def apply_train(
         self, variables: Variables, inputs: Array, key: PRNGKey, *, momentum: float | None = None

@@ -1,0 +1,83 @@
+"""What a dataset is: two splits of images and labels in memory, and what identifies them."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from llfc_jax.data.splits import Slice
+from llfc_jax.errors import UserError
+
+
+class Split(NamedTuple):
+    """Examples in a fixed order: images `(n, height, width, channels)` uint8 and labels `(n,)` int32."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Dataset(NamedTuple):
+    """A training and a test split, and the constants that normalise them.
+
+    Attributes:
+      name: the name it was loaded by.
+      train: examples to train on.
+      test: examples to test on.
+      num_classes: labels lie in `[0, num_classes)`.
+      mean: per-channel mean of pixels in `[0, 1]`.
+      std: per-channel standard deviation of pixels in `[0, 1]`.
+      fingerprint: SHA-256 of both splits, hexadecimal; equal on every machine that reads the same examples.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+
+
+class Source(NamedTuple):
+    """A place to read examples from: the size of each split, and a reader of slices of them."""
+
+    sizes: Mapping[str, int]
+    num_classes: int
+    read: Callable[[Sequence[Slice]], Split]
+
+
+def subset(split: Split, n: int, seed: int, *, field: str = "n") -> Split:
+    """Draws a fixed random subset of `n` examples, without replacement.
+
+    Subsets drawn with one seed are nested: the smaller is the beginning of the larger.
+
+    Args:
+      split: examples to draw from.
+      n: number of examples; 0 stands for all of them, in their own order.
+      seed: determines the draw.
+      field: the configuration field that an error names.
+
+    Raises:
+      UserError: `n` is negative or exceeds the number of examples.
+
+    >>> digits = Split(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4, dtype=np.int32))
+    >>> subset(digits, 2, seed=0).images.shape
+    (2, 8, 8, 1)
+    """
+    total = len(split.labels)
+    if not 0 <= n <= total:
+        raise UserError(f"{field}={n}: expected 0 (all) to {total}, the number of examples in the split")
+    if n == 0:
+        return split
+    chosen = np.random.default_rng(seed).permutation(total)[:n]
+    return Split(split.images[chosen], split.labels[chosen])
+
+
+def fingerprint(*splits: Split) -> str:
+    """SHA-256 (hexadecimal) of the shapes, types and bytes of the splits' arrays, in order."""
+    digest = hashlib.sha256()
+    for array in (array for split in splits for array in split):
+        digest.update(f"{array.dtype.name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,137 @@
+"""Datasets in TFDS's ArrayRecord format, read without TensorFlow.
+
+`tensorflow_datasets` takes half a second to import, so it is imported only when a dataset is opened.
+"""
+
+import difflib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from llfc_jax.data.dataset import Source, Split
+from llfc_jax.data.preparation import first_line, prepare, quiet
+from llfc_jax.data.splits import Slice
+from llfc_jax.errors import UserError
+
+_RECORDS_AT_A_TIME = 4096
+_PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def open_tfds(name: str, data_dir: str, *, known: Iterable[str]) -> Source:
+    """Opens a TFDS dataset of images and labels; prepares it first when `data_dir` doesn't hold it.
+
+    Args:
+      name: TFDS name, `dataset[/variant][:version]`.
+      data_dir: TFDS directory; empty for TFDS's default, `TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+      known: names to suggest when there is no dataset `name`.
+
+    Raises:
+      UserError: there is no such dataset, it isn't one of images and labels, its files are damaged or in
+        another format, or it can't be prepared.
+    """
+    with quiet():
+        builder = _find_builder(name, data_dir, known)
+        _check_features(builder, name)
+        if not builder.data_path.exists():
+            prepare(builder, name)
+    _check_files(builder, name)
+
+    def read(slices: Sequence[Slice]) -> Split:
+        with quiet():
+            try:
+                return _read(builder, slices)
+            except MemoryError:
+                raise
+            except Exception as error:  # of ArrayRecord, protobuf or Pillow: they share no base class
+                raise UserError(
+                    f"data.data_dir: {name!r} in {builder.data_path} can't be read ({first_line(error)}); "
+                    "delete that directory to prepare it anew"
+                ) from error
+
+    sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
+    return Source(sizes, builder.info.features["label"].num_classes, read)
+
+
+def _find_builder(name: str, data_dir: str, known: Iterable[str]) -> Any:
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    try:
+        return tfds.builder(name, data_dir=Path(data_dir).expanduser() if data_dir else None)
+    except tfds.core.DatasetNotFoundError as error:
+        guess = difflib.get_close_matches(name, known, n=1)
+        raise UserError(
+            f"data.name={name!r}: no such dataset{f' (did you mean {guess[0]!r}?)' if guess else ''}; "
+            f"expected {', '.join(known)}, or the name of another TFDS dataset of images and labels"
+        ) from error
+    except Exception as error:  # unreadable metadata, an unknown variant or version, a malformed name
+        reason = first_line(error).rpartition('}": ')[-1]  # without the arguments that TFDS puts in front
+        raise UserError(
+            f"data.name={name!r} can't be opened in data.data_dir={data_dir!r}: {reason}"
+        ) from error
+
+
+def _check_features(builder: Any, name: str) -> None:
+    features = builder.info.features
+    if not {"image", "label"} <= set(features) or not hasattr(features["label"], "num_classes"):
+        raise UserError(
+            f"data.name={name!r}: expected a dataset with features 'image' and 'label', "
+            f"found {', '.join(features)}"
+        )
+    image = features["image"]
+    if None in image.shape or image.np_dtype != np.uint8:
+        raise UserError(
+            f"data.name={name!r}: expected uint8 images of one size, "
+            f"found {image.np_dtype.__name__} {image.shape}"
+        )
+
+
+def _check_files(builder: Any, name: str) -> None:
+    info = builder.info
+    if not (builder.data_path / "dataset_info.json").exists() or not info.splits:
+        raise UserError(
+            f"data.data_dir: {name!r} in {builder.data_path} is incomplete (no dataset_info.json, or no "
+            "splits in it); delete that directory to prepare it anew"
+        )
+    if "array_record" not in {file_format.value for file_format in info.available_file_formats()}:
+        raise UserError(
+            f"data.data_dir: {name!r} in {builder.data_path} was prepared as {info.file_format.value}; "
+            "expected array_record: name another data.data_dir, or delete that directory to prepare it anew"
+        )
+
+
+def _read(builder: Any, slices: Sequence[Slice]) -> Split:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    # Raw records in bulk, parsed and decoded here: twice as fast as leaving it to TFDS's feature decoders.
+    records = builder.as_data_source(
+        "+".join(f"{split}[{start}:{stop}]" for split, start, stop in slices),
+        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+    )
+    shape = builder.info.features["image"].shape
+    images = np.empty((len(records), *shape), np.uint8)
+    labels = np.empty(len(records), np.int32)
+    for begin in range(0, len(records), _RECORDS_AT_A_TIME):
+        block = list(range(begin, min(begin + _RECORDS_AT_A_TIME, len(records))))
+        for i, record in zip(block, records.__getitems__(block), strict=True):
+            feature = tf_example_pb2.Example.FromString(record).features.feature
+            images[i] = _decode(feature["image"].bytes_list.value[0], shape)
+            labels[i] = feature["label"].int64_list.value[0]
+    return Split(images, labels)
+
+
+def _decode(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    """Decodes a PNG or JPEG to `shape`, whatever its own colour mode."""
+    height, width, channels = shape
+    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
+        if image.size != (width, height):
+            raise ValueError(
+                f"expected images of {width}×{height} pixels, found {image.width}×{image.height}"
+            )
+        mode = _PILLOW_MODES[channels]
+        return np.asarray(image if image.mode == mode else image.convert(mode)).reshape(shape)

@@ -1,0 +1,9 @@
+"""What a run leaves for people to read: figures, a page, tables, a verdict; made from the results alone.
+
+Matplotlib is slow to import, so it is imported when the first figure is drawn.
+"""
+
+from llfc_jax.report import figures, page, tables
+from llfc_jax.report.judgement import Verdict, verdict
+
+__all__ = ["Verdict", "figures", "page", "tables", "verdict"]

@@ -1,0 +1,206 @@
+"""The figures, each a function of the results alone; `FIGURES` is their registry.
+
+To add one, write `draw(results) -> Figure | None` (None where the results lack its measure) and name it in
+`FIGURES` with a caption: it is then written to `figures/` and shown in the report.
+"""
+
+import functools
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llfc_jax.report import layer_panels, path_panels, reading, style, training_panels
+from llfc_jax.report.reading import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ALPHA_AXIS = r"$\alpha$  in  $\theta_\alpha=(1-\alpha)\,\theta_A+\alpha\,\theta_B$"
+LAYER_AXIS = r"layer $\ell$"
+UNDATED = {"png": {"Software": None}, "svg": {"Date": None}}
+LINE = 0.14  # inches that one more entry adds to a legend
+ABOVE: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
+
+
+class FigureSpec(NamedTuple):
+    """How to draw a figure, and its title and caption in HTML."""
+
+    draw: Callable[[Results], "Figure | None"]
+    title: str
+    caption: str
+
+
+def draw_summary(results: Results) -> "Figure | None":
+    """Loss and error along the path, and LLFC against its baseline: the whole finding in one row."""
+    lmc, llfc = results.get("lmc"), results.get("llfc")
+    if not lmc or not llfc:
+        return None
+    figure = style.figure(style.PAGE, 2.5 + LINE * max(0, len(lmc) - 2))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1), squeeze=False)[0]
+    splits = ("test", "train") if len(lmc) == 1 else ("test",)
+    panels = left.subplots(1, 2)
+    for ax, quantity in zip(panels, ("loss", "error"), strict=True):
+        path_panels.curve_panel(ax, lmc, quantity, splits)
+        ax.set_xlabel(r"$\alpha$")
+    labels = [
+        f"{path_panels.curve_name(lmc, path, split)}  {path_panels.barrier(lmc, path, split, 'loss')}, "
+        f"{path_panels.barrier(lmc, path, split, 'error')}"
+        for path, split in path_panels.curves(lmc, splits)
+    ]
+    title = "barrier" if len(lmc) == 1 else "barrier on the test set"
+    left.legend(panels[0].get_legend_handles_labels()[0], labels, title=title, **ABOVE)
+
+    path = reading.primary_path(list(llfc))
+    ax = right.subplots()
+    limits = layer_panels.distance_limits([llfc[path]])
+    layer_panels.distance_panel(ax, llfc[path], style.PAGE / 2.15 - layer_panels.MARGIN, limits)
+    ax.set_xlabel(LAYER_AXIS)
+    title = f"LLFC along {reading.path_label(path)}"
+    right.legend(*ax.get_legend_handles_labels(), ncols=2, title=title, **ABOVE)
+    return figure
+
+
+def draw_lmc(results: Results) -> "Figure | None":
+    """Loss and error of θ_α over α: one path in a column, several with a column for each split."""
+    lmc = results.get("lmc")
+    if not lmc:
+        return None
+    columns = (("test", "train"),) if len(lmc) == 1 else (("test",), ("train",))
+    width = style.COLUMN if len(columns) == 1 else style.PAGE
+    figure = style.figure(width, 4.0 + 2 * LINE * max(0, len(lmc) - 2))
+    axes = figure.subplots(2, len(columns), sharex=True, squeeze=False)
+    for row, quantity in enumerate(("loss", "error")):
+        for column, splits in enumerate(columns):
+            path_panels.curve_panel(axes[row, column], lmc, quantity, splits)
+            title = f"{quantity} barrier" if len(lmc) == 1 else f"{splits[0]} {quantity} barrier"
+            path_panels.legend_above(axes[row, column], title, columns=3 - len(columns))
+    for ax in axes[-1]:
+        ax.set_xlabel(ALPHA_AXIS)
+    return figure
+
+
+def draw_llfc(results: Results) -> "Figure | None":
+    """The cosine distance per layer and α, a panel for each path."""
+    llfc = results.get("llfc")
+    if not llfc:
+        return None
+    limits = layer_panels.distance_limits(llfc.values())
+    return _per_layer(llfc, functools.partial(layer_panels.distance_panel, limits=limits))
+
+
+def draw_coefficient(results: Results) -> "Figure | None":
+    """The coefficient per layer and α, a panel for each path."""
+    llfc = results.get("llfc")
+    return _per_layer(llfc, layer_panels.coefficient_panel) if llfc else None
+
+
+def draw_training(results: Results) -> "Figure | None":
+    """Loss and error over epochs: the trunk up to the spawn point, then every child."""
+    runs = {name: run for name, run in results.get("training", {}).items() if run["epoch"]}
+    if not runs:
+        return None
+    figure = style.figure(style.COLUMN, 4.0)
+    loss, error = figure.subplots(2, sharex=True)
+    training_panels.training_panel(loss, runs, "loss")
+    training_panels.training_panel(error, runs, "error")
+    training_panels.training_legend(loss, runs)
+    error.set_xlabel("epoch")
+    return figure
+
+
+FIGURES: dict[str, FigureSpec] = {
+    "summary": FigureSpec(
+        draw_summary,
+        "At a glance",
+        "Loss and error along the path, and layerwise linear feature connectivity against its baseline.",
+    ),
+    "lmc": FigureSpec(
+        draw_lmc,
+        "Linear mode connectivity",
+        "Loss and error of θ<sub>α</sub> = (1−α) θ<sub>A</sub> + α θ<sub>B</sub>. Discs mark the endpoints, "
+        "dotted lines the chord between them. The barrier is the largest excess over the chord; an arrow "
+        "marks the largest in a panel. Where a permuted path is shown, the naive one is dashed.",
+    ),
+    "llfc": FigureSpec(
+        draw_llfc,
+        "Layerwise linear feature connectivity",
+        "1 − cos between f<sup>(ℓ)</sup>(θ<sub>α</sub>) and (1−α) f<sup>(ℓ)</sup>(θ<sub>A</sub>) + "
+        "α f<sup>(ℓ)</sup>(θ<sub>B</sub>): mean ± standard deviation over samples, for each layer ℓ. "
+        "Black: the same distance between f<sup>(ℓ)</sup>(θ<sub>A</sub>) and f<sup>(ℓ)</sup>(θ<sub>B</sub>). "
+        "LLFC holds where the colours lie far below the black. ▽: below the axis. †: every feature was zero.",
+    ),
+    "coefficient": FigureSpec(
+        draw_coefficient,
+        "Coefficient",
+        "⟨u, v⟩ / ‖v‖² for u = f<sup>(ℓ)</sup>(θ<sub>α</sub>) and v = (1−α) f<sup>(ℓ)</sup>(θ<sub>A</sub>) + "
+        "α f<sup>(ℓ)</sup>(θ<sub>B</sub>): mean ± standard deviation over samples. "
+        "One (dashed) means that the features interpolate without shrinking.",
+    ),
+    "training": FigureSpec(
+        draw_training,
+        "Training",
+        "Loss and error over training: solid on the test set, dotted on the training set. "
+        "A vertical line marks the epoch at which spawned children part.",
+    ),
+}
+
+
+def drawn(results: Results) -> Iterator[tuple[str, "Figure"]]:
+    """Draws, in the registry's order, every figure that the results allow.
+
+    Args:
+      results: The contents of `results.json`.
+
+    Yields:
+      Names and figures. The style holds until the next one is asked for: save a figure before that.
+    """
+    for name, spec in FIGURES.items():
+        with style.applied():
+            if (figure := spec.draw(results)) is not None:
+                figure.draw_without_rendering()  # the layout settles in its second pass
+                yield name, figure
+
+
+def encode(figure: "Figure", suffix: str) -> bytes:
+    """The bytes of a figure as `png` or `svg`, which hold no date: the same results give the same file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix, metadata=UNDATED[suffix])
+    return buffer.getvalue()
+
+
+def write(results: Results, directory: Path | str) -> list[Path]:
+    """Writes every figure that the results allow as `directory/NAME.png` and `directory/NAME.svg`.
+
+    Args:
+      results: The contents of `results.json`.
+      directory: Where to write; made if it is missing.
+
+    Returns:
+      The files written.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, figure in drawn(results):
+        for suffix in UNDATED:
+            written.append(directory / f"{name}.{suffix}")
+            written[-1].write_bytes(encode(figure, suffix))
+    return written
+
+
+def _per_layer(llfc: Results, panel: Callable[..., None]) -> "Figure":
+    most = max(llfc.values(), key=lambda entry: len(entry["layers"]))["layers"]
+    staged = bool(layer_panels.stages([layer["layer"] for layer in most]))
+    width = layer_panels.width_for(len(most))
+    figure = style.figure(width, 1.0 + (1.9 if len(llfc) == 1 else 1.6) * len(llfc))
+    axes = figure.subplots(len(llfc), sharex=True, sharey=True, squeeze=False)[:, 0]
+    for ax, (path, entry) in zip(axes, llfc.items(), strict=True):
+        panel(ax, entry, width - layer_panels.MARGIN)
+        if len(llfc) > 1:
+            ax.set_title(reading.path_label(path), loc="left", pad=13 if staged else 4)
+    handles, labels = axes[0].get_legend_handles_labels()
+    columns = min(len(handles), 5) if width > style.COLUMN else 2 if len(handles) <= 4 else 3
+    figure.legend(handles, labels, ncols=columns, **ABOVE)
+    axes[-1].set_xlabel(LAYER_AXIS)
+    return figure

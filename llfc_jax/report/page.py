@@ -1,0 +1,105 @@
+"""The report: one self-contained HTML page made from the results."""
+
+import base64
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from llfc_jax.report import figures, reading, style
+from llfc_jax.report.judgement import MAX_BASELINE_SHARE, MAX_ERROR_BARRIER, baseline_shares, verdict
+from llfc_jax.report.reading import Results
+
+TEMPLATE = "page.html.jinja"
+
+FILTERS = {
+    "nats": reading.nats,
+    "percent": reading.percent,
+    "share": reading.share,
+    "distance": reading.distance,
+    "coefficient": reading.coefficient,
+    "alpha": reading.alpha_label,
+    "network": reading.network_label,
+    "path": reading.path_label,
+}
+
+OPEN_LAYERS = 24
+"""A table with more layers than this is folded until it is asked for."""
+
+
+def write(results: Results, workdir: Path | str) -> Path:
+    """Writes `report.html`: what was run, the verdict, the figures, the tables and how to run it again.
+
+    Nothing in the page is loaded from elsewhere: figures are embedded as SVG.
+
+    Args:
+      results: The contents of `results.json`.
+      workdir: Where to write.
+
+    Returns:
+      The page.
+    """
+    page = Path(workdir) / "report.html"
+    page.write_text(render(results), encoding="utf-8")
+    return page
+
+
+def render(results: Results) -> str:
+    """The report's HTML."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= FILTERS
+    template = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    paths = list(dict.fromkeys([*results.get("lmc", {}), *results.get("llfc", {})]))
+    return environment.from_string(template).render(
+        results=results,
+        verdicts=[verdict(results, path) for path in paths],
+        figures=[_embedded(name, figure) for name, figure in figures.drawn(results)],
+        layers={path: _layers(entry) for path, entry in results.get("llfc", {}).items()},
+        config=list(_flat(results.get("config", {}))),
+        normalised=any("/recompute" in path for path in paths),
+        open_layers=OPEN_LAYERS,
+        max_error_barrier=MAX_ERROR_BARRIER,
+        max_baseline_share=MAX_BASELINE_SHARE,
+    )
+
+
+def _embedded(name: str, figure: Any) -> dict[str, Any]:
+    """A figure as the template wants it; one wider than a column takes the page's whole width."""
+    spec = figures.FIGURES[name]
+    svg = base64.b64encode(figures.encode(figure, "svg")).decode()
+    wide = figure.get_figwidth() > style.COLUMN
+    return {"name": name, "title": spec.title, "caption": spec.caption, "svg": svg, "wide": wide}
+
+
+def _layers(entry: Results) -> dict[str, Any]:
+    """One path's table: each layer at the α nearest ½, with its share of the baseline."""
+    at = reading.nearest_half(entry["alphas"])
+    shares = baseline_shares(entry)
+    rows = [
+        {
+            "layer": layer["layer"],
+            "kind": layer["kind"],
+            "distance": layer["cosine_distance"]["mean"][at],
+            "deviation": layer["cosine_distance"]["std"][at],
+            "baseline": layer["baseline"]["mean"],
+            "share": float(share),
+            "coefficient": layer["coefficient"]["mean"][at],
+            "coefficient_deviation": layer["coefficient"]["std"][at],
+            "dead": layer["dead"][at],
+        }
+        for layer, share in zip(entry["layers"], shares, strict=True)
+    ]
+    return {"alpha": entry["alphas"][at], "rows": rows, "any_dead": any(row["dead"] for row in rows)}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A nested configuration as (dotted field, value) pairs, as the command line overrides them."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

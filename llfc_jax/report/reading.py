@@ -1,0 +1,134 @@
+"""How the report reads `results.json`: nulls, paths, and the names that people see."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Results: TypeAlias = Mapping[str, Any]
+"""The contents of `results.json`."""
+
+CONVENTIONS = {"recompute": "BN recomputed"}
+"""What follows the slash in a path's key -> how a reader is told."""
+
+FRACTIONS = {0.25: "¼", 0.5: "½", 0.75: "¾"}
+
+
+def numbers(values: Sequence[float | None] | float | None) -> NDArray[np.float64]:
+    """A float64 array of `values`, with JSON's null as NaN.
+
+    >>> numbers([1, None])
+    array([ 1., nan])
+    """
+    return np.asarray(values, dtype=np.float64)
+
+
+def network_label(name: str) -> str:
+    """The symbol of a network: its letter, in π(·) once it has been permuted.
+
+    >>> network_label("a"), network_label("b_aligned"), network_label("trunk")
+    ('A', 'π(B)', 'trunk')
+    """
+    letter, _, suffix = name.partition("_")
+    letter = letter.upper() if len(letter) == 1 else letter
+    if suffix == "aligned":
+        return f"π({letter})"
+    return f"{letter} {suffix}".strip()
+
+
+def path_label(path: str) -> str:
+    """The name of a path `first-second[/convention]` in the figures and tables.
+
+    >>> path_label("a-b_aligned"), path_label("a-b/recompute")
+    ('A–π(B)', 'A–B, BN recomputed')
+    """
+    pair, _, convention = path.partition("/")
+    label = "–".join(network_label(name) for name in pair.split("-"))
+    return f"{label}, {CONVENTIONS.get(convention, convention)}" if convention else label
+
+
+def is_aligned(path: str) -> bool:
+    """Whether an end of the path was permuted."""
+    return "_aligned" in path
+
+
+def primary_path(paths: Sequence[str]) -> str:
+    """The path that a summary shows: the first aligned one if there is one, else the first."""
+    return next((path for path in paths if is_aligned(path)), paths[0])
+
+
+def alpha_label(alpha: float) -> str:
+    """A short name of α.
+
+    >>> alpha_label(0.5), alpha_label(0.1)
+    ('½', '0.1')
+    """
+    return FRACTIONS.get(alpha, f"{alpha:g}")
+
+
+def nearest_half(alphas: Sequence[float]) -> int:
+    """The index of the α closest to ½, where linearity is hardest."""
+    return int(np.argmin(np.abs(numbers(alphas) - 0.5)))
+
+
+def nats(value: float | None) -> str:
+    """A loss.
+
+    >>> nats(1.23456), nats(0.00123), nats(0.00001), nats(0.0), nats(None)
+    ('1.235', '0.0012', '< 0.0001', '0', '–')
+    """
+    number = float(numbers(value))
+    if not np.isfinite(number):
+        return "–"
+    if abs(number) < 0.00005:
+        return "0" if number == 0 else "< 0.0001" if number > 0 else "> -0.0001"
+    return f"{number:.3f}" if abs(number) >= 0.1 else f"{number:.4f}"
+
+
+def percent(fraction: float | None) -> str:
+    """An error, given as a fraction.
+
+    >>> percent(0.0215), percent(0.9), percent(None)
+    ('2.15 %', '90.0 %', '–')
+    """
+    number = 100 * float(numbers(fraction))
+    if not np.isfinite(number):
+        return "–"
+    return f"{number:.1f} %" if abs(number) >= 10 else f"{number:.2f} %"
+
+
+def share(ratio: float | None) -> str:
+    """A ratio.
+
+    >>> share(0.0396), share(0.0003), share(0.00001), share(0.0), share(None)
+    ('4.0 %', '0.03 %', '< 0.01 %', '0 %', '–')
+    """
+    number = 100 * float(numbers(ratio))
+    if not np.isfinite(number):
+        return "–"
+    if number < 0.01:
+        return "< 0.01 %" if number else "0 %"
+    return f"{number:.1f} %" if number >= 1 else f"{number:.2f} %"
+
+
+def distance(value: float | None) -> str:
+    """A cosine distance or another number of unknown magnitude.
+
+    >>> distance(0.00123), distance(0), distance(None)
+    ('1.2e-03', '0', '–')
+    """
+    number = float(numbers(value))
+    if not np.isfinite(number):
+        return "–"
+    return f"{number:.1e}" if number else "0"
+
+
+def coefficient(value: float | None) -> str:
+    """A number near one, or its deviation.
+
+    >>> coefficient(0.99712), coefficient(None)
+    ('0.997', '–')
+    """
+    number = float(numbers(value))
+    return f"{number:.3f}" if np.isfinite(number) else "–"

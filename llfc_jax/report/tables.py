@@ -1,0 +1,196 @@
+"""The numbers as files for other tools (CSV) and as a short table for the terminal."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from llfc_jax.report import reading
+from llfc_jax.report.judgement import MAX_BASELINE_SHARE, baseline_shares, verdict
+from llfc_jax.report.reading import Results
+
+LAYER_COLUMNS = ("path", "index", "layer", "kind", "alpha", "quantity", "mean", "std", "dataset", "dead")
+CURVE_COLUMNS = ("path", "split", "alpha", "loss", "error")
+
+MAX_ROWS = 16
+"""The terminal shows every layer of a network with no more than this many."""
+
+MAX_PATHS = 3
+"""Paths that fit side by side in 100 columns."""
+
+
+def write_csv(results: Results, workdir: Path | str) -> list[Path]:
+    """Writes `layers.csv` and `curves.csv` in long format, a header row first and null as an empty cell.
+
+    `layers.csv` has a row for each path, layer, α and quantity:
+
+    | column | meaning |
+    |---|---|
+    | path | key of the path, such as `a-b` or `a-b_aligned/recompute` |
+    | index, layer, kind | position from 0, name and type of the layer |
+    | alpha | α; empty in the baseline's row, which has none |
+    | quantity | `cosine_distance` or `coefficient` of LLFC, or `baseline`: 1 − cos(f_A, f_B) |
+    | mean, std | over samples |
+    | dataset | the same quantity over the whole samples × features matrix |
+    | dead | samples left out because a feature was zero; empty in the baseline's row |
+
+    `curves.csv` has a row for each path, split and α: `path`, `split` (`test` or `train`), `alpha`,
+    `loss` (nats), `error` (fraction).
+
+    Args:
+      results: The contents of `results.json`.
+      workdir: Where to write.
+
+    Returns:
+      The two files.
+    """
+    layers, curves = Path(workdir) / "layers.csv", Path(workdir) / "curves.csv"
+    _write(layers, LAYER_COLUMNS, _layer_rows(results))
+    _write(curves, CURVE_COLUMNS, _curve_rows(results))
+    return [layers, curves]
+
+
+def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
+    """A short summary: endpoints, barriers and verdict of each path, and each layer's LLFC distance.
+
+    A network with more than `MAX_ROWS` layers is cut to its first, its last and its worst ones.
+
+    Args:
+      results: The contents of `results.json`.
+      width: Columns at hand.
+      colour: Whether to use a terminal's colours.
+
+    Returns:
+      The text, without a final newline.
+    """
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer, width=width, force_terminal=colour, highlight=False, emoji=False, markup=False
+    )
+    paths = list(dict.fromkeys([*results.get("lmc", {}), *results.get("llfc", {})]))
+    _print(console, "Endpoints", _endpoints(results))
+    _print(console, "Barriers", _barriers(results, paths))
+    if llfc := results.get("llfc"):
+        shown = list(llfc)[:MAX_PATHS]
+        rows = _rows_shown(np.stack([baseline_shares(llfc[path]) for path in shown]))
+        _print(console, _layers_title(llfc[shown[0]], len(rows)), _layers(llfc, shown, rows))
+    for path in paths:
+        console.print(Text(f"{reading.path_label(path)}: {verdict(results, path)}."), "", sep="\n")
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _layer_rows(results: Results) -> Iterator[tuple[Any, ...]]:
+    for path, entry in results.get("llfc", {}).items():
+        for index, layer in enumerate(entry["layers"]):
+            key, baseline = (path, index, layer["layer"], layer["kind"]), layer["baseline"]
+            yield (*key, None, "baseline", baseline["mean"], baseline["std"], baseline["dataset"], None)
+            for at, alpha in enumerate(entry["alphas"]):
+                for quantity in ("cosine_distance", "coefficient"):
+                    mean, std = layer[quantity]["mean"][at], layer[quantity]["std"][at]
+                    yield (
+                        *key,
+                        alpha,
+                        quantity,
+                        mean,
+                        std,
+                        layer["dataset"][quantity][at],
+                        layer["dead"][at],
+                    )
+
+
+def _curve_rows(results: Results) -> Iterator[tuple[Any, ...]]:
+    for path, entry in results.get("lmc", {}).items():
+        for split in ("test", "train"):
+            if split in entry:
+                curves = zip(entry["alphas"], entry[split]["loss"], entry[split]["error"], strict=True)
+                yield from ((path, split, *point) for point in curves)
+
+
+def _print(console: Console, title: str, table: Table) -> None:
+    console.print(Text(title, "bold"), table, "", sep="\n")
+
+
+def _table(*columns: str) -> Table:
+    table = Table("", box=None, pad_edge=False, header_style="none")
+    table.columns[0].no_wrap = True
+    for column in columns:
+        table.add_column(column, justify="right", vertical="bottom")
+    return table
+
+
+def _endpoints(results: Results) -> Table:
+    table = _table("test loss", "test error", "train loss", "train error")
+    for name, entry in results.get("endpoints", {}).items():
+        cells = [
+            show(entry[split][quantity])
+            for split in ("test", "train")
+            for quantity, show in (("loss", reading.nats), ("error", reading.percent))
+        ]
+        table.add_row(reading.network_label(name), *cells)
+    return table
+
+
+def _barriers(results: Results, paths: Sequence[str]) -> Table:
+    table = _table("test loss", "test error", "train loss", "train error", "LMC", "LLFC")
+    for path in paths:
+        entry, judged = results.get("lmc", {}).get(path, {}), verdict(results, path)
+        cells = [
+            show(entry.get(split, {}).get(f"{quantity}_barrier"))
+            for split in ("test", "train")
+            for quantity, show in (("loss", reading.nats), ("error", reading.percent))
+        ]
+        table.add_row(reading.path_label(path), *cells, _mark(judged.connected), _mark(judged.linear))
+    return table
+
+
+def _mark(holds: bool | None) -> Text:
+    if holds is None:
+        return Text("–")
+    return Text("yes", "green") if holds else Text("no", "red")
+
+
+def _layers_title(entry: Results, rows: int) -> str:
+    alpha = reading.alpha_label(entry["alphas"][reading.nearest_half(entry["alphas"])])
+    title = f"LLFC per layer at α = {alpha}, against the distance between the ends"
+    layers = len(entry["layers"])
+    return title if rows == layers else f"{title}: first, last and worst of {layers} layers"
+
+
+def _layers(llfc: Results, paths: Sequence[str], rows: Sequence[int]) -> Table:
+    table = _table()
+    for path in paths:
+        label = "" if len(paths) == 1 else reading.path_label(path).replace(", ", "\n") + "\n"
+        for column in (f"{label}1 − cos", "baseline", "share"):
+            table.add_column(column, justify="right", vertical="bottom")
+    shares = {path: baseline_shares(llfc[path]) for path in paths}
+    for row in rows:
+        cells: list[str | Text] = []
+        for path in paths:
+            layer, at = llfc[path]["layers"][row], reading.nearest_half(llfc[path]["alphas"])
+            cells.append(reading.distance(layer["cosine_distance"]["mean"][at]))
+            cells.append(reading.distance(layer["baseline"]["mean"]))
+            share = shares[path][row]
+            cells.append(Text(reading.share(share), "red" if share > MAX_BASELINE_SHARE else ""))
+        table.add_row(llfc[paths[0]]["layers"][row]["layer"], *cells)
+    return table
+
+
+def _rows_shown(shares: NDArray[np.float64]) -> list[int]:
+    """All layers, or the first, the last and the worst of every path: `shares` is `(paths, layers)`."""
+    worst_first = np.argsort(-np.nan_to_num(shares, nan=-1), axis=1, kind="stable")
+    ranked = dict.fromkeys([0, shares.shape[1] - 1, *worst_first.T.flatten().tolist()])
+    return sorted(list(ranked)[:MAX_ROWS])

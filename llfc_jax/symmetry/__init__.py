@@ -1,0 +1,30 @@
+"""Permutation symmetries of any model, read off its jaxpr."""
+
+from llfc_jax.symmetry.check import check_deterministic, check_equivalence
+from llfc_jax.symmetry.spec import (
+    LeafSpec,
+    PermutationSpec,
+    apply_permutation,
+    compose,
+    describe,
+    identity,
+    inverse,
+    random_permutation,
+    readable_path,
+)
+from llfc_jax.symmetry.trace import permutation_spec
+
+__all__ = [
+    "LeafSpec",
+    "PermutationSpec",
+    "apply_permutation",
+    "check_deterministic",
+    "check_equivalence",
+    "compose",
+    "describe",
+    "identity",
+    "inverse",
+    "permutation_spec",
+    "random_permutation",
+    "readable_path",
+]

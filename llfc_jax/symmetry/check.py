@@ -1,0 +1,65 @@
+"""Checks that a permuted network computes the same function."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from llfc_jax.errors import UserError
+from llfc_jax.types import PyTree
+
+_REPEATABLE = 1e-4
+"""Largest relative difference that parallel reductions may cause between two runs of one model."""
+
+
+def _relative_error(outputs: PyTree, reference: PyTree) -> float:
+    """Returns the largest over all arrays of max |outputs − reference| / max |reference|; inf for NaN."""
+
+    def error(output: PyTree, expected: PyTree) -> float:
+        x, y = (np.asarray(array).astype(np.float64) for array in (output, expected))
+        with np.errstate(invalid="ignore"):
+            difference = np.where(x == y, 0.0, np.abs(x - y))  # equal infinities agree
+        scale = np.max(np.abs(y), initial=np.finfo(np.float32).tiny, where=np.isfinite(y))
+        return float(np.nan_to_num(np.max(difference, initial=0.0) / scale, nan=np.inf, posinf=np.inf))
+
+    return max(jax.tree.leaves(jax.tree.map(error, outputs, reference)), default=0.0)
+
+
+def check_deterministic(apply: Callable[..., PyTree], variables: PyTree, *inputs: PyTree) -> PyTree:
+    """Runs a model twice and returns its outputs.
+
+    Raises:
+        UserError: the two runs differ.
+    """
+    outputs, again = apply(variables, *inputs), apply(variables, *inputs)
+    error = _relative_error(again, outputs)
+    if np.isfinite(error) and error > _REPEATABLE:
+        raise UserError(
+            f"apply is not deterministic: two runs on the same inputs differ by {error:.1e} of the largest "
+            "output; switch off dropout and other randomness"
+        )
+    return outputs
+
+
+def check_equivalence(
+    apply: Callable[..., PyTree], variables: PyTree, permuted: PyTree, *inputs: PyTree
+) -> float:
+    """Measures by how much permuting a network changed its outputs.
+
+    Runs at the highest matmul precision, so that the result on an accelerator is rounding error and no more.
+
+    Args:
+        apply: `apply(variables, *inputs)` returns an array or a pytree of arrays.
+        variables: the network.
+        permuted: the permuted network.
+        *inputs: the inputs to compare on.
+
+    Returns:
+        max |f(permuted) − f(variables)| / max |f(variables)|; inf if an output is NaN.
+
+    Raises:
+        UserError: `apply` is not deterministic.
+    """
+    with jax.default_matmul_precision("highest"):
+        reference = check_deterministic(apply, variables, *inputs)
+        return _relative_error(apply(permuted, *inputs), reference)

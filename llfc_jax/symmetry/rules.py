@@ -1,0 +1,312 @@
+"""What each primitive says about the axes of its operands and results.
+
+A rule takes an equation and the axes of its operands, states what has to hold for the operation to commute
+with the permutations, and returns the axes of its results. A primitive without a rule fixes every axis it
+touches (`opaque`), which is always safe: its results then depend on nothing that is permuted.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from jax.extend.core import JaxprEqn
+
+from llfc_jax.symmetry.factors import (
+    Axes,
+    blocks,
+    factors_of,
+    fix,
+    flatten,
+    new_axes,
+    new_axis,
+    unify,
+    unify_all,
+)
+
+Rule: TypeAlias = Callable[[JaxprEqn, Sequence[Axes]], Sequence[Axes]]
+
+
+def shape_of(atom: object) -> tuple[int, ...]:
+    """Returns the shape of a jaxpr's variable or literal; () for what isn't an array."""
+    return tuple(getattr(getattr(atom, "aval", None), "shape", ()))
+
+
+def opaque(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Fixes every axis of operands and results."""
+    fix(factors_of(operands))
+    return [new_axes(shape_of(result), fixed=True) for result in eqn.outvars]
+
+
+def _elementwise(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Unifies the operands axis by axis; scalars and axes of size 1 are broadcast and have no factors."""
+    shape = shape_of(eqn.outvars[0])
+    arrays = [axes for axes in operands if axes]
+    if any(len(axes) != len(shape) for axes in arrays):
+        return opaque(eqn, operands)
+    return [tuple(unify_all([axis for axis in axes if axis] or [()]) for axes in zip(*arrays, strict=True))]
+
+
+def _identity(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    return operands
+
+
+def _iota(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    shape, counted = eqn.params["shape"], eqn.params["dimension"]
+    return [tuple(new_axis(size, fixed=i == counted) for i, size in enumerate(shape))]
+
+
+def _dot_general(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Unifies contracted and batched axes; the free ones are carried."""
+    lhs, rhs = operands
+    (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = eqn.params["dimension_numbers"]
+    for i, j in zip((*lhs_contracting, *lhs_batch), (*rhs_contracting, *rhs_batch), strict=True):
+        unify(lhs[i], rhs[j])
+    batch = tuple(lhs[i] for i in lhs_batch)
+    lhs_free = tuple(axis for i, axis in enumerate(lhs) if i not in (*lhs_contracting, *lhs_batch))
+    rhs_free = tuple(axis for i, axis in enumerate(rhs) if i not in (*rhs_contracting, *rhs_batch))
+    return [batch + lhs_free + rhs_free]
+
+
+def _conv_general_dilated(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Contracts input features, carries batch and output features, fixes the axes that a kernel slides along.
+
+    With g groups the input features are g·i and the output features g·o, and the kernel has i and g·o: groups
+    can be permuted as units, and so can the positions within a group, in all groups alike.
+    """
+    if eqn.params["batch_group_count"] != 1:
+        return opaque(eqn, operands)
+    lhs, rhs = operands
+    lhs_spec, rhs_spec, out_spec = eqn.params["dimension_numbers"]
+    rhs_shape, groups = shape_of(eqn.invars[1]), eqn.params["feature_group_count"]
+    out_features, in_features = rhs_shape[rhs_spec[0]], rhs_shape[rhs_spec[1]]
+
+    group, inner, outer = new_axes((groups, in_features, out_features // groups))
+    unify(lhs[lhs_spec[1]], group + inner)
+    unify(rhs[rhs_spec[1]], inner)
+    unify(rhs[rhs_spec[0]], group + outer)
+
+    out = list(new_axes(shape_of(eqn.outvars[0]), fixed=True))
+    out[out_spec[0]] = lhs[lhs_spec[0]]
+    out[out_spec[1]] = group + outer
+    steps = zip(eqn.params["window_strides"], eqn.params["padding"], eqn.params["lhs_dilation"], strict=True)
+    for i, j, k, step in zip(lhs_spec[2:], rhs_spec[2:], out_spec[2:], steps, strict=True):
+        if rhs_shape[j] == 1 and step == (1, (0, 0), 1):  # each position on its own
+            out[k] = lhs[i]
+        else:
+            fix(lhs[i])
+            fix(rhs[j])
+    return [tuple(out)]
+
+
+def _reduce(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Drops the reduced axes: sum, product, maximum, ... do not depend on the order of their terms."""
+    return [tuple(axis for i, axis in enumerate(operands[0]) if i not in eqn.params["axes"])]
+
+
+def _argreduce(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Drops the reduced axes and fixes them: the result is a position along them."""
+    for i in eqn.params["axes"]:
+        fix(operands[0][i])
+    return _reduce(eqn, operands)
+
+
+def _reduce_window(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Carries the axes on which the window is trivial and fixes the others."""
+    params, out = eqn.params, list(new_axes(shape_of(eqn.outvars[0]), fixed=True))
+    windows = zip(
+        params["window_dimensions"],
+        params["window_strides"],
+        params["padding"],
+        params["base_dilation"],
+        strict=True,
+    )
+    for i, (axis, window) in enumerate(zip(operands[0], windows, strict=True)):
+        if window == (1, 1, (0, 0), 1):
+            out[i] = axis
+        else:
+            fix(axis)
+    return [tuple(out)]
+
+
+def _ordered(parameter: str) -> Rule:
+    """The rule of an operation that treats all positions alike, but for the axes named by `parameter`."""
+
+    def rule(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+        for axes in zip(*operands, strict=True):
+            unify_all(axes)
+        named = eqn.params[parameter]
+        for i in (named,) if isinstance(named, int) else named:
+            fix(operands[0][i])
+        return operands
+
+    return rule
+
+
+def _transpose(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    return [tuple(operands[0][i] for i in eqn.params["permutation"])]
+
+
+def _reshape(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    if eqn.params["dimensions"] is not None:
+        return opaque(eqn, operands)
+    out = new_axes(eqn.params["new_sizes"])
+    unify(flatten(operands[0]), flatten(out))
+    return [out]
+
+
+def _squeeze(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    return [tuple(axis for i, axis in enumerate(operands[0]) if i not in eqn.params["dimensions"])]
+
+
+def _broadcast_in_dim(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Carries the operand's axes; the result is constant along the new ones, which are free."""
+    out = list(new_axes(eqn.params["shape"]))
+    for i, axis in zip(eqn.params["broadcast_dimensions"], operands[0], strict=True):
+        out[i] = axis or out[i]
+    return [tuple(out)]
+
+
+def _tile(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    return [tuple(new_axis(n) + axis for n, axis in zip(eqn.params["reps"], operands[0], strict=True))]
+
+
+def _slice(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Cuts each axis into the largest blocks that start and end at the slice's ends; strides fix the axis."""
+    shape, out = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
+    starts, limits = eqn.params["start_indices"], eqn.params["limit_indices"]
+    strides = eqn.params["strides"] or (1,) * len(shape)
+    result = []
+    for axis, size, kept, start, limit, stride in zip(
+        operands[0], shape, out, starts, limits, strides, strict=True
+    ):
+        block = math.gcd(size, start, limit) if stride == 1 else 1
+        result.append(new_axis(kept // block, fixed=True) + blocks(axis, size, block))
+    return [tuple(result)]
+
+
+def _pad(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Cuts each axis into the largest blocks that divide the padding; interior padding fixes the axis."""
+    shape, out = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
+    result = []
+    for axis, size, padded, (low, high, interior) in zip(
+        operands[0], shape, out, eqn.params["padding_config"], strict=True
+    ):
+        block = math.gcd(size, low, high) if interior == 0 else 1
+        result.append(new_axis(padded // block, fixed=True) + blocks(axis, size, block))
+    return [tuple(result)]
+
+
+def _concatenate(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Cuts the joined axes into the largest blocks common to all; the blocks are permuted alike within."""
+    joined = eqn.params["dimension"]
+    sizes = [shape_of(operand)[joined] for operand in eqn.invars]
+    block = math.gcd(*sizes)
+    out = [unify_all(axes) if i != joined else () for i, axes in enumerate(zip(*operands, strict=True))]
+    within = [blocks(axes[joined], size, block) for axes, size in zip(operands, sizes, strict=True)]
+    out[joined] = new_axis(sum(sizes) // block, fixed=True) + unify_all(within)
+    return [tuple(out)]
+
+
+def _split(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """The inverse of a concatenation."""
+    cut, sizes = eqn.params["axis"], [int(size) for size in eqn.params["sizes"]]
+    block = math.gcd(*sizes)
+    (axes,) = operands
+    within = blocks(axes[cut], sum(sizes), block)
+    return [(*axes[:cut], new_axis(size // block, fixed=True) + within, *axes[cut + 1 :]) for size in sizes]
+
+
+def _stack(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    axes, new = [unify_all(axes) for axes in zip(*operands, strict=True)], eqn.params["axis"]
+    return [(*axes[:new], new_axis(len(operands), fixed=True), *axes[new:])]
+
+
+def _unstack(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    axes, cut = operands[0], eqn.params["axis"]
+    fix(axes[cut])
+    return [(*axes[:cut], *axes[cut + 1 :])] * len(eqn.outvars)
+
+
+def _dynamic_slice(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Carries the axes that are kept whole and fixes the others: where they are cut is not known."""
+    return [_window(operands[0], shape_of(eqn.invars[0]), eqn.params["slice_sizes"])]
+
+
+def _dynamic_update_slice(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    operand, update = operands[:2]
+    kept = _window(operand, shape_of(eqn.invars[0]), shape_of(eqn.invars[1]))
+    for axis, written in zip(kept, update, strict=True):
+        unify(axis, written)
+    return [operand]
+
+
+def _window(axes: Axes, shape: Sequence[int], sizes: Sequence[int]) -> Axes:
+    """Returns the axes of a window of the given sizes at an unknown position in an array."""
+    window = []
+    for axis, size, kept in zip(axes, shape, sizes, strict=True):
+        if kept != size:
+            fix(axis)
+        window.append(axis if kept == size else new_axis(kept, fixed=True))
+    return tuple(window)
+
+
+def _gather(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Carries the indices' axes and those that are kept whole of the operand; fixes what is looked up."""
+    operand, (*batch, coordinates) = operands
+    numbers = eqn.params["dimension_numbers"]
+    fix(coordinates)
+    paired = numbers.operand_batching_dims
+    for i, j in zip(paired, numbers.start_indices_batching_dims, strict=True):
+        unify(operand[i], batch[j])
+    looked_up = [i for i in range(len(operand)) if i not in paired]
+    shape, sizes = shape_of(eqn.invars[0]), eqn.params["slice_sizes"]
+    window = _window(
+        tuple(operand[i] for i in looked_up), [shape[i] for i in looked_up], [sizes[i] for i in looked_up]
+    )
+    kept = iter(
+        axis for i, axis in zip(looked_up, window, strict=True) if i not in numbers.collapsed_slice_dims
+    )
+    indexed = iter(batch)
+    ndim = len(shape_of(eqn.outvars[0]))
+    return [tuple(next(kept) if i in numbers.offset_dims else next(indexed) for i in range(ndim))]
+
+
+_ELEMENTWISE = """
+    abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast_convert_type
+    cbrt ceil clamp clz complex conj convert_element_type copy copy_p cos cosh digamma div eq eq_to erf
+    erf_inv erfc exp exp2 expm1 floor ge gt igamma igammac imag integer_pow is_finite layout_constraint le
+    le_to lgamma log log1p log2 logistic lt lt_to max min mul mulhi name ne neg nextafter not
+    one_minus_square or polygamma population_count pow real reduce_precision regularized_incomplete_beta
+    rem round rsqrt select_n sharding_constraint shift_left shift_right_arithmetic shift_right_logical
+    sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
+"""
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
+    **dict.fromkeys(("device_put", "optimization_barrier"), _identity),
+    **{f"reduce_{op}": _reduce for op in ("sum", "prod", "max", "min", "and", "or", "xor")},
+    **{f"reduce_window_{op}": _reduce_window for op in ("sum", "max", "min")},
+    **{f"cum{op}": _ordered("axis") for op in ("sum", "prod", "max", "min", "logsumexp")},
+    "argmax": _argreduce,
+    "argmin": _argreduce,
+    "broadcast_in_dim": _broadcast_in_dim,
+    "concatenate": _concatenate,
+    "conv_general_dilated": _conv_general_dilated,
+    "dot_general": _dot_general,
+    "dynamic_slice": _dynamic_slice,
+    "dynamic_update_slice": _dynamic_update_slice,
+    "gather": _gather,
+    "iota": _iota,
+    "pad": _pad,
+    "reshape": _reshape,
+    "rev": _ordered("dimensions"),
+    "slice": _slice,
+    "sort": _ordered("dimension"),
+    "split": _split,
+    "squeeze": _squeeze,
+    "stack": _stack,
+    "tile": _tile,
+    "transpose": _transpose,
+    "unstack": _unstack,
+}
+"""Primitive name -> rule."""

@@ -1,0 +1,102 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.linalg import norm
+
+from llfc_jax.measures.comparison import compare, no_comparison, summarise
+
+
+def oracle(u, v):
+    """Definitions of LLFC, section 3, in float64."""
+    u, v = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (u, v))
+
+    def distance(x, y):
+        return 0.5 * np.sum(
+            (x / norm(x, axis=-1, keepdims=True) - y / norm(y, axis=-1, keepdims=True)) ** 2, -1
+        )
+
+    per_sample = distance(u, v)
+    coefficient = np.sum(u * v, -1) / np.sum(v * v, -1)
+    return {
+        "cosine_distance": {"mean": per_sample.mean(), "std": per_sample.std()},
+        "coefficient": {"mean": coefficient.mean(), "std": coefficient.std()},
+        "dataset": {
+            "cosine_distance": distance(u.ravel(), v.ravel()),
+            "coefficient": np.vdot(u, v) / np.vdot(v, v),
+        },
+    }
+
+
+def fold(u, v, batch_size):
+    """In batches, the last one padded with rubbish."""
+    state, update = no_comparison(), jax.jit(compare)
+    for start in range(0, len(u), batch_size):
+        batch = [np.asarray(x[start : start + batch_size]) for x in (u, v)]
+        missing = batch_size - len(batch[0])
+        mask = jnp.asarray([1.0] * len(batch[0]) + [0.0] * missing)
+        padded = [np.concatenate([x, np.full((missing, *x.shape[1:]), 7.0, x.dtype)]) for x in batch]
+        state = update(state, *padded, mask)
+    return summarise(state)
+
+
+def features(key, shape=(300, 5, 5, 8)):
+    return np.array(jax.nn.relu(jax.random.normal(jax.random.key(key), shape)))
+
+
+@pytest.mark.parametrize("noise", [1.0, 3e-2, 1.4e-3], ids=["distance 0.3", "distance 3e-4", "distance 1e-6"])
+@pytest.mark.parametrize("scale", [1.0, 0.7], ids=["c = 1", "c = 0.7"])
+def test_agrees_with_float64_to_1e_5_down_to_distances_of_1e_6(noise, scale):
+    v = features(0)
+    u = (scale * (v + noise * np.random.default_rng(1).normal(size=v.shape))).astype(np.float32)
+    found, expected = fold(u, v, 64), oracle(u, v)
+    for group, values in expected.items():
+        for name, value in values.items():
+            np.testing.assert_allclose(found[group][name], value, rtol=1e-5, err_msg=f"{group} {name}")
+
+
+def test_the_whole_is_the_same_in_batches_of_any_size():
+    u, v = features(0), features(1)
+    whole = fold(u, v, 300)
+    for batch_size in (1, 7, 128):
+        parts = fold(u[:50] if batch_size == 1 else u, v[:50] if batch_size == 1 else v, batch_size)
+        reference = fold(u[:50], v[:50], 50) if batch_size == 1 else whole
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5), parts, reference)
+
+
+def test_equal_features_have_distance_0_and_coefficient_1():
+    found = fold(features(0), features(0), 64)
+    assert found["cosine_distance"] == {"mean": 0, "std": 0}
+    assert found["dataset"]["cosine_distance"] == 0
+    np.testing.assert_allclose(found["coefficient"]["mean"], 1, rtol=1e-6)
+
+
+def test_anti_aligned_features_have_distance_2_not_0():
+    found = fold(-features(0), features(0), 64)
+    np.testing.assert_allclose(found["cosine_distance"]["mean"], 2, rtol=1e-6)
+    np.testing.assert_allclose(found["dataset"]["cosine_distance"], 2, rtol=1e-6)
+    np.testing.assert_allclose(found["coefficient"]["mean"], -1, rtol=1e-6)
+
+
+def test_orthogonal_features_have_distance_1():
+    u, v = np.zeros((4, 2), np.float32), np.zeros((4, 2), np.float32)
+    u[:, 0], v[:, 1] = 2, 3
+    found = fold(u, v, 4)
+    assert found["cosine_distance"]["mean"] == pytest.approx(1)
+    assert found["dataset"] == {"cosine_distance": pytest.approx(1), "coefficient": pytest.approx(0)}
+
+
+def test_dead_samples_are_counted_and_left_out():
+    u, v = features(0), features(1)
+    u[:10], v[5:20] = 0, 0
+    found, alive = fold(u, v, 64), oracle(u[20:], v[20:])
+    assert found["dead"] == 20
+    np.testing.assert_allclose(found["cosine_distance"]["mean"], alive["cosine_distance"]["mean"], rtol=1e-5)
+    np.testing.assert_allclose(found["coefficient"]["std"], alive["coefficient"]["std"], rtol=1e-5)
+
+
+def test_a_dead_layer_is_nan_and_counted():
+    found = fold(np.zeros((9, 4), np.float32), features(1, (9, 4)), 4)
+    assert found["dead"] == 9
+    assert np.isnan(found["cosine_distance"]["mean"])
+    assert np.isnan(found["dataset"]["cosine_distance"])

@@ -1,0 +1,161 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from llfc_jax import models
+from llfc_jax.errors import UserError
+from llfc_jax.models.convolution import conv_general_dilated
+from llfc_jax.models.network import INPUT
+
+MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
+
+SMALL = {
+    "mlp": ({"name": "mlp", "hidden": (8, 8)}, (4, 4, 1)),
+    "mlp with BatchNorm": ({"name": "mlp", "hidden": (8, 8), "norm": "batch"}, (4, 4, 1)),
+    "lenet": ({"name": "lenet"}, MNIST),
+    "vgg11": ({"name": "vgg11", "width": 0.25, "head": (64,)}, CIFAR),
+    "vgg16 with BatchNorm": ({"name": "vgg16", "width": 1 / 16, "head": (), "norm": "batch"}, CIFAR),
+    "resnet20 with pad shortcuts": ({"name": "resnet20", "width": 0.25}, CIFAR),
+    "resnet20 with conv shortcuts": (
+        {"name": "resnet20", "width": 0.25, "norm": "layer", "shortcut": "conv"},
+        CIFAR,
+    ),
+}
+
+
+def build(name):
+    config, shape = SMALL[name]
+    network = models.build(config, shape, 10)
+    images = jax.random.normal(jax.random.key(1), (4, *shape))
+    return network, jax.jit(network.init)(jax.random.key(0), images), images
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "published"),
+    [
+        ({"name": "mlp"}, MNIST, 932_362),
+        ({"name": "lenet"}, MNIST, 61_706),
+        ({"name": "vgg16"}, CIFAR, 33_638_218),
+        ({"name": "vgg16", "norm": "batch"}, CIFAR, 33_646_666),
+        ({"name": "resnet20"}, CIFAR, 269_722),
+        ({"name": "resnet32"}, CIFAR, 464_154),
+        ({"name": "resnet44"}, CIFAR, 658_586),
+        ({"name": "resnet56"}, CIFAR, 853_018),
+        ({"name": "resnet110"}, CIFAR, 1_727_962),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else None,
+)
+def test_parameter_counts_are_the_published_ones(config, shape, published):
+    network = models.build(config, shape, 10)
+    variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))
+    assert models.count_parameters(variables) == published
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_builds_and_ends_in_the_classes(name):
+    shape = MNIST if name in ("mlp", "lenet") else CIFAR
+    network = models.build({"name": name}, shape, 7)
+    variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))
+    assert jax.eval_shape(network.apply, variables, jnp.zeros((2, *shape))).shape == (2, 7)
+
+
+def test_width_multiplies_hidden_layers_only():
+    shapes = [
+        jax.eval_shape(
+            models.build({"name": "resnet20", "width": width}, CIFAR, 10).init,
+            jax.random.key(0),
+            jnp.zeros((1, *CIFAR)),
+        )["params"]
+        for width in (1, 4)
+    ]
+    for name, leaf in shapes[1]["conv0"].items():
+        assert leaf.shape == (3, 3, 3, 64), name
+    assert shapes[1]["dense"]["kernel"].shape == (256, 10)
+    assert shapes[0]["dense"]["kernel"].shape == (64, 10)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_features_are_all_stages_and_the_last_is_the_logits(name):
+    network, variables, images = build(name)
+    logits, features = jax.jit(network.apply_with_features)(variables, images)
+    assert set(features) == {stage.name for stage in network.stages}
+    np.testing.assert_array_equal(features[network.stages[-1].name], logits)
+    np.testing.assert_allclose(logits, jax.jit(network.apply)(variables, images), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_prefix_feeds_the_suffix_at_every_stage(name):
+    network, variables, images = build(name)
+    logits = network.apply(variables, images)
+    run = jax.jit(lambda cut: network.run(variables, network.run(variables, {INPUT: images}, network.stages[:cut]), network.stages[cut:])[network.stages[-1].name], static_argnums=0)  # fmt: skip
+    for cut in range(0, len(network.stages), 5):
+        np.testing.assert_allclose(run(cut), logits, rtol=1e-4, atol=1e-5)
+
+
+def test_training_statistics_are_those_of_the_batch():
+    network, variables, images = build("mlp with BatchNorm")
+    _, statistics = network.apply_train(variables, images, jax.random.key(0), momentum=0.0)
+    before = np.asarray(images.reshape(4, -1) @ variables["params"]["dense1"]["kernel"])
+    before = before + np.asarray(variables["params"]["dense1"]["bias"])
+    np.testing.assert_allclose(statistics["norm1"]["mean"], before.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(statistics["norm1"]["var"], before.var(0), rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_acts_in_training_only_and_by_its_key():
+    network, variables, images = build("vgg11")
+    train = jax.jit(lambda seed: network.apply_train(variables, images, jax.random.key(seed))[0])
+    np.testing.assert_array_equal(train(0), train(0))
+    assert not np.array_equal(train(0), train(1))
+    np.testing.assert_array_equal(network.apply(variables, images), network.apply(variables, images))
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "gain", "fan"),
+    [
+        ("resnet20", "block1_1.conv1", 2, 9 * 16),
+        ("vgg16", "conv2_1", 2, 9 * 128),
+        ("mlp", "dense2", 1 / 3, 512),
+    ],
+)
+def test_initial_kernels_have_the_variance_of_the_papers_code(name, stage, gain, fan):
+    shape = MNIST if name == "mlp" else CIFAR
+    network = models.build({"name": name}, shape, 10)
+    index = [one.name for one in network.stages].index(stage)
+    layer, width = network.stages[index].layer, {"resnet20": 16, "vgg16": 64, "mlp": 512}[name]
+    inputs = jnp.zeros((1, 8, 8, width)) if name != "mlp" else jnp.zeros((1, width))
+    kernel = layer.init(jax.random.key(0), inputs)["params"]["kernel"]
+    np.testing.assert_allclose(kernel.var(), gain / fan, rtol=0.1)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_tiny_maps_by_matmul_equal_the_convolution(size, kernel):
+    keys = jax.random.split(jax.random.key(0), 2)
+    x = jax.random.normal(keys[0], (3, size, size, 4))
+    w = jax.random.normal(keys[1], (kernel, kernel, 4, 5))
+    convolve = partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    expected, pull = jax.vjp(lambda x, w: convolve(x, w, (1, 1), "SAME"), x, w)
+    found, pull_found = jax.vjp(lambda x, w: conv_general_dilated(x, w, (1, 1), "SAME"), x, w)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    for gradient, reference in zip(pull_found(found), pull(found), strict=True):
+        np.testing.assert_allclose(gradient, reference, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "line"),
+    [
+        ({"name": "resnet21"}, CIFAR, "model.name: expected one of mlp, lenet, vgg11.*found 'resnet21'"),
+        ({"name": "mlp", "shortcut": "pad"}, MNIST, "model.shortcut: model.name='mlp' has no such option"),
+        ({"name": "resnet20", "norm": "group"}, CIFAR, "model.norm: expected one of none, batch, layer"),
+        ({"name": "mlp", "width": 0}, MNIST, "model.width: expected a positive number; found 0"),
+        ({"name": "vgg16"}, (8, 8, 1), "model.name='vgg16' can't take images of 8x8x1"),
+        ({"name": "lenet"}, (8, 8, 1), "model.name='lenet' can't take images of 8x8x1"),
+    ],
+)
+def test_bad_requests_are_one_line(config, shape, line):
+    with pytest.raises(UserError, match=line) as caught:
+        models.build(config, shape, 10)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,108 @@
+import itertools
+import re
+from xml.etree import ElementTree
+
+import pytest
+import synthetic_results
+from PIL import Image
+
+from llfc_jax.report import figures, layer_panels, style
+
+
+@pytest.mark.parametrize("case", ["aligned", "deep", "wounded"])
+def test_every_case_gives_wellformed_svg_and_png(case, tmp_path):
+    results = synthetic_results.CASES[case]()
+    written = figures.write(results, tmp_path / "figures")
+    names = [name for name in figures.FIGURES if name != "training" or "training" in results]
+    assert [path.name for path in written] == [
+        f"{name}.{suffix}" for name in names for suffix in ("png", "svg")
+    ]
+    for path in written:
+        if path.suffix == ".svg":
+            assert ElementTree.parse(path).getroot().tag.endswith("svg")
+        else:
+            with Image.open(path) as image:
+                assert image.width in {round(300 * style.COLUMN), round(300 * style.PAGE)}
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path):
+    results = {"llfc": synthetic_results.aligned_mlp()["llfc"]}
+    first = figures.write(results, tmp_path / "first")
+    second = figures.write(results, tmp_path / "second")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_a_figure_without_its_measure_is_left_out():
+    results = synthetic_results.spawned_mlp()
+    del results["llfc"], results["training"]
+    assert [name for name, _ in figures.drawn(results)] == ["lmc"]
+    assert list(figures.drawn({})) == []
+
+
+def test_no_text_is_smaller_than_seven_points():
+    for _, figure in figures.drawn(synthetic_results.deep_resnet()):
+        texts = figure.findobj(lambda artist: hasattr(artist, "get_fontsize"))
+        assert min(text.get_fontsize() for text in texts) >= 7
+
+
+@pytest.mark.parametrize("blocks", [3, 18])
+def test_layer_labels_of_a_deep_network_do_not_overlap_and_name_the_last(blocks):
+    results = synthetic_results.deep_resnet(blocks)
+    figure = figures.draw_llfc(results)
+    figure.draw_without_rendering()
+    ax = figure.axes[-1]
+    labels = ax.get_xticklabels()
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(left.x1 <= right.x0 + 1 for left, right in itertools.pairwise(boxes))
+    assert labels[-1].get_text() == "dense"
+
+
+def test_every_layer_is_drawn_even_where_labels_are_thinned():
+    results = synthetic_results.deep_resnet()
+    ax = figures.draw_llfc(results).axes[0]
+    assert max(len(line.get_xdata()) for line in ax.lines) == len(results["llfc"]["a-b"]["layers"])
+
+
+def test_the_barrier_arrow_spans_the_excess_at_its_argmax():
+    results = synthetic_results.unconnected_mlp()
+    (arrow,) = [text for text in figures.draw_lmc(results).axes[0].texts if text.get_text() == ""]
+    test = results["lmc"]["a-b"]["test"]
+    assert arrow.xy[0] == 0.5
+    assert arrow.xy[1] - arrow.xyann[1] == pytest.approx(test["loss_barrier"])
+
+
+def test_a_curve_that_never_rises_above_its_chord_has_no_arrow():
+    results = {"lmc": {"a-b": synthetic_results.lmc_entry(-0.002, -0.001)}}
+    assert not any(text.get_text() == "" for ax in figures.draw_lmc(results).axes for text in ax.texts)
+
+
+def test_the_naive_path_is_dashed_beside_an_aligned_one():
+    ax = figures.draw_lmc(synthetic_results.aligned_mlp()).axes[0]
+    styles = {line.get_label().split()[0]: line.get_linestyle() for line in ax.get_legend_handles_labels()[0]}
+    assert styles == {"A–B": "--", "A–π(B)": "-"}
+
+
+def test_a_dead_layer_is_marked_and_leaves_the_rest_in_place():
+    ax = figures.draw_llfc(synthetic_results.wounded_mlp()).axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()][3] == "relu2 †"
+
+
+def test_the_distance_axis_is_logarithmic_only_where_the_range_asks_for_it():
+    wide = synthetic_results.llfc_entry(synthetic_results.MLP, 0.01)
+    narrow = synthetic_results.llfc_entry(synthetic_results.MLP, 1.0)
+    narrow["layers"] = narrow["layers"][2:]
+    assert layer_panels.distance_limits([wide])[0] > 0
+    assert layer_panels.distance_limits([narrow])[0] == 0
+
+
+def test_children_start_where_the_trunk_ends():
+    ax = figures.draw_training(synthetic_results.spawned_mlp()).axes[0]
+    lines = {line.get_label(): line for line in ax.lines}
+    assert lines["trunk"].get_xydata()[-1] == pytest.approx(lines["A"].get_xydata()[0])
+    assert lines["trunk"].get_xydata()[-1] == pytest.approx(lines["B"].get_xydata()[0])
+
+
+def test_captions_are_wellformed_html_and_name_no_markup_in_titles():
+    for spec in figures.FIGURES.values():
+        ElementTree.fromstring(f"<p>{spec.caption}</p>")
+        assert not re.search("[<>&]", spec.title)

@@ -1,0 +1,90 @@
+import html
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import synthetic_results
+
+from llfc_jax.report import page
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Checker(HTMLParser):
+    """Follows the tags of a page; `open` ends empty if they nest, `links` holds what they refer to."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs[name] for name in ("src", "href") if name in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def without_figures():
+    results = synthetic_results.spawned_mlp()
+    for key in ("lmc", "llfc", "training"):
+        del results[key]
+    return results
+
+
+@pytest.mark.parametrize("case", ["aligned", "deep", "wounded"])
+def test_the_page_is_wellformed_self_contained_and_without_nan(case, tmp_path):
+    text = page.write(synthetic_results.CASES[case](), tmp_path).read_text(encoding="utf-8")
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    assert checker.links
+    assert all(link.startswith("data:") for link in checker.links)
+    assert "url(" not in text
+    assert "@import" not in text
+    words = re.sub(r"base64,[\w+/=]+", "", text)
+    assert not re.search(r"\b(nan|Undefined)\b", words)
+
+
+def test_the_page_states_verdict_command_and_every_override_field():
+    results = synthetic_results.aligned_mlp()
+    del results["training"]
+    text = html.unescape(page.render(results))
+    assert results["command"] in text
+    assert "Barrier 1.310 nats (error 43.0 %): not linearly mode connected" in text
+    assert "Barrier 0.0140 nats (error 0.40 %): linearly mode connected" in text
+    assert "<code>train.spawn_epochs</code>" in text
+    assert results["alignment"]["description"] in text
+
+
+def test_what_comes_from_the_user_is_escaped():
+    results = without_figures()
+    results["config"]["name"] = "<script>alert(1)</script>"
+    text = page.render(results)
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize(("blocks", "unfolded"), [(0, 1), (3, 0)])
+def test_long_layer_tables_are_folded_and_short_ones_open(blocks, unfolded):
+    layers = synthetic_results.resnet_layers(blocks)
+    results = without_figures() | {"llfc": {"a-b": synthetic_results.llfc_entry(layers, 0.1)}}
+    assert page.render(results).count("<details open>") == unfolded
+
+
+def test_optional_keys_may_be_missing():
+    results = without_figures()
+    for key in ("endpoints", "seconds", "peak_memory_bytes", "environment"):
+        del results[key]
+    assert results["command"] in page.render(results)
+
+
+def test_importing_the_room_does_not_import_matplotlib():
+    code = "import sys, llfc_jax.report; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

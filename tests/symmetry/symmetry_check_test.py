@@ -1,0 +1,57 @@
+"""The equivalence check: what it measures and what it refuses."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from llfc_jax.errors import UserError
+from llfc_jax.symmetry import check_deterministic, check_equivalence
+
+
+def linear(w, x):
+    return x @ w
+
+
+X = jnp.eye(3)
+W = jnp.asarray([[1.0, -4.0], [2.0, 0.5], [0.0, 3.0]])
+
+
+def test_error_is_relative_to_the_largest_output():
+    assert check_equivalence(linear, W, W, X) == 0.0
+    assert check_equivalence(linear, W, W.at[0, 0].add(1.0), X) == pytest.approx(0.25)
+
+
+def test_error_is_the_worst_of_all_outputs():
+    def two(w, x):
+        return {"large": 100 * w, "small": w[2:] * x}
+
+    changed = W.at[2, 0].add(0.3)
+    assert check_equivalence(two, W, changed, 1.0) == pytest.approx(0.1)
+
+
+def test_a_nan_counts_as_an_infinite_error():
+    assert check_equivalence(linear, W, W.at[0, 0].set(jnp.nan), X) == np.inf
+    assert check_equivalence(linear, W.at[0, 0].set(jnp.nan), W, X) == np.inf
+
+
+def test_equal_infinities_agree():
+    masked = W.at[0, 0].set(-jnp.inf)
+    assert check_equivalence(lambda w, x: w, masked, masked, X) == 0.0
+
+
+def test_vanishing_outputs_agree():
+    assert check_equivalence(linear, 0 * W, 0 * W, X) == 0.0
+
+
+def test_a_non_deterministic_apply_is_refused():
+    calls = itertools.count()
+
+    def drifting(w, x):
+        return x @ w + next(calls)
+
+    with pytest.raises(UserError, match=r"^apply is not deterministic: two runs .* differ by 2\.5e-01"):
+        check_deterministic(drifting, W + 1, X)
+    with pytest.raises(UserError, match="not deterministic"):
+        check_equivalence(drifting, W, W, X)
