@@ -39,7 +39,7 @@ def save(
     Raises:
         UserError: the directory can't be written, or the disk is full.
     """
-    digest = {"variables": _digest(variables), "training": _digest(training)}
+    digest = {"variables": _digest(variables), "training": _digest(training), "metadata": _digest(metadata)}
     metadata = metadata | {"digest": digest}
     items = {"variables": ocp.args.StandardSave(variables), "metadata": ocp.args.JsonSave(metadata)}
     if training is not None:
@@ -84,8 +84,8 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
                 items["training"] = ocp.args.StandardRestore(jax.tree.map(_on_this_device, training))
             restored = manager.restore(step, args=ocp.args.Composite(**items))
         saved_digest = restored.metadata.pop("digest")
-        for name, digest in ((name, _digest(restored[name])) for name in items if name != "metadata"):
-            if digest != saved_digest[name]:
+        for name in items:
+            if _digest(restored[name]) != saved_digest[name]:
                 raise ValueError(f"its {name} are not what was saved")
     except Exception as error:  # damaged files surface as any of a dozen types
         raise UserError(_damaged(directory, step, found, error)) from error
@@ -111,12 +111,12 @@ def _on_this_device(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _digest(tree: PyTree) -> str:
-    """SHA-256 over names, types and bytes of all leaves."""
+    """SHA-256 over names, types, shapes and bytes of all leaves."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
+        array = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
-        digest.update(array.data)
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

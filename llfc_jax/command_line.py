@@ -2,11 +2,13 @@
 
 import contextlib
 import difflib
+import itertools
 import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
@@ -32,13 +34,17 @@ def one_line_errors() -> Iterator[None]:
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parse flags as absl does.
+    """Parse flags as absl does, except that `--help` is a success.
 
     Raises:
         UserError: names the flag or field, and the valid choices.
     """
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        flags.FLAGS.config.keys()  # a file that couldn't be read complains only when it is used
+        return rest
+    except SystemExit as stop:  # after --help, with absl's code 1
+        raise SystemExit(0) from stop
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         _explain_config(argv)
         last_line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
@@ -48,8 +54,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def logs_to(path: Path) -> Iterator[None]:
     """Send the logs and warnings of all libraries to `path`, appending, instead of to the terminal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, delay=True)
+    handler = _LogFile(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -57,8 +62,29 @@ def logs_to(path: Path) -> Iterator[None]:
     logging.getLogger("llfc_jax").setLevel(logging.INFO)
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.captureWarnings(True)
+    sys.unraisablehook = _log_unraisable
     with warnings.catch_warnings():
         yield
+
+
+class _LogFile(logging.FileHandler):
+    """A file that is made, with its directory, by the first record, and never in the way of the work."""
+
+    def _open(self) -> Any:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (its name in the standard library)
+        del record
+
+
+def _log_unraisable(unraisable: Any) -> None:
+    """Log what Python can only print, such as the end of coroutines that Orbax leaves behind an error."""
+    logging.getLogger("python").warning("ignored in %r: %r", unraisable.object, unraisable.exc_value)
 
 
 def _fail(line: str, code: int) -> None:
@@ -68,7 +94,7 @@ def _fail(line: str, code: int) -> None:
 
 def _explain_config(argv: Sequence[str]) -> None:
     """Raise with a better reason than the flag library's, if one of the config flags is at fault."""
-    values = dict(arg.lstrip("-").partition("=")[::2] for arg in argv[1:] if arg.startswith("-"))
+    values = _flag_values(argv)
     path = Path(values.get("config", DEFAULT_CONFIG).partition(":")[0])
     if not path.is_file():
         known = sorted(str(file) for file in Path("configs").glob("*.py") if file.stem != "__init__")
@@ -81,6 +107,16 @@ def _explain_config(argv: Sequence[str]) -> None:
     for name in values:
         if name.startswith("config."):
             _check_field(config, name.split(".")[1:])
+
+
+def _flag_values(argv: Sequence[str]) -> dict[str, str]:
+    """Flag -> value, from `--flag=value` and `--flag value`."""
+    values = {}
+    for arg, following in itertools.pairwise([*argv[1:], ""]):
+        name, equals, value = arg.lstrip("-").partition("=")
+        if arg.startswith("-"):
+            values[name] = value if equals else following
+    return values
 
 
 def _check_field(config: ConfigDict, keys: list[str]) -> None:

@@ -1,5 +1,8 @@
 """Checks on a configuration that need nothing but the configuration."""
 
+import math
+from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,6 +13,13 @@ MEASURES = ("lmc", "llfc")
 PAIRS = ("spawn", "independent")
 
 _AT_LEAST = {
+    "seed": 0,
+    "model.dropout": 0,
+    "model.hidden": 1,
+    "model.head": 1,
+    "opt.momentum": 0,
+    "opt.weight_decay": 0,
+    "opt.decay_at": 0,
     "train.networks": 2,
     "train.epochs": 1,
     "train.batch_size": 1,
@@ -20,10 +30,11 @@ _AT_LEAST = {
     "eval.train_examples": 0,
     "eval.alpha_chunk": 0,
     "lmc.num_alphas": 2,
+    "llfc.alphas": 0,
     "batch_stats.examples": 0,
-    "opt.momentum": 0,
-    "opt.weight_decay": 0,
 }
+_AT_MOST = {"seed": 2**32 - 1, "model.dropout": 1, "opt.decay_at": 1, "llfc.alphas": 1}
+"""Bounds of numbers, and of each of several numbers."""
 
 
 def validate(config: ConfigDict) -> None:
@@ -32,16 +43,17 @@ def validate(config: ConfigDict) -> None:
     Raises:
         UserError: names the first field at fault, what was expected, what was found.
     """
-    for field, least in _AT_LEAST.items():
-        value = _get(config, field)
-        if value is not None and value < least:
-            raise UserError(f"config.{field}: expected {least} at least; found {value}")
+    for field, value in _fields(config):
+        if field in _AT_LEAST and value is not None:
+            for number in value if isinstance(value, tuple) else (value,):
+                _check_number(field, number)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"config.{field}: expected a finite number; found {value}")
     for measure in config.measures:
         _check_choice("measures", measure, MEASURES)
     _check_choice("train.pair", config.train.pair, PAIRS)
-    for alpha in config.llfc.alphas:
-        if not 0 <= alpha <= 1:
-            raise UserError(f"config.llfc.alphas: expected numbers in [0, 1]; found {alpha}")
+    if not config.llfc.alphas:
+        raise UserError("config.llfc.alphas: expected one at least; found none")
     by_epochs = config.train.pair == "spawn" and config.train.spawn_steps is None
     if by_epochs and config.train.spawn_epochs > config.train.epochs:
         raise UserError(
@@ -50,11 +62,22 @@ def validate(config: ConfigDict) -> None:
         )
 
 
+def _fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every field."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _fields(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _check_number(field: str, number: Any) -> None:
+    least, most = _AT_LEAST[field], _AT_MOST.get(field, math.inf)
+    if not isinstance(number, Real) or not least <= number <= most or number == math.inf:
+        expected = f"{least} at least" if most == math.inf else f"a number in [{least}, {most}]"
+        raise UserError(f"config.{field}: expected {expected}; found {number!r}")
+
+
 def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UserError(f"config.{field}: expected one of {', '.join(choices)}; found {value!r}")
-
-
-def _get(config: ConfigDict, field: str) -> Any:
-    section, name = field.split(".")
-    return config[section][name]

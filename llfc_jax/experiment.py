@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 from ml_collections import ConfigDict
 
 from llfc_jax import checkpoint, data, environment, models, progress, report, workdir
@@ -29,15 +30,18 @@ SCHEMA_VERSION = 1
 CHECKPOINTS = "checkpoints"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Bench:
-    """The data and the network, put together."""
+    """The data, the network and how it is trained, put together."""
 
     config: ConfigDict
     dataset: data.Dataset
     network: models.Network
     measured: Mapping[str, data.Split]
     """`train` and `test`: the examples that measures see."""
+    optimizer: optax.GradientTransformation
+    schedule: optimizers.Schedule
+    lineages: tuple[lineage.Lineage, ...]
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -81,24 +85,32 @@ def run(config: ConfigDict, directory: Path, command: str) -> Path:
         UserError: bad input.
     """
     validate(config)
-    workdir.claim(directory, config.to_dict())
+    workdir.check_owner(directory, config.to_dict())
     results_file = directory / workdir.RESULTS
-    if not results_file.exists():
-        bench = prepare(config)
-        started = time.monotonic()
-        train(bench, directory / CHECKPOINTS)
-        trained = time.monotonic()
-        results = {
-            "schema_version": SCHEMA_VERSION,
-            "command": command,
-            "environment": environment.describe(),
-            "config": config.to_dict(),
-            **measure(bench, directory / CHECKPOINTS),
-            "seconds": {"train": trained - started, "measure": time.monotonic() - trained},
-            "peak_memory_bytes": environment.peak_memory_bytes(),
-        }
-        workdir.write_json(results_file, results)
+    bench = None if results_file.exists() else prepare(config)
+    workdir.claim(directory, config.to_dict())  # not before the input has been found good
+    if bench is not None:
+        results = find_results(bench, directory / CHECKPOINTS, command)
+        with workdir.writing(directory):
+            workdir.write_json(results_file, results)
     return write_report(directory)
+
+
+def find_results(bench: Bench, checkpoints: Path, command: str) -> dict[str, Any]:
+    """Train, measure, and return what `results.json` holds."""
+    started = time.monotonic()
+    train(bench, checkpoints)
+    trained = time.monotonic()
+    measured = measure(bench, checkpoints)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "environment": environment.describe(),
+        "config": bench.config.to_dict(),
+        **measured,
+        "seconds": {"train": trained - started, "measure": time.monotonic() - trained},
+        "peak_memory_bytes": environment.peak_memory_bytes(),
+    }
 
 
 def write_report(directory: Path) -> Path:
@@ -106,23 +118,32 @@ def write_report(directory: Path) -> Path:
 
     Returns:
         The page.
+
+    Raises:
+        UserError: the results can't be read, or the report can't be written.
     """
     results_file, page = directory / workdir.RESULTS, directory / "report.html"
     results = workdir.read_json(results_file)
+    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{results_file} has no schema_version {SCHEMA_VERSION}, the only one that this release reads: "
+            "delete it to make it again"
+        )
     if not page.exists() or page.stat().st_mtime < results_file.stat().st_mtime:
         progress.say("drawing figures and writing the report")
-        report.figures.write(results, directory / "figures")
-        report.tables.write_csv(results, directory)
-        report.page.write(results, directory)
+        with workdir.writing(directory):
+            report.figures.write(results, directory / "figures")
+            report.tables.write_csv(results, directory)
+            workdir.write_text(page, report.page.render(results))
     print(report.tables.terminal(results, colour=sys.stdout.isatty()))
     return page
 
 
 def prepare(config: ConfigDict) -> Bench:
-    """Load the data and build the network.
+    """Load the data, build the network and plan the training.
 
     Raises:
-        UserError: either can't be had, or they don't fit each other.
+        UserError: one of them can't be had, or they don't fit each other.
     """
     dataset = data.load(config.data)
     examples = len(dataset.train.labels)
@@ -134,21 +155,22 @@ def prepare(config: ConfigDict) -> Bench:
     network = models.build(config.model, dataset.train.images.shape[1:], dataset.num_classes)
     some = min(config.eval.train_examples, examples)
     measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
-    return Bench(config, dataset, network, measured)
+    steps_per_epoch = examples // config.train.batch_size
+    optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
+    lineages = lineage.plan(config.train, steps_per_epoch)
+    return Bench(config, dataset, network, measured, optimizer, schedule, lineages)
 
 
 def train(bench: Bench, checkpoints: Path) -> None:
     """Bring all lineages of the run to their ends, as checkpoints."""
     config, dataset = bench.config, bench.dataset
-    steps_per_epoch = len(dataset.train.labels) // config.train.batch_size
-    optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
-    recipe = Recipe(bench.network, optimizer, bench.preprocess_train)
+    recipe = Recipe(bench.network, bench.optimizer, bench.preprocess_train)
     evaluate = make_evaluator(bench.apply)
     setting = loop.Setting(
         recipe=recipe,
         run=make_runner(recipe, *dataset.train, scan=scans(jax.default_backend(), bench.convolutional)),
         evaluate=lambda variables: evaluate(variables, batches(dataset.test, config.eval.batch_size)),
-        schedule=schedule,
+        schedule=bench.schedule,
         seed=config.seed,
         input_shape=bench.input_shape,
         num_examples=len(dataset.train.labels),
@@ -156,7 +178,7 @@ def train(bench: Bench, checkpoints: Path) -> None:
         checkpoint_every_epochs=config.train.checkpoint_every_epochs,
         metadata={"config": config.to_dict(), "fingerprint": dataset.fingerprint},
     )
-    for one in lineage.plan(config.train, steps_per_epoch):
+    for one in bench.lineages:
         loop.train(one, setting, checkpoints)
 
 
@@ -184,10 +206,11 @@ def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:
         "training": {name: found.metadata["history"] for name, found in (histories | networks).items()},
         "endpoints": {name: _endpoints(bench, found.variables) for name, found in networks.items()},
     }
+    plans = _plans(bench)
     for (name_a, a), (name_b, b) in itertools.combinations(networks.items(), 2):
         for suffix, path in _paths(bench, a.variables, b.variables).items():
             key = f"{name_a}-{name_b}{suffix}"
-            for measure_name, result in _measure_path(bench, path, key).items():
+            for measure_name, result in _measure_path(bench, plans, path, key).items():
                 results.setdefault(measure_name, {})[key] = result
     return results
 
@@ -209,14 +232,15 @@ def _paths(bench: Bench, a: Variables, b: Variables) -> dict[str, LinearPath]:
         some = min(config.batch_stats.examples, len(bench.dataset.train.labels))
         examples = data.subset(bench.dataset.train, some, config.seed)
         alphas = sorted({*alpha_grid(config.lmc.num_alphas), *config.llfc.alphas})
-        stream = _stream(examples, config.train.batch_size, "recompute BatchNorm")
+        batch_size = min(config.train.batch_size, len(examples.labels))
+        stream = _stream(examples, batch_size, "recompute BatchNorm")
         statistics = recompute_statistics(bench.network, bench.preprocess, a, b, alphas, stream)
         paths["/recompute"] = LinearPath(a, b, statistics)
     return paths
 
 
-def _measure_path(bench: Bench, path: LinearPath, key: str) -> dict[str, Any]:
-    """All measures of one path: LMC on both splits, the others on the test split, one pass over each."""
+def _plans(bench: Bench) -> dict[str, dict[str, Planned]]:
+    """Split -> what to measure on it: LMC on both, the others on the test split."""
     config = bench.config
     alphas = alpha_grid(config.lmc.num_alphas)
     layers = {stage.name: stage.kind for stage in bench.network.stages if stage.is_feature}
@@ -224,8 +248,16 @@ def _measure_path(bench: Bench, path: LinearPath, key: str) -> dict[str, Any]:
     if "lmc" in config.measures:
         plans["train"]["lmc"] = plans["test"]["lmc"] = Planned(lmc(), alphas)
     if "llfc" in config.measures:
-        plans["test"]["llfc"] = Planned(llfc(layers), tuple(sorted(config.llfc.alphas)))
+        plans["test"]["llfc"] = Planned(llfc(layers), tuple(sorted({*config.llfc.alphas})))
         plans["test"]["baseline"] = Planned(baseline(layers), (0.0,))
+    return plans
+
+
+def _measure_path(
+    bench: Bench, plans: Mapping[str, Mapping[str, Planned]], path: LinearPath, key: str
+) -> dict[str, Any]:
+    """All planned measures of one path, as `results.json` has them; one pass over each split."""
+    config = bench.config
     chunk = config.eval.alpha_chunk or chunk_for(jax.default_backend(), bench.convolutional)
     found = {
         split: measure_path(
@@ -240,7 +272,8 @@ def _measure_path(bench: Bench, path: LinearPath, key: str) -> dict[str, Any]:
     }
     results: dict[str, Any] = {}
     if "lmc" in config.measures:
-        results["lmc"] = {"alphas": alphas, **{split: found[split]["lmc"] for split in ("test", "train")}}
+        curves = {split: found[split]["lmc"] for split in ("test", "train")}
+        results["lmc"] = {"alphas": plans["test"]["lmc"].alphas, **curves}
     if "llfc" in config.measures:
         layers_found = join(found["test"]["llfc"], found["test"]["baseline"])
         results["llfc"] = {"alphas": plans["test"]["llfc"].alphas, "layers": layers_found}

@@ -1,8 +1,10 @@
 """The directory of one run: who owns it, and files that are either whole or absent."""
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,15 @@ from llfc_jax.errors import UserError
 CONFIG, RESULTS = "config.json", "results.json"
 
 
-def claim(workdir: Path, config: dict[str, Any]) -> None:
-    """Make `workdir` the place of this configuration, or check that it already is.
+def check_owner(workdir: Path, config: dict[str, Any]) -> None:
+    """Check that `workdir` belongs to this configuration, or to none yet.
 
     Raises:
-        UserError: it belongs to another configuration, or can't be written.
+        UserError: it belongs to another one.
     """
-    config = json.loads(json.dumps(config))
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if not (workdir / CONFIG).exists():
-            write_json(workdir / CONFIG, config)
-    except OSError as error:
-        raise UserError(f"--workdir={workdir} can't be written: {error.strerror}") from error
-    owner = read_json(workdir / CONFIG)
+    if not (workdir / CONFIG).exists():
+        return
+    config, owner = json.loads(json.dumps(config)), read_json(workdir / CONFIG)
     if owner != config:
         field, theirs, ours = _first_difference(owner, config)
         raise UserError(
@@ -33,12 +30,42 @@ def claim(workdir: Path, config: dict[str, Any]) -> None:
         )
 
 
+def claim(workdir: Path, config: dict[str, Any]) -> None:
+    """Make `workdir` the place of this configuration.
+
+    Raises:
+        UserError: it belongs to another configuration, or can't be written.
+    """
+    check_owner(workdir, config)
+    with writing(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        if not (workdir / CONFIG).exists():
+            write_json(workdir / CONFIG, config)
+
+
+@contextlib.contextmanager
+def writing(workdir: Path) -> Iterator[None]:
+    """Name the workdir in whatever the operating system refuses.
+
+    Raises:
+        UserError: it did, as on a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} can't be written: {error.strerror or error}") from error
+
+
 def write_json(path: Path, tree: Any) -> None:
-    """Write JSON with NaN and infinities as null; a reader sees the old file or the new one."""
-    text = json.dumps(_without_nan(tree), indent=1, allow_nan=False)
+    """Write JSON with NaN and infinities as null, whole or not at all."""
+    write_text(path, json.dumps(_without_nan(tree), indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file; whatever happens meanwhile, a reader sees the old one or the new one."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text(text + "\n", encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

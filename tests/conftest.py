@@ -1,5 +1,15 @@
-"""Strictness for all tests: one device, explicit broadcasting, no hidden type promotion surprises."""
+"""Strictness for all tests, and one compilation cache for them and the processes that they start."""
 
-import jax
+import atexit
+import os
+import shutil
+import tempfile
+
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="llfc_jax_tests_")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+import jax  # noqa: E402 (it reads the environment once, when it is imported)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

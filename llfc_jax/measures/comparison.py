@@ -13,36 +13,32 @@ from llfc_jax.types import Array
 class Comparison(NamedTuple):
     """State of the comparison of a stream of u with a stream of v.
 
-    The coefficients and the dataset's sums are those of the residual r = u - c v for a fixed reference c, the
-    coefficient of the first batch: for u nearly parallel to v they stay small, so that deviations don't drown
-    in rounding as they would in <u, u>, <u, v> and <v, v>.
+    Per sample v is split off from u: u = c v + r with r orthogonal to v. Coefficients are kept as c - 1 and
+    angles as ||r||, which for u near v are small numbers with all their digits, where <u, v>, ||u|| and ||v||
+    would cancel.
     """
 
     distance: Moments
     coefficient: Moments
-    """Of <u, v> / ||v||^2 - c."""
+    """Of c - 1 over samples."""
+    dataset_coefficient: Moments
+    """Of c - 1 over samples weighted by ||v||^2: its mean belongs to the whole matrix."""
+    residual: Array
+    """Sum of ||r||^2."""
     dead: Array
     """Number of samples for which u or v is zero; they have no angle and enter nothing else."""
-    reference: Array
-    """c."""
-    residual: Array
-    """sum ||r||^2."""
-    overlap: Array
-    """sum <r, v>."""
-    norm: Array
-    """sum ||v||^2."""
 
 
 def no_comparison() -> Comparison:
     """The state before the first batch."""
-    return Comparison(no_moments(), no_moments(), *(jnp.zeros(()) for _ in range(5)))
+    return Comparison(no_moments(), no_moments(), no_moments(), jnp.zeros(()), jnp.zeros(()))
 
 
 def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
     """Add one batch.
 
-    Per sample, distance = 1 - cos(u, v), computed as half of ||u/||u|| - v/||v||||^2, which keeps its digits
-    when it is tiny, and coefficient = <u, v> / ||v||^2 (LLFC, section 3).
+    Per sample, coefficient c = <u, v> / ||v||^2 and distance 1 - cos(u, v) (LLFC, section 3). Where the angle
+    is acute, the distance is sin^2 / (1 + cos), and sin^2 = ||u - c v||^2 / ||u||^2 keeps its digits.
 
     Args:
         state: what was seen before.
@@ -50,26 +46,29 @@ def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
         v: (n, ...) features, compared with `u` sample by sample.
         mask: (n,), 0 for padding.
     """
-    u, v = (jnp.asarray(x, jnp.float32).reshape(x.shape[0], -1) for x in (u, v))
-    u_square, v_square, product = jnp.square(u).sum(-1), jnp.square(v).sum(-1), (u * v).sum(-1)
-    alive = (u_square > 0) & (v_square > 0)
+    u, v = u.astype(jnp.float32), v.astype(jnp.float32)
+    v_square = _sum_features(jnp.square(v))
+    alive = (v_square > 0) & (_sum_features(jnp.square(u)) > 0)
+    v_square = jnp.where(alive, v_square, 1)
+    deviation = _sum_features((u - v) * v) / v_square
+    coefficient = 1 + deviation
+    residual = _sum_features(jnp.square(u - jnp.expand_dims(coefficient, range(1, v.ndim)) * v))
+    u_square = jnp.square(coefficient) * v_square + residual
+    u_square = jnp.where(alive, u_square, 1)
     weights = jnp.where(alive, mask, 0)
-    u_scale, v_scale = (jnp.where(alive, square, 1) ** -0.5 for square in (u_square, v_square))
-    distance = 0.5 * jnp.square(u * u_scale[:, None] - v * v_scale[:, None]).sum(-1)
-
-    batch_coefficient = jnp.vdot(mask, product) / jnp.maximum(jnp.vdot(mask, v_square), 1e-30)
-    reference = jnp.where(state.norm > 0, state.reference, batch_coefficient)
-    r = u - reference * v
-    overlap = (r * v).sum(-1)
+    cosine = coefficient * jnp.sqrt(v_square / u_square)
+    distance = jnp.where(cosine > 0, residual / u_square / (1 + jnp.abs(cosine)), 1 - cosine)
     return Comparison(
         distance=add_moments(state.distance, distance, weights),
-        coefficient=add_moments(state.coefficient, overlap / jnp.where(alive, v_square, 1), weights),
+        coefficient=add_moments(state.coefficient, deviation, weights),
+        dataset_coefficient=add_moments(state.dataset_coefficient, deviation, weights * v_square),
+        residual=state.residual + jnp.vdot(weights, residual),
         dead=state.dead + jnp.vdot(mask, ~alive),
-        reference=reference,
-        residual=state.residual + jnp.vdot(mask, jnp.square(r).sum(-1)),
-        overlap=state.overlap + jnp.vdot(mask, overlap),
-        norm=state.norm + jnp.vdot(mask, v_square),
     )
+
+
+def _sum_features(x: Array) -> Array:
+    return x.sum(range(1, x.ndim))
 
 
 def summarise(state: Comparison) -> dict[str, Any]:
@@ -82,13 +81,13 @@ def summarise(state: Comparison) -> dict[str, Any]:
     state = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state)
     return {
         "cosine_distance": _mean_and_std(state.distance),
-        "coefficient": _mean_and_std(state.coefficient, origin=state.reference),
+        "coefficient": _mean_and_std(state.coefficient, origin=1.0),
         "dataset": _whole(state),
         "dead": np.asarray(state.dead, int),
     }
 
 
-def _mean_and_std(moments: Moments, origin: Any = 0.0) -> dict[str, Any]:
+def _mean_and_std(moments: Moments, origin: float = 0.0) -> dict[str, Any]:
     defined = moments.weight > 0
     weight = np.where(defined, moments.weight, 1)
     return {
@@ -98,12 +97,18 @@ def _mean_and_std(moments: Moments, origin: Any = 0.0) -> dict[str, Any]:
 
 
 def _whole(state: Comparison) -> dict[str, Any]:
-    """With r = u - c v the coefficient is c + <r, v> / ||v||^2; what of r is orthogonal to v makes sin^2."""
-    v_norm = np.where(state.norm > 0, state.norm, np.nan)
-    coefficient = state.reference + state.overlap / v_norm
-    orthogonal = np.maximum(state.residual - state.overlap**2 / v_norm, 0)
-    u_norm = coefficient**2 * v_norm + orthogonal
-    u_norm = np.where(u_norm > 0, u_norm, np.nan)
-    cosine = coefficient * np.sqrt(v_norm / u_norm)
-    distance = np.where(cosine > 0, orthogonal / u_norm / (1 + np.abs(cosine)), 1 - cosine)
-    return {"cosine_distance": distance, "coefficient": coefficient}
+    """With C the dataset's coefficient, sample i has ||u - C v||^2 = ||r||^2 + (c - C)^2 ||v||^2."""
+    moments = state.dataset_coefficient
+    defined = moments.weight > 0
+    v_square = np.where(defined, moments.weight, 1)
+    coefficient = 1 + moments.mean
+    residual = state.residual + moments.squares
+    u_square = coefficient**2 * v_square + residual
+    cosine = coefficient * np.sqrt(v_square / np.where(defined, u_square, 1))
+    distance = np.where(
+        cosine > 0, residual / np.where(defined, u_square, 1) / (1 + np.abs(cosine)), 1 - cosine
+    )
+    return {
+        "cosine_distance": np.where(defined, distance, np.nan),
+        "coefficient": np.where(defined, coefficient, np.nan),
+    }

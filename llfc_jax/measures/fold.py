@@ -60,18 +60,20 @@ def no_moments() -> Moments:
 
 
 def add_moments(moments: Moments, values: Array, weights: Array) -> Moments:
-    """Moments joined with those of `values` (n,), each counted `weights` (n,) times (0 or 1)."""
-    count = weights.sum()
-    mean = _ratio(jnp.where(weights > 0, values, 0).sum(), count)
-    squares = jnp.where(weights > 0, jnp.square(values - mean), 0).sum()
-    total = moments.weight + count
+    """Moments joined with those of `values` (n,), weighted by `weights` (n,); weight 0 hides a value."""
+    values = jnp.where(weights > 0, values, 0)
+    weight = weights.sum()
+    mean = _ratio(jnp.vdot(weights, values), weight)
+    squares = jnp.vdot(weights, jnp.square(values - mean))
+    total = moments.weight + weight
+    share = _ratio(weight, total)
     shift = mean - moments.mean
     return Moments(
         weight=total,
-        mean=moments.mean + shift * _ratio(count, total),
-        squares=moments.squares + squares + jnp.square(shift) * _ratio(moments.weight * count, total),
+        mean=moments.mean + shift * share,
+        squares=moments.squares + squares + jnp.square(shift) * moments.weight * share,
     )
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    return numerator / jnp.maximum(denominator, 1)
+    return numerator / jnp.where(denominator > 0, denominator, 1)

@@ -58,7 +58,8 @@ def measure_path(
     not among them and a measure looks at them. Features live for one batch only.
 
     Args:
-        features_fn: variables, images -> logits and named features, in evaluation mode; pure.
+        features_fn: variables, images -> logits and named features, in evaluation mode; pure. Give the same
+            function and the same measures again, and nothing is compiled again.
         path: the two networks.
         batches: images, labels and mask; all of one shape.
         plan: name -> measure and its alphas.
@@ -67,13 +68,12 @@ def measure_path(
     Returns:
         Name -> the measure's result.
     """
-    groups = _groups(plan)
-    step = jax.jit(partial(_step, features_fn, plan, groups, chunk), donate_argnums=0)
+    groups, measures = _groups(plan), tuple((name, planned.measure) for name, planned in plan.items())
     states = None
     for batch in batches:
         if states is None:
-            states = _empty_states(features_fn, path, plan, groups, batch)
-        states = step(states, path, batch)
+            states = _empty_states(features_fn, path, dict(measures), groups, batch)
+        states = _step(features_fn, measures, groups, chunk, states, path, batch)
     if states is None:
         raise ValueError("batches: expected at least one; found none")
     found = jax.device_get(states)
@@ -103,9 +103,10 @@ def _groups(plan: Mapping[str, Planned]) -> tuple[_Group, ...]:
     return tuple(_Group(tuple(alphas), names) for (_, names), alphas in members.items())
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def _step(
     features_fn: FeaturesFn,
-    plan: Mapping[str, Planned],
+    measures: tuple[tuple[str, Measure], ...],
     groups: tuple[_Group, ...],
     chunk: int | None,
     states: list[PyTree],
@@ -120,7 +121,7 @@ def _step(
     def update(state: PyTree, alpha: Array | float, output: Output) -> PyTree:
         references = (ends[0.0][1], ends[1.0][1])
         point = Point(jnp.float32(alpha), *output, *references, batch.labels, batch.mask)
-        return {name: plan[name].measure.update(part, point) for name, part in state.items()}
+        return {name: measure.update(state[name], point) for name, measure in measures if name in state}
 
     def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
         state, alpha, statistics = xs
@@ -157,7 +158,7 @@ def _stack(trees: Sequence[PyTree]) -> PyTree:
 def _empty_states(
     features_fn: FeaturesFn,
     path: LinearPath,
-    plan: Mapping[str, Planned],
+    measures: Mapping[str, Measure],
     groups: Iterable[_Group],
     batch: Batch,
 ) -> list[PyTree]:
@@ -167,7 +168,7 @@ def _empty_states(
 
     point = jax.eval_shape(look)
     return [
-        {name: _repeat(plan[name].measure.init(point), len(group.alphas)) for name in group.names}
+        {name: _repeat(measures[name].init(point), len(group.alphas)) for name in group.names}
         for group in groups
     ]
 

@@ -13,6 +13,7 @@ from llfc_jax.symmetry.spec import (
     readable_path,
 )
 from llfc_jax.symmetry.trace import permutation_spec
+from llfc_jax.symmetry.units import unit_activations
 
 __all__ = [
     "LeafSpec",
@@ -27,4 +28,5 @@ __all__ = [
     "permutation_spec",
     "random_permutation",
     "readable_path",
+    "unit_activations",
 ]

@@ -6,11 +6,12 @@ the output of the permuted network is the output of the network.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from llfc_jax.symmetry.factors import (
     Axes,
@@ -23,15 +24,10 @@ from llfc_jax.symmetry.factors import (
     new_axis,
     unify,
 )
+from llfc_jax.symmetry.interpreter import interpret, open_jaxpr
 from llfc_jax.symmetry.rules import RULES, opaque, shape_of
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec
 from llfc_jax.types import PyTree
-
-_CALLS = (
-    *("call", "closed_call", "core_call", "eval_jaxpr", "jit", "pjit", "checkpoint", "remat", "remat2"),
-    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
-)
-"""Primitives that evaluate a jaxpr on their operands and return its results."""
 
 
 def permutation_spec(apply: Callable[..., PyTree], variables: PyTree, *inputs: PyTree) -> PermutationSpec:
@@ -90,8 +86,8 @@ def _leaf_spec(shape: tuple[int, ...], axes: Axes, names: dict[Factor, str]) -> 
     return LeafSpec(tuple(view), tuple(perms), shape)
 
 
-def _constant(value: Any) -> Axes:
-    """Axes of a constant: it commutes with permutations only along axes on which it is uniform."""
+def constant_axes(value: Any) -> Axes:
+    """Returns the axes of a constant: free are those along which it is uniform."""
     if not np.shape(value):
         return ()
     if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
@@ -105,33 +101,21 @@ def _constant(value: Any) -> Axes:
 
 def _run(jaxpr: ClosedJaxpr | Jaxpr, operands: Sequence[Axes], used: list[Factor]) -> list[Axes]:
     """Propagates axes through a jaxpr; appends to `used` what its primitives read, in order."""
-    body = _open(jaxpr)
-    constants = dict(zip(body.constvars, getattr(jaxpr, "consts", ()), strict=True))
-    axes = dict(zip(body.invars, operands, strict=True))
-
-    def read(atom: Any) -> Axes:
-        if isinstance(atom, Literal):
-            return _constant(atom.val)
-        # anew at each use: two layers that read one constant are not permuted alike for it
-        return _constant(constants[atom]) if atom in constants else axes[atom]
-
-    for eqn in body.eqns:
-        results = _propagate(eqn, [read(atom) for atom in eqn.invars], used)
-        axes.update(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in body.outvars]
+    # Constants get axes anew at each use: two layers that read one are not permuted alike for it.
+    return interpret(jaxpr, operands, constant_axes, partial(propagate, used=used))
 
 
-def _open(jaxpr: ClosedJaxpr | Jaxpr) -> Jaxpr:
-    return jaxpr.jaxpr if hasattr(jaxpr, "jaxpr") else jaxpr
+def propagate(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor]) -> Sequence[Axes]:
+    """Returns the axes of a primitive's results, having stated what it asks of its operands' axes.
 
-
-def _propagate(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor]) -> Sequence[Axes]:
+    Args:
+        eqn: a primitive applied; not a call.
+        operands: their axes.
+        used: the factors that primitives read, in order; appended to.
+    """
     name = eqn.primitive.name
     if any(0 in shape_of(atom) for atom in (*eqn.invars, *eqn.outvars)):
         return opaque(eqn, operands)  # the factors of an empty array don't determine its shape
-    if name in _CALLS:
-        called = next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params)
-        return _run(called, operands, used)
     if name in _CONTROL_FLOW:
         return _CONTROL_FLOW[name](eqn, operands, used)
     used.extend(factors_of(operands))
@@ -149,7 +133,7 @@ def _scan(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor]) -> Sequen
     Scanned operands and stacked results are those with one axis more than the body sees.
     """
     jaxpr = eqn.params["jaxpr"]
-    body = _open(jaxpr)
+    body = open_jaxpr(jaxpr)
     scanned = [len(shape_of(x)) > len(shape_of(y)) for x, y in zip(eqn.invars, body.invars, strict=True)]
     stacked = [len(shape_of(x)) > len(shape_of(y)) for x, y in zip(eqn.outvars, body.outvars, strict=True)]
     fix(flatten(axes[0] for axes, is_scanned in zip(operands, scanned, strict=True) if is_scanned))

@@ -38,8 +38,20 @@ class Setting(NamedTuple):
         return self.num_examples // self.batch_size
 
 
+class Record(NamedTuple):
+    """One epoch of a lineage; training loss and error are means over its batches, each before its update."""
+
+    epoch: float
+    step: int
+    train_loss: float
+    train_error: float
+    test_loss: float
+    test_error: float
+    learning_rate: float
+
+
 History = dict[str, list[float]]
-"""Parallel lists with an entry per epoch: epoch, step, {train,test}_{loss,error}, learning_rate."""
+"""Parallel lists, one for each field of `Record`."""
 
 
 def train(lineage: Lineage, setting: Setting, checkpoints: Path) -> None:
@@ -60,8 +72,8 @@ def train(lineage: Lineage, setting: Setting, checkpoints: Path) -> None:
     with progress.bar(f"train {lineage.name}", lineage.last_step - first_step) as advance:
         while (step := int(state.step)) < lineage.last_step:
             state, record = _train_epoch(lineage, setting, state, step, advance)
-            history = {name: [*history.get(name, []), value] for name, value in record.items()}
-            if record["step"] == lineage.last_step or record["step"] % save_every == 0:
+            history = {name: [*history[name], value] for name, value in record._asdict().items()}
+            if record.step == lineage.last_step or record.step % save_every == 0:
                 _save(directory, state, history, lineage, setting)
     progress.say(
         f"trained {lineage.name}: step {lineage.last_step}, test loss {history['test_loss'][-1]:.4f} nats, "
@@ -71,7 +83,7 @@ def train(lineage: Lineage, setting: Setting, checkpoints: Path) -> None:
 
 def _train_epoch(
     lineage: Lineage, setting: Setting, state: TrainState, step: int, advance: progress.Advance
-) -> tuple[TrainState, dict[str, float]]:
+) -> tuple[TrainState, Record]:
     """To the end of the epoch, or of the lineage; returns the state there and a record for the history."""
     key = jax.random.fold_in(jax.random.key(setting.seed), lineage.stream)
     epoch, done = divmod(step, setting.steps_per_epoch)
@@ -86,15 +98,16 @@ def _train_epoch(
         step += len(loss)
         advance(len(loss), f"loss {loss[-1]:.3f}")
     test_loss, test_error = setting.evaluate(state.variables)
-    return state, {
-        "epoch": step / setting.steps_per_epoch,
-        "step": step,
-        "train_loss": float(np.concatenate(losses).mean()),
-        "train_error": float(np.concatenate(errors).mean()),
-        "test_loss": test_loss,
-        "test_error": test_error,
-        "learning_rate": float(setting.schedule(step - 1)),
-    }
+    _check_finite(np.array([test_loss]), step, lineage)  # the last update is in no training loss yet
+    return state, Record(
+        epoch=step / setting.steps_per_epoch,
+        step=step,
+        train_loss=float(np.concatenate(losses).mean()),
+        train_error=float(np.concatenate(errors).mean()),
+        test_loss=test_loss,
+        test_error=test_error,
+        learning_rate=float(setting.schedule(step - 1)),
+    )
 
 
 def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[TrainState, History]:
@@ -106,13 +119,14 @@ def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[Train
         image = jnp.zeros((1, *setting.input_shape))
         return init_state(setting.recipe, setting.recipe.network.init(key, image))
 
+    no_history: History = {name: [] for name in Record._fields}
     for name in (lineage.name, lineage.parent):
         if name is not None and checkpoint.steps(checkpoints / name):
             found = checkpoint.restore(checkpoints / name, training=jax.eval_shape(create).opt_state)
             _check_same_data(found, setting, checkpoints / name)
-            history = found.metadata["history"] if name == lineage.name else {}
+            history = found.metadata["history"] if name == lineage.name else no_history
             return TrainState(jnp.int32(found.step), found.variables, found.training), history
-    return create(), {}
+    return create(), no_history
 
 
 def _save(directory: Path, state: TrainState, history: History, lineage: Lineage, setting: Setting) -> None:

@@ -18,11 +18,12 @@ def step_decay(config: Mapping[str, Any], steps: int) -> Schedule:
 
 def warmup_cosine(config: Mapping[str, Any], steps: int) -> Schedule:
     """Linear warm-up over the first `warmup` fraction, then a cosine to zero (Git Re-Basin)."""
+    warmup_steps = round(config["warmup"] * steps)
     return optax.warmup_cosine_decay_schedule(
-        init_value=config["learning_rate"] / max(round(config["warmup"] * steps), 1),
+        init_value=config["learning_rate"] / max(warmup_steps, 1),
         peak_value=config["learning_rate"],
-        warmup_steps=round(config["warmup"] * steps),
-        decay_steps=steps,
+        warmup_steps=warmup_steps,
+        decay_steps=max(steps, warmup_steps + 1),
     )
 
 

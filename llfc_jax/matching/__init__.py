@@ -1,0 +1,6 @@
+"""Matchers: `match(key, spec, params_a, params_b) -> (permutation, info)`, which puts B into A's basin."""
+
+from llfc_jax.matching.assignment import linear_assignment
+from llfc_jax.matching.weights import MatchInfo, weight_matching
+
+__all__ = ["MatchInfo", "linear_assignment", "weight_matching"]

@@ -1,0 +1,59 @@
+"""Evaluating a jaxpr over any kind of value: axis identities, arrays, or both at once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+Value = TypeVar("Value")
+
+_CALLS = (
+    *("call", "closed_call", "core_call", "eval_jaxpr", "jit", "pjit", "checkpoint", "remat", "remat2"),
+    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
+)
+"""Primitives that evaluate a jaxpr on their operands and return its results."""
+
+
+def interpret(
+    jaxpr: ClosedJaxpr | Jaxpr,
+    operands: Sequence[Value],
+    constant: Callable[[Any], Value],
+    visit: Callable[[JaxprEqn, list[Value]], Sequence[Value]],
+) -> list[Value]:
+    """Evaluates a jaxpr, entering the jaxprs that it calls; what a value is, the two functions decide.
+
+    Args:
+        jaxpr: the program.
+        operands: the values of its inputs.
+        constant: array -> value. Called anew at each use of a constant.
+        visit: equation, values of its operands -> values of its results. Sees primitives in the order of
+            evaluation, control flow among them, but no calls.
+
+    Returns:
+        The values of the outputs.
+    """
+    body = open_jaxpr(jaxpr)
+    constants = dict(zip(body.constvars, getattr(jaxpr, "consts", ()), strict=True))
+    values = dict(zip(body.invars, operands, strict=True))
+
+    def read(atom: Any) -> Value:
+        if isinstance(atom, Literal):
+            return constant(atom.val)
+        return constant(constants[atom]) if atom in constants else values[atom]
+
+    for eqn in body.eqns:
+        arguments = [read(atom) for atom in eqn.invars]
+        if eqn.primitive.name in _CALLS:
+            called = next(
+                eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params
+            )
+            results: Sequence[Value] = interpret(called, arguments, constant, visit)
+        else:
+            results = visit(eqn, arguments)
+        values.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in body.outvars]
+
+
+def open_jaxpr(jaxpr: ClosedJaxpr | Jaxpr) -> Jaxpr:
+    """Returns a jaxpr without the constants that close it."""
+    return jaxpr.jaxpr if hasattr(jaxpr, "jaxpr") else jaxpr

@@ -1,0 +1,306 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from llfc_jax.errors import UserError
+from llfc_jax.matching import weight_matching
+from llfc_jax.matching.coordinate_descent import search
+from llfc_jax.symmetry import (
+    LeafSpec,
+    PermutationSpec,
+    apply_permutation,
+    identity,
+    inverse,
+    permutation_spec,
+    random_permutation,
+)
+
+BLOCKS = 3
+
+
+def residual_mlp(params, x):
+    """A stream that no permutation but one moves, read and written by every block."""
+    x = x @ params["in"]
+    for block in range(BLOCKS):
+        x = x + jax.nn.relu(x @ params[f"read{block}"]) @ params[f"write{block}"]
+    return x @ params["out"]
+
+
+def residual_params(seed, width=16):
+    rng = np.random.default_rng(seed)
+    shapes = {"in": (8, width), "out": (width, 10)}
+    shapes |= {f"{side}{block}": (width, width) for block in range(BLOCKS) for side in ("read", "write")}
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def plain_net(params, x):
+    """Convolution, flatten, two hidden layers: an axis with factors, biases, a chain of permutations."""
+    x = jax.lax.conv_general_dilated(
+        x, params["conv"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    x = jax.nn.relu(x + params["conv_bias"][None, None, None]).reshape(x.shape[0], -1)
+    x = jax.nn.relu(x @ params["dense1"] + params["bias1"][None])
+    return jax.nn.relu(x @ params["dense2"]) @ params["dense3"]
+
+
+def plain_params(seed):
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "conv": (3, 3, 2, 12),
+        "conv_bias": (12,),
+        "dense1": (4 * 4 * 12, 20),
+        "bias1": (20,),
+        "dense2": (20, 24),
+        "dense3": (24, 5),
+    }
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+NETWORKS = {
+    "residual": (residual_params, permutation_spec(residual_mlp, residual_params(0), jnp.ones((2, 8)))),
+    "plain": (plain_params, permutation_spec(plain_net, plain_params(0), jnp.ones((2, 4, 4, 2)))),
+}
+EACH_NETWORK = pytest.mark.parametrize("network", NETWORKS)
+
+
+def views(spec, params, permutation=None):
+    """float64 leaves in the spec's views, permuted, with the permutation of each axis."""
+    for path, leaf in spec.leaves.items():
+        array = np.asarray(params[path[2:-2]], np.float64).reshape(leaf.view)
+        for axis, name in enumerate(leaf.perms):
+            if name is not None and permutation is not None:
+                array = np.take(array, permutation[name], axis=axis)
+        yield array, leaf.perms
+
+
+def agreement(spec, a, b, permutation):
+    pairs = zip(views(spec, a), views(spec, b, permutation), strict=True)
+    return sum(np.vdot(left, right) for (left, _), (right, _) in pairs)
+
+
+def rebasin(rng, spec, a, b, permutation=None, max_sweeps=100):
+    """Git Re-Basin, Algorithm 1, from the paper, without a thought for speed: the independent oracle."""
+    permutation = permutation or {name: np.arange(size) for name, size in spec.sizes.items()}
+    permutation = {name: np.asarray(indices) for name, indices in permutation.items()}
+    for sweep in range(1, max_sweeps + 1):
+        progress = False
+        for name in rng.permutation(list(spec.sizes)):
+            rows = np.arange(spec.sizes[name])
+            others = permutation | {name: rows}
+            similarity = np.zeros((rows.size, rows.size))
+            for (left, perms), (right, _) in zip(views(spec, a), views(spec, b, others), strict=True):
+                for axis in (axis for axis, moving in enumerate(perms) if moving == name):
+                    rest = [k for k in range(left.ndim) if k != axis]
+                    similarity += np.tensordot(left, right, (rest, rest))
+            best = linear_sum_assignment(similarity, maximize=True)[1]
+            gain = similarity[rows, best].sum() - similarity[rows, permutation[name]].sum()
+            progress |= bool(gain > 1e-6 * np.abs(similarity[rows, best]).sum())
+            permutation[name] = best
+        if not progress:
+            return permutation, sweep
+    return permutation, max_sweeps
+
+
+def noisy_copy(seed, spec, params, noise):
+    """B = pi(A) plus noise relative to A's scale, and the permutation that undoes pi."""
+    planted = random_permutation(jax.random.key(seed), spec)
+    rng = np.random.default_rng([seed, 1])
+    permuted = apply_permutation(spec, planted, params)
+    b = {k: x + noise * params[k].std() * rng.standard_normal(x.shape) for k, x in permuted.items()}
+    return {k: jnp.asarray(x, jnp.float32) for k, x in b.items()}, inverse(planted)
+
+
+def equal(p, q):
+    return all(np.array_equal(p[name], q[name]) for name in q)
+
+
+@EACH_NETWORK
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_planted_permutation_is_recovered(network, noise):
+    make, spec = NETWORKS[network]
+    a = make(0)
+    b, expected = noisy_copy(1, spec, a, noise)
+    permutation, info = weight_matching(jax.random.key(0), spec, a, b)
+    assert equal(permutation, expected)
+    assert info.converged
+    assert all(indices.dtype == jnp.int32 for indices in permutation.values())
+
+
+def test_no_planted_permutation_is_missed_where_a_single_start_at_the_identity_gets_stuck():
+    make, spec = NETWORKS["residual"]
+    missed_by_rebasin = missed = 0
+    for seed in range(100):
+        a = make(seed)
+        b, expected = noisy_copy(seed, spec, a, noise=1.0)
+        missed_by_rebasin += not equal(rebasin(np.random.default_rng(seed), spec, a, b)[0], expected)
+        missed += not equal(weight_matching(jax.random.key(seed), spec, a, b)[0], expected)
+    assert missed_by_rebasin >= 5
+    assert missed == 0
+
+
+@EACH_NETWORK
+def test_the_objective_is_at_least_that_of_the_published_procedure(network):
+    make, spec = NETWORKS[network]
+    for seed in range(5):
+        a, b = make(seed), make(seed + 100)
+        published = agreement(spec, a, b, rebasin(np.random.default_rng(seed), spec, a, b)[0])
+        _, info = weight_matching(jax.random.key(seed), spec, a, b, restarts=8)
+        assert info.objective[-1] >= published * (1 - 1e-6)
+
+
+@EACH_NETWORK
+def test_the_result_is_a_local_optimum_that_the_published_sweep_cannot_improve(network):
+    make, spec = NETWORKS[network]
+    a, b = make(0), make(1)
+    permutation, info = weight_matching(jax.random.key(0), spec, a, b, restarts=8)
+    assert info.converged
+    assert rebasin(np.random.default_rng(0), spec, a, b, permutation)[1] == 1
+
+
+@EACH_NETWORK
+def test_the_trace_rises_ends_after_the_sweeps_and_is_the_inner_product(network):
+    make, spec = NETWORKS[network]
+    a, b = make(0), make(1)
+    permutation, info = weight_matching(jax.random.key(3), spec, a, b, restarts=8)
+    assert info.objective.shape == (101,)
+    assert np.all(np.diff(info.objective) >= 0)
+    assert np.all(info.objective[info.sweeps :] == info.objective[-1])
+    np.testing.assert_allclose(info.objective[-1], agreement(spec, a, b, permutation), rtol=1e-5)
+    assert info.objective[-1] == info.restart_objectives.max()
+    assert info.restart_objectives.shape == info.restart_sweeps.shape == info.restart_converged.shape == (8,)
+    assert info.restart_converged.all()
+
+
+@EACH_NETWORK
+def test_a_network_already_matches_itself(network):
+    make, spec = NETWORKS[network]
+    permutation, info = weight_matching(jax.random.key(0), spec, make(0), make(0))
+    assert equal(permutation, identity(spec))
+    np.testing.assert_allclose(info.objective[-1], sum(np.sum(x**2) for x in make(0).values()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("assignment", ["optax", "scipy"])
+def test_every_solver_leads_to_the_same_match(assignment):
+    make, spec = NETWORKS["plain"]
+    permutation, info = weight_matching(jax.random.key(0), spec, make(0), make(1), assignment=assignment)
+    expected, expected_info = weight_matching(jax.random.key(0), spec, make(0), make(1))
+    assert equal(permutation, expected)
+    np.testing.assert_array_equal(info.objective, expected_info.objective)
+
+
+def test_a_search_cut_short_says_so():
+    make, spec = NETWORKS["plain"]
+    _, info = weight_matching(jax.random.key(0), spec, make(0), make(1), max_sweeps=1)
+    assert info.sweeps == 1
+    assert not info.converged
+
+
+def test_a_permutation_of_both_axes_of_a_leaf_never_lowers_the_objective():
+    spec = PermutationSpec(
+        {"p": 12}, {"['in']": LeafSpec((3, 12), (None, "p")), "['square']": LeafSpec((12, 12), ("p", "p"))}
+    )
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        a, b = ({"in": rng.standard_normal((3, 12)), "square": rng.standard_normal((12, 12))} for _ in "ab")
+        permutation, info = weight_matching(jax.random.key(seed), spec, a, b, restarts=4)
+        assert info.converged
+        assert np.all(np.diff(info.objective) >= 0)
+        np.testing.assert_allclose(info.objective[-1], agreement(spec, a, b, permutation), rtol=1e-5)
+        planted, expected = noisy_copy(seed, spec, a, noise=0.3)
+        assert equal(weight_matching(jax.random.key(seed), spec, a, planted, restarts=4)[0], expected)
+
+
+def test_running_statistics_have_no_say_and_may_be_missing():
+    make, plain = NETWORKS["plain"]
+    leaves = {f"['params']{path}": leaf for path, leaf in plain.leaves.items()}
+    name = plain.leaves["['bias1']"].perms[0]
+    spec = PermutationSpec(plain.sizes, leaves | {"['batch_stats']['mean']": LeafSpec((20,), (name,))})
+    expected, _ = weight_matching(jax.random.key(0), plain, make(0), make(1))
+    statistics = [{"batch_stats": {"mean": 1e3 * np.arange(20.0)}}, {"batch_stats": {"mean": np.zeros(20)}}]
+    for extra_a, extra_b in [({}, {}), statistics]:
+        a, b = {"params": make(0)} | extra_a, {"params": make(1)} | extra_b
+        assert equal(weight_matching(jax.random.key(0), spec, a, b)[0], expected)
+
+
+def test_integer_leaves_have_no_say():
+    spec = PermutationSpec({"p": 4}, {"['w']": LeafSpec((4,), ("p",)), "['ids']": LeafSpec((4,), ("p",))})
+    a = {"w": jnp.arange(4.0), "ids": jnp.array([9, 0, 0, 0])}
+    b = {"w": jnp.arange(4.0), "ids": jnp.array([0, 0, 0, 9])}
+    assert equal(weight_matching(jax.random.key(0), spec, a, b)[0], identity(spec))
+
+
+def test_half_precision_parameters_are_matched_in_single_precision():
+    make, spec = NETWORKS["plain"]
+    a = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), make(0))
+    b = apply_permutation(spec, planted := random_permutation(jax.random.key(0), spec), a)
+    permutation, info = weight_matching(jax.random.key(0), spec, a, b)
+    assert info.objective.dtype == jnp.float32
+    assert equal(permutation, inverse(planted))
+
+
+def test_without_symmetry_nothing_changes():
+    spec = PermutationSpec({}, {"['w']": LeafSpec((2, 3), (None, None))})
+    permutation, info = weight_matching(
+        jax.random.key(0), spec, {"w": np.ones((2, 3))}, {"w": np.ones((2, 3))}
+    )
+    assert permutation == {}
+    assert info.converged
+    assert info.sweeps == 0
+
+
+def test_one_compilation_serves_all_pairs_of_an_architecture():
+    make, spec = NETWORKS["plain"]
+    weight_matching(jax.random.key(0), spec, make(0), make(1))
+    before = search._cache_size()
+    weight_matching(jax.random.key(5), spec, make(6), make(7))
+    assert search._cache_size() == before
+
+
+def test_memory_stays_below_three_times_both_parameter_sets_and_the_largest_cost_matrix():
+    sizes = {"p": 512, "q": 512}
+    leaves = {
+        "['w1']": LeafSpec((64, 512), (None, "p")),
+        "['w2']": LeafSpec((3, 3, 512, 512), (None, None, "p", "q")),
+        "['w3']": LeafSpec((512, 10), ("q", None)),
+    }
+    shapes = {path: jax.ShapeDtypeStruct(leaf.view, jnp.float32) for path, leaf in leaves.items()}
+    lowered = search.lower(
+        jax.random.key(0), shapes, shapes, PermutationSpec(sizes, leaves), 8, 100, assignment="scipy"
+    )
+    memory = lowered.compile().memory_analysis()
+    both = 2 * 4 * sum(np.prod(shape.shape) for shape in shapes.values())
+    assert memory.argument_size_in_bytes + memory.temp_size_in_bytes <= 3 * both + 4 * 512**2
+
+
+@pytest.mark.parametrize(
+    ("change_a", "change_b", "message"),
+    [
+        ({}, {"bias1": np.zeros(7)}, r"bias1: A and B differ, A has shape \(20,\), B has shape \(7,\)"),
+        ({}, {"extra": np.zeros(7)}, r"extra: A and B differ, A has nothing, B has shape \(7,\)"),
+        (
+            {"bias1": np.zeros(7)},
+            {"bias1": np.zeros(7)},
+            r"bias1: expected shape \(20,\) by the permutation spec, found shape \(7,\)",
+        ),
+        (
+            {"extra": np.zeros(7)},
+            {"extra": np.zeros(7)},
+            r"extra: expected nothing by the permutation spec, found shape \(7,\)",
+        ),
+        ({"dense2": np.full((20, 24), np.nan)}, {}, "dense2: .* NaN or infinity in A"),
+        ({}, {"conv_bias": np.full(12, np.inf)}, "conv_bias: .* NaN or infinity in B"),
+    ],
+)
+def test_bad_parameters_are_named(change_a, change_b, message):
+    make, spec = NETWORKS["plain"]
+    with pytest.raises(UserError, match=message):
+        weight_matching(jax.random.key(0), spec, make(0) | change_a, make(1) | change_b)
+
+
+@pytest.mark.parametrize("options", [{"restarts": 0}, {"max_sweeps": 0}, {"assignment": "greedy"}])
+def test_bad_options_are_named(options):
+    make, spec = NETWORKS["plain"]
+    with pytest.raises(UserError, match=next(iter(options))):
+        weight_matching(jax.random.key(0), spec, make(0), make(1), **options)

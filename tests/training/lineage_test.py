@@ -1,0 +1,57 @@
+import pytest
+
+from llfc_jax.errors import UserError
+from llfc_jax.training.lineage import TRUNK, network_names, plan
+
+TRAIN = {"pair": "spawn", "networks": 2, "epochs": 6, "spawn_epochs": 2.0, "spawn_steps": None}
+
+
+def stretches(**changes):
+    return [(one.name, one.parent, one.first_step, one.last_step) for one in plan(TRAIN | changes, 10)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "spawn"),
+    [
+        ({}, 20),
+        ({"spawn_epochs": 0.25}, 2),
+        ({"spawn_epochs": 0.0}, 0),
+        ({"spawn_steps": 7}, 7),
+        ({"spawn_steps": 0}, 0),
+        ({"spawn_epochs": 6}, 60),
+    ],
+    ids=["epochs", "part of an epoch", "at initialisation", "steps", "step 0", "the very end"],
+)
+def test_children_take_over_where_the_trunk_ends(changes, spawn):
+    assert stretches(**changes) == [
+        (TRUNK, None, 0, spawn),
+        ("a", TRUNK, spawn, 60),
+        ("b", TRUNK, spawn, 60),
+    ]
+
+
+def test_independent_networks_have_no_parent_and_all_of_training():
+    assert stretches(pair="independent", networks=3) == [(name, None, 0, 60) for name in "abc"]
+
+
+def test_children_share_an_initialisation_and_nothing_else():
+    children = plan(TRAIN | {"networks": 5}, 10)
+    assert len({one.stream for one in children}) == 6
+    assert len({one.init_stream for one in children}) == 1
+
+
+def test_independent_networks_share_nothing():
+    networks = plan(TRAIN | {"pair": "independent", "networks": 5}, 10)
+    assert len({one.stream for one in networks}) == len({one.init_stream for one in networks}) == 5
+
+
+def test_a_trunk_longer_than_training_is_refused():
+    with pytest.raises(UserError, match=r"^config.train.spawn_steps: expected 60 .* found 61$"):
+        plan(TRAIN | {"spawn_steps": 61}, 10)
+
+
+def test_networks_are_called_by_letters_as_far_as_they_go():
+    assert network_names(3) == ("a", "b", "c")
+    assert network_names(26)[-1] == "z"
+    with pytest.raises(UserError, match=r"^config.train.networks: expected 26 at most; found 27$"):
+        network_names(27)
