@@ -60,7 +60,20 @@ def get_config() -> ConfigDict:
     config.llfc = ConfigDict()
     config.llfc.alphas = (0.25, 0.5, 0.75)
 
-    config.batch_stats = ConfigDict()
-    config.batch_stats.recompute = True  # with BatchNorm: measure also with re-estimated running statistics
-    config.batch_stats.examples = 5_000  # random subset of the training data to estimate them on; 0: all
+    config.corrections = ConfigDict()  # of networks on the path; each is reported beside the plain path
+    config.corrections.recompute = True  # with BatchNorm: re-estimated running statistics
+    config.corrections.repair = False  # without: rescaled units (REPAIR)
+    config.corrections.examples = 5_000  # random subset of the training data to estimate them on; 0: all
+
+    config.align = ConfigDict()  # of b (c, ...) to a, by permuting units
+    config.align.method = "none"  # none, weight_matching, activation_matching, straight_through
+    config.align.restarts = 8  # weight_matching: descents, of which the best counts
+    config.align.max_sweeps = 100  # weight_matching
+    config.align.statistic = "correlation"  # activation_matching: correlation, covariance
+    config.align.examples = 5_000  # random subset of the training data that the latter two look at; 0: all
+    config.align.epochs = 5  # straight_through
+    config.align.learning_rate = 1e-3  # straight_through
+
+    config.merge = ConfigDict()
+    config.merge.alpha = placeholder(float)  # save the network at this point of the path as `merged`
     return config

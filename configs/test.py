@@ -1,6 +1,6 @@
 """The whole run in seconds on a CPU: for tests and for trying things out.
 
-    python -m llfc_jax.main --config=configs/test.py
+python -m llfc_jax.main --config=configs/test.py
 """
 
 from ml_collections import ConfigDict
@@ -22,5 +22,5 @@ def get_config() -> ConfigDict:
     config.eval.batch_size = 64
     config.eval.train_examples = 100
     config.lmc.num_alphas = 5
-    config.batch_stats.examples = 64
+    config.corrections.examples = 64
     return config

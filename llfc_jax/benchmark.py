@@ -69,7 +69,7 @@ def median_seconds(work: Callable[[], Any], repeats: int) -> float:
 def forward_flops(apply: Callable[[Variables, Array], Array], variables: Variables, images: Array) -> float:
     """Floating-point operations of a forward pass, as XLA counts them."""
     analysis = jax.jit(apply).lower(variables, images).cost_analysis()
-    return float(analysis["flops"])
+    return float(analysis["flops"]) if analysis else float("nan")
 
 
 def path_evaluation(case: Case) -> dict[str, Any]:

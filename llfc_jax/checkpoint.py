@@ -1,4 +1,4 @@
-"""Networks on disk, by Orbax: `directory/step/{variables, training, metadata}`.
+"""Networks on disk, by Orbax: `directory/step/{variables, training, permutation, metadata}`.
 
 Saves are atomic (Orbax writes beside and renames), and every restore is checked against a digest that was
 taken when saving, since the storage format itself doesn't notice a flipped bit in an array.

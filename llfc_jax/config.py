@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Iterator
-from numbers import Real
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from llfc_jax.alignment import METHODS
 from llfc_jax.errors import UserError
+from llfc_jax.matching.activations import STATISTICS
 
-MEASURES = ("lmc", "llfc")
-PAIRS = ("spawn", "independent")
+_CHOICES = {
+    "measures": ("lmc", "llfc"),
+    "train.pair": ("spawn", "independent"),
+    "align.method": ("none", *METHODS),
+    "align.statistic": tuple(STATISTICS),
+}
 
 _AT_LEAST = {
     "seed": 0,
@@ -31,9 +36,21 @@ _AT_LEAST = {
     "eval.alpha_chunk": 0,
     "lmc.num_alphas": 2,
     "llfc.alphas": 0,
-    "batch_stats.examples": 0,
+    "corrections.examples": 0,
+    "align.restarts": 1,
+    "align.max_sweeps": 1,
+    "align.examples": 0,
+    "align.epochs": 1,
+    "align.learning_rate": 0,
+    "merge.alpha": 0,
 }
-_AT_MOST = {"seed": 2**32 - 1, "model.dropout": 1, "opt.decay_at": 1, "llfc.alphas": 1}
+_AT_MOST = {
+    "seed": 2**32 - 1,
+    "model.dropout": 1,
+    "opt.decay_at": 1,
+    "llfc.alphas": 1,
+    "merge.alpha": 1,
+}
 """Bounds of numbers, and of each of several numbers."""
 
 
@@ -49,9 +66,10 @@ def validate(config: ConfigDict) -> None:
                 _check_number(field, number)
         elif isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"config.{field}: expected a finite number; found {value}")
-    for measure in config.measures:
-        _check_choice("measures", measure, MEASURES)
-    _check_choice("train.pair", config.train.pair, PAIRS)
+        for choice in value if isinstance(value, tuple) else (value,):
+            if choice not in _CHOICES.get(field, (choice,)):
+                choices = ", ".join(_CHOICES[field])
+                raise UserError(f"config.{field}: expected one of {choices}; found {choice!r}")
     if not config.llfc.alphas:
         raise UserError("config.llfc.alphas: expected one at least; found none")
     by_epochs = config.train.pair == "spawn" and config.train.spawn_steps is None
@@ -73,11 +91,6 @@ def _fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _check_number(field: str, number: Any) -> None:
     least, most = _AT_LEAST[field], _AT_MOST.get(field, math.inf)
-    if not isinstance(number, Real) or not least <= number <= most or number == math.inf:
+    if not isinstance(number, int | float) or not least <= number <= most or number == math.inf:
         expected = f"{least} at least" if most == math.inf else f"a number in [{least}, {most}]"
         raise UserError(f"config.{field}: expected {expected}; found {number!r}")
-
-
-def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"config.{field}: expected one of {', '.join(choices)}; found {value!r}")

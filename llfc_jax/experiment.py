@@ -1,77 +1,33 @@
 """A run from configuration to report. Each stage is skipped where its result exists."""
 
-import dataclasses
-import itertools
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import optax
 from ml_collections import ConfigDict
 
-from llfc_jax import checkpoint, data, environment, models, progress, report, workdir
-from llfc_jax.batchnorm import recompute_statistics
+from llfc_jax import checkpoint, environment, progress, report, workdir
+from llfc_jax.alignment import align
+from llfc_jax.bench import Bench, prepare
 from llfc_jax.config import validate
-from llfc_jax.data.batches import batches, num_batches
+from llfc_jax.data.batches import batches, full_batches
 from llfc_jax.errors import UserError
 from llfc_jax.evaluation import make_evaluator
-from llfc_jax.interpolation import alpha_grid
-from llfc_jax.measures.llfc import baseline, join, llfc
-from llfc_jax.measures.lmc import lmc
-from llfc_jax.measures.path import LinearPath, Planned, chunk_for, measure_path
-from llfc_jax.training import lineage, loop, optimizers
+from llfc_jax.interpolation import lerp
+from llfc_jax.measurement import measure, paths
+from llfc_jax.training import loop
+from llfc_jax.training.lineage import aligned_name
 from llfc_jax.training.step import Recipe, make_runner, scans
-from llfc_jax.types import Array, Features, PRNGKey, Variables
 
 SCHEMA_VERSION = 1
 CHECKPOINTS = "checkpoints"
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Bench:
-    """The data, the network and how it is trained, put together."""
-
-    config: ConfigDict
-    dataset: data.Dataset
-    network: models.Network
-    measured: Mapping[str, data.Split]
-    """`train` and `test`: the examples that measures see."""
-    optimizer: optax.GradientTransformation
-    schedule: optimizers.Schedule
-    lineages: tuple[lineage.Lineage, ...]
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one image."""
-        return self.dataset.train.images.shape[1:]
-
-    @property
-    def convolutional(self) -> bool:
-        """Whether any stage is a convolution."""
-        return any(stage.kind == "conv" for stage in self.network.stages)
-
-    def preprocess(self, images: Array) -> Array:
-        """Raw images -> inputs of the network."""
-        return data.normalise(images, self.dataset.mean, self.dataset.std)
-
-    def preprocess_train(self, key: PRNGKey, images: Array) -> Array:
-        """The same in training, with augmentation where it is on."""
-        return self.preprocess(data.augment(key, images) if self.config.data.augment else images)
-
-    def apply(self, variables: Variables, images: Array) -> Array:
-        """Raw images -> logits."""
-        return self.network.apply(variables, self.preprocess(images))
-
-    def apply_with_features(self, variables: Variables, images: Array) -> tuple[Array, Features]:
-        """Raw images -> logits and the outputs of all stages."""
-        return self.network.apply_with_features(variables, self.preprocess(images))
+ALIGN_STREAM = 1_000  # folded into the seed; beyond the streams of the lineages
 
 
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
-    """Train, measure, report.
+    """Train, align, measure, report.
 
     Args:
         config: as `configs/default.py` describes it.
@@ -97,10 +53,13 @@ def run(config: ConfigDict, directory: Path, command: str) -> Path:
 
 
 def find_results(bench: Bench, checkpoints: Path, command: str) -> dict[str, Any]:
-    """Train, measure, and return what `results.json` holds."""
+    """Train, align, measure, and return what `results.json` holds."""
     started = time.monotonic()
     train(bench, checkpoints)
     trained = time.monotonic()
+    align_to_first(bench, checkpoints)
+    merge(bench, checkpoints)
+    aligned = time.monotonic()
     measured = measure(bench, checkpoints)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -108,7 +67,11 @@ def find_results(bench: Bench, checkpoints: Path, command: str) -> dict[str, Any
         "environment": environment.describe(),
         "config": bench.config.to_dict(),
         **measured,
-        "seconds": {"train": trained - started, "measure": time.monotonic() - trained},
+        "seconds": {
+            "train": trained - started,
+            "align": aligned - trained,
+            "measure": time.monotonic() - aligned,
+        },
         "peak_memory_bytes": environment.peak_memory_bytes(),
     }
 
@@ -139,28 +102,6 @@ def write_report(directory: Path) -> Path:
     return page
 
 
-def prepare(config: ConfigDict) -> Bench:
-    """Load the data, build the network and plan the training.
-
-    Raises:
-        UserError: one of them can't be had, or they don't fit each other.
-    """
-    dataset = data.load(config.data)
-    examples = len(dataset.train.labels)
-    if config.train.batch_size > examples:
-        raise UserError(
-            f"config.train.batch_size: expected {examples} (the training data) at most; "
-            f"found {config.train.batch_size}"
-        )
-    network = models.build(config.model, dataset.train.images.shape[1:], dataset.num_classes)
-    some = min(config.eval.train_examples, examples)
-    measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
-    steps_per_epoch = examples // config.train.batch_size
-    optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
-    lineages = lineage.plan(config.train, steps_per_epoch)
-    return Bench(config, dataset, network, measured, optimizer, schedule, lineages)
-
-
 def train(bench: Bench, checkpoints: Path) -> None:
     """Bring all lineages of the run to their ends, as checkpoints."""
     config, dataset = bench.config, bench.dataset
@@ -182,103 +123,46 @@ def train(bench: Bench, checkpoints: Path) -> None:
         loop.train(one, setting, checkpoints)
 
 
-def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:
-    """Everything in `results.json` that comes from the trained networks."""
-    config, dataset = bench.config, bench.dataset
-    names = lineage.network_names(config.train.networks)
-    networks = {name: checkpoint.restore(checkpoints / name) for name in names}
-    trunk = checkpoints / lineage.TRUNK
-    histories = {lineage.TRUNK: checkpoint.restore(trunk)} if trunk.exists() else {}
-    results: dict[str, Any] = {
-        "data": {
-            "name": dataset.name,
-            "train_examples": len(dataset.train.labels),
-            "test_examples": len(dataset.test.labels),
-            "measured_train_examples": len(bench.measured["train"].labels),
-            "num_classes": dataset.num_classes,
-            "fingerprint": dataset.fingerprint,
-        },
-        "model": {
-            "name": config.model.name,
-            "parameters": models.count_parameters(networks["a"].variables),
-            "stages": [stage.name for stage in bench.network.stages],
-        },
-        "training": {name: found.metadata["history"] for name, found in (histories | networks).items()},
-        "endpoints": {name: _endpoints(bench, found.variables) for name, found in networks.items()},
-    }
-    plans = _plans(bench)
-    for (name_a, a), (name_b, b) in itertools.combinations(networks.items(), 2):
-        for suffix, path in _paths(bench, a.variables, b.variables).items():
-            key = f"{name_a}-{name_b}{suffix}"
-            for measure_name, result in _measure_path(bench, plans, path, key).items():
-                results.setdefault(measure_name, {})[key] = result
-    return results
-
-
-def _endpoints(bench: Bench, variables: Variables) -> dict[str, dict[str, float]]:
-    evaluate = make_evaluator(bench.apply)
-    batch_size = bench.config.eval.batch_size
-    return {
-        split: dict(zip(("loss", "error"), evaluate(variables, batches(examples, batch_size)), strict=True))
-        for split, examples in bench.measured.items()
-    }
-
-
-def _paths(bench: Bench, a: Variables, b: Variables) -> dict[str, LinearPath]:
-    """Suffix of the key -> the path, once per convention for BatchNorm's running statistics."""
-    paths = {"": LinearPath(a, b)}
-    if "batch_stats" in a and bench.config.batch_stats.recompute:
-        config = bench.config
-        some = min(config.batch_stats.examples, len(bench.dataset.train.labels))
-        examples = data.subset(bench.dataset.train, some, config.seed)
-        alphas = sorted({*alpha_grid(config.lmc.num_alphas), *config.llfc.alphas})
-        batch_size = min(config.train.batch_size, len(examples.labels))
-        stream = _stream(examples, batch_size, "recompute BatchNorm")
-        statistics = recompute_statistics(bench.network, bench.preprocess, a, b, alphas, stream)
-        paths["/recompute"] = LinearPath(a, b, statistics)
-    return paths
-
-
-def _plans(bench: Bench) -> dict[str, dict[str, Planned]]:
-    """Split -> what to measure on it: LMC on both, the others on the test split."""
+def align_to_first(bench: Bench, checkpoints: Path) -> None:
+    """Permute every other network into the basin of `a`; saves `b_aligned`, ... with their permutations."""
     config = bench.config
-    alphas = alpha_grid(config.lmc.num_alphas)
-    layers = {stage.name: stage.kind for stage in bench.network.stages if stage.is_feature}
-    plans: dict[str, dict[str, Planned]] = {"train": {}, "test": {}}
-    if "lmc" in config.measures:
-        plans["train"]["lmc"] = plans["test"]["lmc"] = Planned(lmc(), alphas)
-    if "llfc" in config.measures:
-        plans["test"]["llfc"] = Planned(llfc(layers), tuple(sorted({*config.llfc.alphas})))
-        plans["test"]["baseline"] = Planned(baseline(layers), (0.0,))
-    return plans
+    if config.align.method == "none":
+        return
+    a = checkpoint.restore(checkpoints / "a")
+    examples = bench.some_training_data(config.align.examples)
+    batch_size = min(config.train.batch_size, len(examples.labels))
+    for name in bench.names[1:]:
+        directory = checkpoints / aligned_name(name)
+        if not checkpoint.steps(directory):
+            other = checkpoint.restore(checkpoints / name)
+            aligned = align(
+                jax.random.fold_in(jax.random.key(config.seed), ALIGN_STREAM),
+                a.variables,
+                other.variables,
+                config.align,
+                apply=bench.apply,
+                loss=bench.loss,
+                batches=lambda: full_batches(examples, batch_size),
+            )
+            metadata = {"config": config.to_dict(), "alignment": aligned.summary}
+            checkpoint.save(directory, other.step, aligned.variables, metadata, aligned.permutation)
+            progress.say(f"aligned {name} to a by {config.align.method}: {aligned.summary['seconds']:.1f} s")
 
 
-def _measure_path(
-    bench: Bench, plans: Mapping[str, Mapping[str, Planned]], path: LinearPath, key: str
-) -> dict[str, Any]:
-    """All planned measures of one path, as `results.json` has them; one pass over each split."""
-    config = bench.config
-    chunk = config.eval.alpha_chunk or chunk_for(jax.default_backend(), bench.convolutional)
-    found = {
-        split: measure_path(
-            bench.apply_with_features,
-            path,
-            _stream(bench.measured[split], config.eval.batch_size, f"measure {key} on {split}"),
-            plan,
-            chunk=chunk,
-        )
-        for split, plan in plans.items()
-        if plan
-    }
-    results: dict[str, Any] = {}
-    if "lmc" in config.measures:
-        curves = {split: found[split]["lmc"] for split in ("test", "train")}
-        results["lmc"] = {"alphas": plans["test"]["lmc"].alphas, **curves}
-    if "llfc" in config.measures:
-        layers_found = join(found["test"]["llfc"], found["test"]["baseline"])
-        results["llfc"] = {"alphas": plans["test"]["llfc"].alphas, "layers": layers_found}
-    return results
+def merge(bench: Bench, checkpoints: Path) -> None:
+    """Save the network at `merge.alpha` between `a` and `b` (aligned, if it was) as `merged`.
 
-
-def _stream(examples: data.Split, batch_size: int, label: str) -> Any:
-    return progress.track(batches(examples, batch_size), label, num_batches(examples, batch_size))
+    Its running statistics or units are corrected where `corrections` says so.
+    """
+    config, directory = bench.config, checkpoints / "merged"
+    if config.merge.alpha is None or checkpoint.steps(directory):
+        return
+    name_b = "b" if config.align.method == "none" else aligned_name("b")
+    a, b = (checkpoint.restore(checkpoints / name) for name in ("a", name_b))
+    alpha = float(config.merge.alpha)
+    variables = lerp(a.variables, b.variables, alpha)
+    for path, correct in paths(bench, a.variables, b.variables, (alpha,)).values():
+        if correct is not None and path.corrections is not None:
+            variables = correct(variables, path.corrections[alpha])
+    metadata = {"config": config.to_dict(), "merged": {"alpha": alpha}}
+    checkpoint.save(directory, a.step, variables, metadata)

@@ -1,5 +1,6 @@
 """Splits cut into batches of one shape."""
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -24,6 +25,11 @@ class Batch(NamedTuple):
 def num_batches(split: Split, batch_size: int) -> int:
     """Number of batches, the padded last one included."""
     return -(-len(split.labels) // batch_size)
+
+
+def full_batches(split: Split, batch_size: int) -> Iterator[Batch]:
+    """The batches that need no padding."""
+    return itertools.islice(batches(split, batch_size), len(split.labels) // batch_size)
 
 
 def batches(split: Split, batch_size: int) -> Iterator[Batch]:

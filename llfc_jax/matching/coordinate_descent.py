@@ -42,7 +42,7 @@ class Descent(NamedTuple):
     stale: Array
 
 
-class _Term(NamedTuple):
+class Term(NamedTuple):
     """A leaf of A and of B, in the spec's view, as one permutation meets it: the permutation moves `axis`."""
 
     a: Array
@@ -84,7 +84,7 @@ def search(
     leaves_a = {path: leaf.reshape(views[path].view) for path, leaf in leaves_a.items()}
     leaves_b = {path: leaf.reshape(views[path].view) for path, leaf in leaves_b.items()}
     order = _outward_order(spec, views.values())
-    terms = {name: _terms(name, views, leaves_a, leaves_b) for name in order}
+    terms = {name: terms_of(name, views, leaves_a, leaves_b) for name in order}
     neighbours = _neighbours(order, views.values())
     solve = partial(linear_assignment, implementation=assignment)
 
@@ -94,7 +94,7 @@ def search(
 
     def visit(i: int, descent: Descent) -> Descent:
         name, permutation = order[i], descent.permutation
-        similarity = _similarity(terms[name], permutation)
+        similarity = similarity_of(terms[name], permutation)
         current, candidate = permutation[name], solve(similarity)
         moved = permutation | {name: candidate}
         rows = jnp.arange(current.size)
@@ -191,13 +191,13 @@ def _neighbours(order: list[str], views: Collection[LeafSpec]) -> np.ndarray:
     return neighbours
 
 
-def _terms(name: str, views: dict[str, LeafSpec], leaves_a: Leaves, leaves_b: Leaves) -> list[_Term]:
+def terms_of(name: str, views: dict[str, LeafSpec], leaves_a: Leaves, leaves_b: Leaves) -> list[Term]:
     """All that one permutation moves.
 
     Leaves that it alone moves are stacked: one matrix product for many thin ones.
     """
     terms = [
-        _Term(leaves_a[path], leaves_b[path], axis, leaf.perms)
+        Term(leaves_a[path], leaves_b[path], axis, leaf.perms)
         for path, leaf in views.items()
         for axis, moving in enumerate(leaf.perms)
         if moving == name
@@ -211,10 +211,10 @@ def _terms(name: str, views: dict[str, LeafSpec], leaves_a: Leaves, leaves_b: Le
         rows = (jnp.moveaxis(getattr(term, side), term.axis, -1) for term in alone)
         return jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in rows])
 
-    return [_Term(stack("a"), stack("b"), axis=1, perms=(None, name)), *shared]
+    return [Term(stack("a"), stack("b"), axis=1, perms=(None, name)), *shared]
 
 
-def _similarity(terms: list[_Term], permutation: Permutation) -> Array:
+def similarity_of(terms: list[Term], permutation: Permutation) -> Array:
     """`C[i, j]`, the inner product of what A has at position i with what B has at j, B's other axes permuted.
 
     An axis whose permutation isn't in `permutation` counts as its average over all permutations.
@@ -249,7 +249,7 @@ def _accumulator(a: Array, b: Array) -> jnp.dtype:
 
 
 def _propagated(
-    order: list[str], terms: dict[str, list[_Term]], solve: Callable[[Array], Array]
+    order: list[str], terms: dict[str, list[Term]], solve: Callable[[Array], Array]
 ) -> Permutation:
     """Assigns each permutation once, outwards from the fixed axes, those not reached yet averaged out.
 
@@ -259,5 +259,5 @@ def _propagated(
     """
     permutation: Permutation = {}
     for name in order:
-        permutation[name] = solve(_similarity(terms[name], permutation))
+        permutation[name] = solve(similarity_of(terms[name], permutation))
     return permutation

@@ -73,7 +73,7 @@ def weight_matching(
     """
     if restarts < 1 or max_sweeps < 1:
         raise UserError(f"restarts, max_sweeps: expected at least 1, found {restarts} and {max_sweeps}")
-    leaves_a, leaves_b = _matched_leaves(spec, params_a, params_b, exclude)
+    leaves_a, leaves_b = matched_leaves(spec, params_a, params_b, exclude)
     best, descents = search(key, leaves_a, leaves_b, spec, restarts, max_sweeps, assignment)
     info = MatchInfo(
         objective=best.trace,
@@ -86,7 +86,7 @@ def weight_matching(
     return best.permutation, info
 
 
-def _matched_leaves(
+def matched_leaves(
     spec: PermutationSpec, params_a: Params, params_b: Params, exclude: tuple[str, ...]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The leaves that take part, by path, checked."""

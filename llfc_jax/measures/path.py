@@ -17,6 +17,8 @@ from llfc_jax.types import Array, Features, PyTree, Variables
 Output = tuple[Array, Features]
 FeaturesFn = Callable[[Variables, Array], Output]
 """Variables, images -> logits and named features."""
+Correct = Callable[[Variables, PyTree], Variables]
+"""theta_alpha and what is known of it -> the network to look at."""
 
 ENDS = (0.0, 1.0)
 
@@ -26,8 +28,8 @@ class LinearPath(NamedTuple):
 
     a: Variables
     b: Variables
-    statistics: Mapping[float, PyTree] | None = None
-    """`batch_stats` to use at each alpha; `None` interpolates those of A and B along with the parameters."""
+    corrections: Mapping[float, PyTree] | None = None
+    """What `correct` is given at each alpha; `None` measures theta_alpha as interpolation left it."""
 
 
 class Planned(NamedTuple):
@@ -50,6 +52,7 @@ def measure_path(
     batches: Iterable[Batch],
     plan: Mapping[str, Planned],
     *,
+    correct: Correct | None = None,
     chunk: int | None = None,
 ) -> dict[str, Any]:
     """Take all planned measures in one stream over the batches.
@@ -63,6 +66,8 @@ def measure_path(
         path: the two networks.
         batches: images, labels and mask; all of one shape.
         plan: name -> measure and its alphas.
+        correct: theta_alpha and its correction -> the network to measure there, such as one with other
+            running statistics; for a path that has corrections.
         chunk: how many networks theta_alpha to evaluate at a time under `vmap` (`None`: all).
 
     Returns:
@@ -73,7 +78,7 @@ def measure_path(
     for batch in batches:
         if states is None:
             states = _empty_states(features_fn, path, dict(measures), groups, batch)
-        states = _step(features_fn, measures, groups, chunk, states, path, batch)
+        states = _step(features_fn, measures, groups, correct, chunk, states, path, batch)
     if states is None:
         raise ValueError("batches: expected at least one; found none")
     found = jax.device_get(states)
@@ -103,20 +108,26 @@ def _groups(plan: Mapping[str, Planned]) -> tuple[_Group, ...]:
     return tuple(_Group(tuple(alphas), names) for (_, names), alphas in members.items())
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnums=5)
 def _step(
     features_fn: FeaturesFn,
     measures: tuple[tuple[str, Measure], ...],
     groups: tuple[_Group, ...],
+    correct: Correct | None,
     chunk: int | None,
     states: list[PyTree],
     path: LinearPath,
     batch: Batch,
 ) -> list[PyTree]:
     """Every group's states after one more batch."""
-    ends = {
-        alpha: features_fn(_variables(path, alpha, _statistics(path, alpha)), batch.images) for alpha in ENDS
-    }
+
+    def look(alpha: Array | float, correction: PyTree | None) -> Output:
+        variables = lerp(path.a, path.b, alpha)
+        if correct is not None:
+            variables = correct(variables, correction)
+        return features_fn(variables, batch.images)
+
+    ends = {alpha: look(alpha, _correction(path, alpha)) for alpha in ENDS}
 
     def update(state: PyTree, alpha: Array | float, output: Output) -> PyTree:
         references = (ends[0.0][1], ends[1.0][1])
@@ -124,8 +135,8 @@ def _step(
         return {name: measure.update(state[name], point) for name, measure in measures if name in state}
 
     def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
-        state, alpha, statistics = xs
-        return update(state, alpha, features_fn(_variables(path, alpha, statistics), batch.images))
+        state, alpha, correction = xs
+        return update(state, alpha, look(alpha, correction))
 
     new_states = []
     for group, state in zip(groups, states, strict=True):
@@ -133,22 +144,16 @@ def _step(
         if first in ENDS:
             new_state = _stack([update(jax.tree.map(itemgetter(0), state), first, ends[first])])
         else:
-            statistics = _stack([_statistics(path, alpha) for alpha in group.alphas])
-            xs = (state, jnp.asarray(group.alphas, jnp.float32), statistics)
+            corrections = _stack([_correction(path, alpha) for alpha in group.alphas])
+            xs = (state, jnp.asarray(group.alphas, jnp.float32), corrections)
             at_once = size if chunk is None else min(chunk, size)
             new_state = jax.lax.map(update_inner, xs, batch_size=at_once if at_once > 1 else None)
         new_states.append(new_state)
     return new_states
 
 
-def _variables(path: LinearPath, alpha: Array | float, statistics: PyTree | None) -> Variables:
-    if statistics is None:
-        return lerp(path.a, path.b, alpha)
-    return {"params": lerp(path.a["params"], path.b["params"], alpha), "batch_stats": statistics}
-
-
-def _statistics(path: LinearPath, alpha: float) -> PyTree | None:
-    return None if path.statistics is None else path.statistics[alpha]
+def _correction(path: LinearPath, alpha: float) -> PyTree | None:
+    return None if path.corrections is None else path.corrections[alpha]
 
 
 def _stack(trees: Sequence[PyTree]) -> PyTree:
@@ -163,7 +168,7 @@ def _empty_states(
     batch: Batch,
 ) -> list[PyTree]:
     def look() -> Point:
-        logits, features = features_fn(_variables(path, 0.0, _statistics(path, 0.0)), batch.images)
+        logits, features = features_fn(path.a, batch.images)
         return Point(jnp.float32(0), logits, features, features, features, batch.labels, batch.mask)
 
     point = jax.eval_shape(look)

@@ -110,14 +110,14 @@ class Network:
         return values[self.stages[-1].name], values
 
     def apply_train(
-        self, variables: Variables, inputs: Array, key: PRNGKey, *, momentum: float | None = None
+        self, variables: Variables, inputs: Array, key: PRNGKey | None, *, momentum: float | None = None
     ) -> tuple[Array, Variables]:
         """Logits in training mode, and the running statistics after this batch.
 
         Args:
             variables: parameters and running statistics.
             inputs: (n, ...) images.
-            key: drives dropout.
+            key: drives dropout; `None` leaves dropout out.
             momentum: replaces the momentum of every BatchNorm; 0 returns the statistics of this batch alone.
 
         Returns:
@@ -125,15 +125,16 @@ class Network:
         """
         values, statistics = {INPUT: inputs}, {}
         for index, stage in enumerate(self.stages):
-            arguments = [values[name] for name in stage.inputs]
             layer = stage.layer
             if momentum is not None and isinstance(layer, nn.BatchNorm):
                 layer = layer.clone(momentum=momentum)
+            drops_out = isinstance(layer, nn.Dropout)
+            rngs = None if key is None else {"dropout": jax.random.fold_in(key, index)}
             values[stage.name], updated = layer.apply(
                 _own(variables, stage),
-                *arguments,
-                **stage.mode(train=True),
-                rngs={"dropout": jax.random.fold_in(key, index)},
+                *(values[name] for name in stage.inputs),
+                **stage.mode(train=key is not None or not drops_out),
+                rngs=rngs,
                 mutable=["batch_stats"],
             )
             if updated:

@@ -63,3 +63,8 @@ def network_names(count: int) -> tuple[str, ...]:
     if count > len(string.ascii_lowercase):
         raise UserError(f"config.train.networks: expected 26 at most; found {count}")
     return tuple(string.ascii_lowercase[:count])
+
+
+def aligned_name(name: str) -> str:
+    """What a network is called once it is permuted into the basin of `a`."""
+    return f"{name}_aligned"

@@ -1,0 +1,20 @@
+"""Two independent MLPs on MNIST, the second permuted into the basin of the first.
+
+Papers: Git Re-Basin (Ainsworth et al. 2023), figure 2; LLFC (Zhou et al. 2023), section 3.
+
+    python -m llfc_jax.main --config=configs/mnist_mlp_permutation.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mnist_mlp
+
+
+def get_config() -> ConfigDict:
+    """See the module's docstring."""
+    config = mnist_mlp.get_config()
+    config.name = "mnist_mlp_permutation"
+    config.train.pair = "independent"
+    config.align.method = "weight_matching"
+    config.corrections.repair = True
+    return config

@@ -1,0 +1,194 @@
+"""Activation matching: permute B's units so that their activations on data follow A's."""
+
+from collections.abc import Callable, Iterable
+from functools import partial, reduce
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from llfc_jax.errors import UserError
+from llfc_jax.matching.assignment import linear_assignment
+from llfc_jax.matching.weights import MatchInfo
+from llfc_jax.symmetry import PermutationSpec, identity, unit_activations
+from llfc_jax.symmetry.spec import check_fit
+from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
+
+
+class Comoments(NamedTuple):
+    """Second moments of the joint stream of n units of A and n of B, about their means.
+
+    Attributes:
+        weight: scalar, observations so far.
+        mean_a: `(n,)`.
+        mean_b: `(n,)`.
+        squares_a: `(n,)` sum of (a - mean_a)^2.
+        squares_b: `(n,)` sum of (b - mean_b)^2.
+        products: `(n, n)` sum of (a_i - mean_a_i) (b_j - mean_b_j).
+    """
+
+    weight: Array
+    mean_a: Array
+    mean_b: Array
+    squares_a: Array
+    squares_b: Array
+    products: Array
+
+
+Seen: TypeAlias = dict[str, list[Comoments]]
+"""Permutation name -> the moments of its units in each array that shows them."""
+
+
+def comoments(a: Array, b: Array) -> Comoments:
+    """Moments of one batch.
+
+    Args:
+        a: `(observations, n)` activations of A's units.
+        b: `(observations, n)` activations of B's units, on the same samples and positions.
+    """
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    a, b = a - mean_a[None], b - mean_b[None]
+    products = jnp.matmul(a.T, b, precision=jax.lax.Precision.HIGHEST)
+    weight = jnp.asarray(len(a), products.dtype)
+    return Comoments(weight, mean_a, mean_b, jnp.square(a).sum(0), jnp.square(b).sum(0), products)
+
+
+def merge(first: Comoments, second: Comoments) -> Comoments:
+    """Moments of two streams together (Chan, Golub & LeVeque 1979): no large sums that cancel."""
+    weight = first.weight + second.weight
+    share = second.weight / weight
+    shift_a, shift_b = second.mean_a - first.mean_a, second.mean_b - first.mean_b
+    between = first.weight * share
+    return Comoments(
+        weight,
+        first.mean_a + share * shift_a,
+        first.mean_b + share * shift_b,
+        first.squares_a + second.squares_a + between * jnp.square(shift_a),
+        first.squares_b + second.squares_b + between * jnp.square(shift_b),
+        first.products + second.products + between * jnp.outer(shift_a, shift_b),
+    )
+
+
+def covariance(moments: Comoments) -> Array:
+    """`C[i, j]`, the covariance of unit i of A with unit j of B: `(n, n)`."""
+    return moments.products / moments.weight
+
+
+def correlation(moments: Comoments) -> Array:
+    """`C[i, j]`, Pearson's correlation of unit i of A with unit j of B: `(n, n)`.
+
+    A unit that doesn't vary beyond rounding, such as a dead one, correlates with nothing: 0.
+    """
+
+    def inverse_norm(squares: Array, mean: Array) -> Array:
+        rounding = moments.weight * jnp.square(8 * jnp.finfo(mean.dtype).eps * mean)
+        varies = squares > rounding
+        return jnp.where(varies, jax.lax.rsqrt(jnp.where(varies, squares, 1)), 0)
+
+    scale_a = inverse_norm(moments.squares_a, moments.mean_a)
+    scale_b = inverse_norm(moments.squares_b, moments.mean_b)
+    return moments.products * scale_a[:, None] * scale_b[None, :]
+
+
+STATISTICS: dict[str, Callable[[Comoments], Array]] = {"correlation": correlation, "covariance": covariance}
+"""Name -> similarity of units."""
+
+
+def activation_matching(
+    key: PRNGKey,
+    spec: PermutationSpec,
+    variables_a: Variables,
+    variables_b: Variables,
+    *,
+    apply: Callable[[Variables, Any], PyTree],
+    batches: Iterable[Any],
+    statistic: str = "correlation",
+    assignment: str = "auto",
+) -> tuple[Permutation, MatchInfo]:
+    """The permutation of B whose units vary together with A's over data.
+
+    For each permutation `pi = argmax_p sum_i C[i, p[i]]`, where `C[i, j]` is the correlation (Li et al. 2016,
+    arXiv 1511.07543) or covariance (Git Re-Basin, section 3.1, arXiv 2209.04836, where means are not
+    subtracted) of unit i of A with unit j of B over samples and positions. What the units of a permutation
+    are, `unit_activations` says; where they are seen in several places, as in a residual stream, `C` is the
+    sum over these.
+
+    One pass over the data; memory is that of one batch's activations and of `C`, whatever the number of
+    batches. Permutations don't depend on each other, so each assignment is the exact optimum.
+
+    Args:
+        key: Unused: there is nothing to draw.
+        spec: The symmetries of `apply`.
+        variables_a: A's arrays, running statistics included.
+        variables_b: B's.
+        apply: `apply(variables, batch)`, in evaluation mode, returns a pytree of arrays.
+        batches: Inputs of `apply`. A batch of another size costs a compilation.
+        statistic: A key of `STATISTICS`.
+        assignment: Solver, see `linear_assignment`.
+
+    Returns:
+        The permutation, for `apply_permutation(spec, permutation, variables_b)`, and how it was found: the
+        objective is `sum C[i, p[i]]` over all permutations, before (the identity) and after.
+
+    Raises:
+        UserError: On an unknown statistic, no data, a spec that doesn't fit, a permutation whose units can't
+            be seen, or an activation that is NaN or infinite.
+    """
+    del key
+    if statistic not in STATISTICS:
+        raise UserError(f"statistic: expected one of {', '.join(STATISTICS)}, found {statistic!r}")
+    check_fit(spec, variables_a)
+    check_fit(spec, variables_b)
+    moments = _moments(spec, variables_a, variables_b, apply, batches) if spec.sizes else {}
+    permutation, objective = _assign(moments, identity(spec), statistic, assignment)
+    sweeps, converged = jnp.ones((), jnp.int32), jnp.ones((), bool)
+    return permutation, MatchInfo(objective, sweeps, converged, objective[-1:], sweeps[None], converged[None])
+
+
+def _moments(
+    spec: PermutationSpec,
+    variables_a: Variables,
+    variables_b: Variables,
+    apply: Callable[[Variables, Any], PyTree],
+    batches: Iterable[Any],
+) -> Seen:
+    """Moments over all batches."""
+
+    @jax.jit
+    def observe(variables_a: Variables, variables_b: Variables, batch: Any) -> Seen:
+        a, b = (
+            unit_activations(apply, variables, batch, spec=spec) for variables in (variables_a, variables_b)
+        )
+        return {name: list(map(comoments, a[name], b[name])) for name in spec.sizes}
+
+    @partial(jax.jit, donate_argnums=0)
+    def join(total: Seen, new: Seen) -> Seen:
+        return {name: list(map(merge, total[name], new[name])) for name in total}
+
+    observed = (observe(variables_a, variables_b, batch) for batch in batches)
+    first = next(observed, None)
+    if first is None:
+        raise UserError("batches: expected at least one, found none")
+    total = reduce(join, observed, first)
+    for name, moments in total.items():
+        for side, squares in (("A", "squares_a"), ("B", "squares_b")):
+            if not all(jnp.isfinite(getattr(m, squares)).all() for m in moments):
+                raise UserError(
+                    f"activations of {name} in {side}: expected finite numbers, found NaN or infinity"
+                )
+    return total
+
+
+@partial(jax.jit, static_argnames=("statistic", "assignment"))
+def _assign(moments: Seen, start: Permutation, statistic: str, assignment: str) -> tuple[Permutation, Array]:
+    """The best permutation, and `sum C[i, p[i]]` of the start and of the best."""
+    similarities = {
+        name: sum(map(STATISTICS[statistic], seen), start=jnp.zeros(())) for name, seen in moments.items()
+    }
+    best = {name: linear_assignment(c, implementation=assignment) for name, c in similarities.items()}
+
+    def agreement(permutation: Permutation) -> Array:
+        chosen = (c[jnp.arange(len(c)), permutation[name]].sum() for name, c in similarities.items())
+        return sum(chosen, start=jnp.zeros(()))
+
+    return best, jnp.stack([agreement(start), agreement(best)])

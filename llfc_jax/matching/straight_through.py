@@ -1,0 +1,163 @@
+"""Straight-through estimator: permute B so that the network midway between A and it has a low loss."""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from llfc_jax.errors import UserError
+from llfc_jax.interpolation import lerp
+from llfc_jax.matching.assignment import linear_assignment
+from llfc_jax.matching.coordinate_descent import Leaves, similarity_of, terms_of
+from llfc_jax.matching.weights import MatchInfo, matched_leaves, weight_matching
+from llfc_jax.symmetry import PermutationSpec, apply_permutation
+from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
+
+_Pair: TypeAlias = tuple[Variables, Variables]
+_State: TypeAlias = tuple[Leaves, PyTree]
+"""The target and the optimizer's state."""
+
+
+def straight_through(
+    key: PRNGKey,
+    spec: PermutationSpec,
+    variables_a: Variables,
+    variables_b: Variables,
+    *,
+    loss_fn: Callable[[Variables, Any], Array],
+    batches: Sequence[Any],
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    start: Permutation | None = None,
+    sweeps: int = 1,
+    assignment: str = "auto",
+    exclude: tuple[str, ...] = ("batch_stats",),
+) -> tuple[Permutation, MatchInfo]:
+    """The permutation of B found by descending the loss of the midpoint, `L((A + pi(B)) / 2)`.
+
+    Git Re-Basin, Algorithm 3 (arXiv 2209.04836). A free target T, at first A's parameters, stands for the
+    permutation: each step projects it to `pi = argmax <T, pi(B)>`, goes forward at `(A + pi(B)) / 2`, and
+    hands T the gradient as if it were `pi(B)` itself. The projection isn't solved anew, but goes on from the
+    last permutation by coordinate descent.
+
+    Permutations jump and losses of single batches are noisy, so after each epoch the loss of all batches
+    decides, and the best permutation wins: on them, the result is never worse than the start.
+
+    What BatchNorm does is up to `loss_fn`. Running statistics are averaged like all else, but the average
+    describes the midpoint badly: better let it normalise by the statistics of the batch, as in training.
+
+    Args:
+        key: Draws the order of the batches in each epoch, and what `weight_matching` needs.
+        spec: The network's symmetries.
+        variables_a: A's arrays, running statistics included.
+        variables_b: B's.
+        loss_fn: `loss_fn(variables, batch)` is the mean loss of a batch, a scalar; traced under jit.
+        batches: Some training data, cut into batches of one shape.
+        optimizer: Moves T; to change the permutation, its steps must add up to the size of the weights.
+        epochs: Passes over `batches`.
+        start: The first permutation; that of `weight_matching` if left out.
+        sweeps: Passes of a projection over all permutations.
+        assignment: Solver, see `linear_assignment`.
+        exclude: Collections that are permuted and averaged, but neither trained nor matched.
+
+    Returns:
+        The best permutation, for `apply_permutation(spec, permutation, variables_b)`, and how it was found:
+        the objective is the loss of the midpoint at the start and after each epoch, the less the better; a
+        sweep is an epoch; converged means that the last one left the permutation as it was.
+
+    Raises:
+        UserError: On trees that differ, a spec or a start that doesn't fit them, a NaN or infinite parameter
+            or loss at the start, or no batches.
+    """
+    if epochs < 1 or sweeps < 1:
+        raise UserError(f"epochs, sweeps: expected at least 1, found {epochs} and {sweeps}")
+    if not batches:
+        raise UserError("batches: expected at least one, found none")
+    leaves_a, _ = matched_leaves(spec, variables_a, variables_b, exclude)
+    start_key, order_key = jax.random.split(key)
+    if start is None:
+        start, _ = weight_matching(
+            start_key, spec, variables_a, variables_b, assignment=assignment, exclude=exclude
+        )
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: _State, permutation: Permutation, pair: _Pair, batch: Any) -> tuple[_State, Permutation]:
+        target, opt_state = state
+        leaves_b = _select(pair[1], target)
+        for _ in range(sweeps):
+            permutation = _sweep(spec, target, leaves_b, permutation, assignment)
+        middle = _midpoint(spec, permutation, pair)
+        gradient = jax.grad(lambda leaves: loss_fn(_replace(middle, leaves), batch))(_select(middle, target))
+        # The midpoint holds one half of pi(B), for which the target stands in.
+        updates, opt_state = optimizer.update(jax.tree.map(lambda g: g / 2, gradient), opt_state, target)
+        return (optax.apply_updates(target, updates), opt_state), permutation
+
+    @jax.jit
+    def batch_loss(permutation: Permutation, pair: _Pair, batch: Any) -> Array:
+        return loss_fn(_midpoint(spec, permutation, pair), batch)
+
+    # The networks are arguments, not closed over: jit would copy them into the program.
+    pair = (variables_a, variables_b)
+
+    def loss(permutation: Permutation) -> float:
+        return float(np.mean(jax.device_get([batch_loss(permutation, pair, batch) for batch in batches])))
+
+    losses = [loss(start)]
+    if not np.isfinite(losses[0]):
+        raise UserError(f"loss_fn: expected a finite number at the start, found {losses[0]}")
+    best = permutation = start
+    target = jax.tree.map(jnp.copy, leaves_a)  # each step donates it
+    state, converged = (target, optimizer.init(target)), True
+    for epoch in range(epochs if spec.sizes else 0):
+        before = permutation
+        for i in jax.random.permutation(jax.random.fold_in(order_key, epoch), len(batches)).tolist():
+            state, permutation = step(state, permutation, pair, batches[i])
+        losses.append(loss(permutation))
+        if losses[-1] < min(losses[:-1]):
+            best = permutation
+        converged = all(np.array_equal(before[name], permutation[name]) for name in spec.sizes)
+    return best, _info(losses, converged)
+
+
+def _sweep(
+    spec: PermutationSpec, target: Leaves, leaves_b: Leaves, permutation: Permutation, assignment: str
+) -> Permutation:
+    """Assigns each permutation once, the others held, towards the largest <target, pi(B)>."""
+    views = {path: spec.leaves[path] for path in target}
+    a, b = (
+        {path: leaves[path].reshape(view.view) for path, view in views.items()}
+        for leaves in (target, leaves_b)
+    )
+    for name in spec.sizes:
+        if terms := terms_of(name, views, a, b):
+            similarity = similarity_of(terms, permutation)
+            permutation = permutation | {name: linear_assignment(similarity, implementation=assignment)}
+    return permutation
+
+
+def _midpoint(spec: PermutationSpec, permutation: Permutation, pair: _Pair) -> Variables:
+    a, b = pair
+    return lerp(a, apply_permutation(spec, permutation, b), 0.5)
+
+
+def _select(variables: Variables, paths: Collection[str]) -> Leaves:
+    """The arrays at `paths`, by path."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if jax.tree_util.keystr(path) in paths}
+
+
+def _replace(variables: Variables, leaves: Leaves) -> Variables:
+    """Variables with `leaves` in the place of theirs."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaves.get(jax.tree_util.keystr(path), leaf), variables
+    )
+
+
+def _info(losses: Sequence[float], converged: bool) -> MatchInfo:
+    objective, sweeps = jnp.asarray(losses), jnp.asarray(len(losses) - 1, jnp.int32)
+    one = jnp.asarray(converged)
+    return MatchInfo(objective, sweeps, one, objective.min()[None], sweeps[None], one[None])

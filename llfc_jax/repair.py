@@ -1,0 +1,116 @@
+"""REPAIR: give the units of theta_alpha the mean and variance that interpolation took from them.
+
+Jordan et al., ICLR 2023 (arXiv 2211.08403): averaging decorrelated units shrinks their variance layer by
+layer. At each unit before its nonlinearity an affine correction restores the interpolated mean and standard
+deviation of A's and B's unit. It folds into the parameters, so the corrected network is of the same kind.
+With BatchNorm, recomputing its statistics does the same.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from llfc_jax.batchnorm import stream_along
+from llfc_jax.channel_moments import Statistics
+from llfc_jax.data.batches import Batch
+from llfc_jax.interpolation import lerp
+from llfc_jax.models import Network, Stage
+from llfc_jax.models.network import INPUT
+from llfc_jax.types import Array, Variables
+
+Correction = dict[str, dict[str, Array]]
+"""Stage -> `scale` and `shift` per channel, to be applied to its output."""
+
+_EPSILON = 1e-5
+
+
+def sites(network: Network) -> tuple[Stage, ...]:
+    """Stages to correct: those whose own parameters end in a scale and a bias per channel, the last excepted.
+
+    Normalisations are; so are linear layers with a bias, unless a normalisation follows and undoes it.
+    """
+    normalised = {stage.inputs[0] for stage in network.stages if stage.kind == "norm"}
+    return tuple(
+        stage
+        for stage in network.stages[:-1]
+        if stage.kind == "norm"
+        or (
+            isinstance(stage.layer, nn.Dense | nn.Conv)
+            and stage.layer.use_bias
+            and stage.name not in normalised
+        )
+    )
+
+
+def repair_corrections(
+    network: Network,
+    preprocess: Callable[[Array], Array],
+    a: Variables,
+    b: Variables,
+    alphas: Sequence[float],
+    batches: Callable[[], Iterable[Batch]],
+) -> dict[float, Correction]:
+    """The correction at each alpha, from two streams over training data: one of the ends, one of the path.
+
+    Args:
+        network: without BatchNorm.
+        preprocess: images -> inputs of the network.
+        a: variables of A.
+        b: variables of B.
+        alphas: points on the path.
+        batches: starts a stream of training data.
+    """
+    names = [stage.name for stage in sites(network)]
+
+    def seen(alpha: Array, images: Array) -> Statistics:
+        values = network.run(lerp(a, b, alpha), {INPUT: preprocess(images)}, network.stages)
+        return {name: _moments(values[name]) for name in names}
+
+    end_a, end_b = (
+        {name: {"mean": own["mean"], "std": jnp.sqrt(own["var"])} for name, own in statistics.items()}
+        for statistics in stream_along(seen, (0.0, 1.0), batches()).values()
+    )
+
+    def seen_corrected(alpha: Array, images: Array) -> Statistics:
+        """Each site is corrected in turn, so that the later ones see the earlier ones mended."""
+        variables, wanted, found = lerp(a, b, alpha), lerp(end_a, end_b, alpha), {}
+        values = {INPUT: preprocess(images)}
+        for stage in network.stages:
+            values = network.run(variables, values, [stage])
+            if stage.name in names:
+                found[stage.name] = _moments(values[stage.name])
+                scale, shift = _affine(found[stage.name], wanted[stage.name])
+                values[stage.name] = values[stage.name] * scale + shift
+        return found
+
+    return {
+        alpha: {
+            name: dict(zip(("scale", "shift"), _affine(found[name], wanted), strict=True))
+            for name, wanted in lerp(end_a, end_b, alpha).items()
+        }
+        for alpha, found in stream_along(seen_corrected, alphas, batches()).items()
+    }
+
+
+def corrected(variables: Variables, correction: Correction) -> Variables:
+    """Fold a correction into the parameters: y -> scale y + shift at each site."""
+    params = dict(variables["params"])
+    for name, own in correction.items():
+        gain = "scale" if "scale" in params[name] else "kernel"
+        params[name] = {
+            gain: params[name][gain] * own["scale"],
+            "bias": params[name]["bias"] * own["scale"] + own["shift"],
+        }
+    return {**variables, "params": params}
+
+
+def _moments(x: Array) -> dict[str, Array]:
+    axes = tuple(range(x.ndim - 1))
+    return {"mean": x.mean(axes), "var": x.var(axes)}
+
+
+def _affine(found: dict[str, Array], wanted: dict[str, Array]) -> tuple[Array, Array]:
+    """The scale and shift from the found mean and variance to the wanted mean and standard deviation."""
+    scale = wanted["std"] / jnp.sqrt(found["var"] + _EPSILON)
+    return scale, wanted["mean"] - scale * found["mean"]
