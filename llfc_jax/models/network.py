@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from llfc_jax.models import layers
-from llfc_jax.types import Array, Features, PRNGKey, Variables
+from llfc_jax.types import Array, Features, PRNGKey, PyTree, Variables
 
 INPUT = "input"
 """The name under which the images enter."""
@@ -111,7 +111,7 @@ class Network:
 
     def apply_train(
         self, variables: Variables, inputs: Array, key: PRNGKey | None, *, momentum: float | None = None
-    ) -> tuple[Array, Variables]:
+    ) -> tuple[Array, PyTree]:
         """Logits in training mode, and the running statistics after this batch.
 
         Args:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Results: TypeAlias = Mapping[str, Any]
 """The contents of `results.json`."""
 
-CONVENTIONS = {"recompute": "BN recomputed"}
+CONVENTIONS = {"recompute": "BN recomputed", "repair": "REPAIR"}
 """What follows the slash in a path's key -> how a reader is told."""
 
 FRACTIONS = {0.25: "¼", 0.5: "½", 0.75: "¾"}

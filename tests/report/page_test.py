@@ -60,7 +60,7 @@ def test_the_page_states_verdict_command_and_every_override_field():
     assert "Barrier 1.310 nats (error 43.0 %): not linearly mode connected" in text
     assert "Barrier 0.0140 nats (error 0.40 %): linearly mode connected" in text
     assert "<code>train.spawn_epochs</code>" in text
-    assert results["alignment"]["description"] in text
+    assert results["alignment"]["a-b_aligned"]["description"] in text
 
 
 def test_what_comes_from_the_user_is_escaped():

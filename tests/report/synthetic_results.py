@@ -157,7 +157,8 @@ def aligned_mlp() -> dict[str, Any]:
     results["endpoints"]["b_aligned"] = results["endpoints"]["b"]
     results["lmc"]["a-b_aligned"] = lmc_entry(0.014, 0.004)
     results["llfc"]["a-b_aligned"] = llfc_entry(MLP, 0.09, seed=3)
-    results["alignment"] = {
+    results["alignment"] = {}
+    results["alignment"]["a-b_aligned"] = {
         "method": "weight_matching",
         "objective": [1200.1, 1890.4, 1902.2, 1902.2],
         "converged": True,
