@@ -16,5 +16,4 @@ def get_config() -> ConfigDict:
     config.name = "digits_mlp_permutation"
     config.train.pair = "independent"
     config.align.method = "weight_matching"
-    config.corrections.repair = True
     return config

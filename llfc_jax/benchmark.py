@@ -47,9 +47,9 @@ class Case(NamedTuple):
 
 CASES = {
     "mlp": Case({"name": "mlp"}, (28, 28, 1), batch_size=500, images=10_000),
-    "resnet20": Case({"name": "resnet20"}, (32, 32, 3), batch_size=100, images=1_000),
-    "resnet20 x4": Case({"name": "resnet20", "width": 4}, (32, 32, 3), batch_size=100, images=200),
-    "vgg16": Case({"name": "vgg16", "norm": "batch"}, (32, 32, 3), batch_size=100, images=300),
+    "resnet20": Case({"name": "resnet20"}, (32, 32, 3), batch_size=50, images=1_000),
+    "resnet20 x4": Case({"name": "resnet20", "width": 4}, (32, 32, 3), batch_size=50, images=200),
+    "vgg16": Case({"name": "vgg16", "norm": "batch"}, (32, 32, 3), batch_size=50, images=300),
 }
 
 

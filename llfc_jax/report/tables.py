@@ -78,7 +78,7 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
     _print(console, "Endpoints", _endpoints(results))
     _print(console, "Barriers", _barriers(results, paths))
     if llfc := results.get("llfc"):
-        shown = list(llfc)[:MAX_PATHS]
+        shown = sorted(llfc, key=lambda path: "/" in path)[:MAX_PATHS]  # plain paths before corrected ones
         rows = _rows_shown(np.stack([baseline_shares(llfc[path]) for path in shown]))
         _print(console, _layers_title(llfc[shown[0]], len(rows)), _layers(llfc, shown, rows))
     for path in paths:
