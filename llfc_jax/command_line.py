@@ -33,6 +33,15 @@ def one_line_errors() -> Iterator[None]:
         _fail("interrupted; the same command goes on from here", code=130)
 
 
+def name_config(argv: list[str]) -> None:
+    """Insert the default configuration where none is named.
+
+    As the flag's own default it would be loaded, and the overrides checked, before errors can be caught.
+    """
+    if not any(arg.lstrip("-").partition("=")[0] == "config" for arg in argv[1:]):
+        argv.insert(1, f"--config={DEFAULT_CONFIG}")
+
+
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parse flags as absl does, except that `--help` is a success.
 

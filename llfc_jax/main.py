@@ -20,7 +20,9 @@ from ml_collections import config_flags
 from llfc_jax import command_line
 from llfc_jax.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", command_line.DEFAULT_CONFIG, "A file with get_config().")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, f"A file with get_config(); by default {command_line.DEFAULT_CONFIG}."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything goes; by default runs/<config.name>.")
 
 
@@ -39,4 +41,5 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     with command_line.one_line_errors():
+        command_line.name_config(sys.argv)
         app.run(main, flags_parser=command_line.parse_flags)
