@@ -48,7 +48,9 @@ def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:
             "parameters": models.count_parameters(networks["a"].variables),
             "stages": [stage.name for stage in bench.network.stages],
         },
-        "training": {name: found.metadata["history"] for name, found in trained.items()},
+        "training": {
+            name: history for name, found in trained.items() if (history := found.metadata["history"])["step"]
+        },
         "alignment": {f"a-{name}": found.metadata["alignment"] for name, found in aligned.items()},
         "endpoints": {name: _endpoints(bench, found.variables) for name, found in networks.items()},
     }
