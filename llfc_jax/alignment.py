@@ -11,9 +11,11 @@ from llfc_jax.data.batches import Batch
 from llfc_jax.errors import UserError
 from llfc_jax.interpolation import check_same_structure
 from llfc_jax.matching import MatchInfo, activation_matching, straight_through, weight_matching
+from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.symmetry import (
     PermutationSpec,
     apply_permutation,
+    check_deterministic,
     check_equivalence,
     describe,
     permutation_spec,
@@ -106,10 +108,14 @@ def align(
         batches: starts a stream of training data.
 
     Raises:
-        UserError: A and B differ in architecture, have NaN parameters, or permuting B changes its outputs.
+        UserError: A and B differ in architecture or have NaN parameters, `apply` is not deterministic, or
+            permuting B changes its outputs.
     """
     check_same_structure(a, b)
+    check_finite(by_path(a), "A")
+    check_finite(by_path(b), "B")
     images = next(iter(batches())).images
+    check_deterministic(apply, a, images[:1])  # not under jit, which would freeze randomness of Python's
     spec = permutation_spec(apply, a, images)
     started = time.monotonic()
     permutation, info = METHODS[config["method"]](key, Problem(spec, a, b, apply, loss, batches), config)

@@ -145,7 +145,7 @@ def align_to_first(bench: Bench, checkpoints: Path) -> None:
                 batches=lambda: full_batches(examples, batch_size),
             )
             metadata = {"config": config.to_dict(), "alignment": aligned.summary}
-            checkpoint.save(directory, other.step, aligned.variables, metadata, aligned.permutation)
+            checkpoint.save(directory, other.step, aligned.variables, metadata, aligned.permutation or None)
             progress.say(f"aligned {name} to a by {config.align.method}: {aligned.summary['seconds']:.1f} s")
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.errors import UserError
+from llfc_jax.symmetry import readable_path
 from llfc_jax.types import Array, PyTree
 
 
@@ -64,4 +65,6 @@ def check_same_structure(a: PyTree, b: PyTree) -> None:
     for name in [*left, *right]:
         if left.get(name) != right.get(name):
             found = " and ".join(str(shapes.get(name, "nothing")) for shapes in (left, right))
-            raise UserError(f"the networks differ at {name}: found {found}; expected the same architecture")
+            raise UserError(
+                f"the networks differ at {readable_path(name)}: found {found}; expected the same architecture"
+            )

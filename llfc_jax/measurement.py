@@ -69,7 +69,7 @@ def paths(bench: Bench, a: Variables, b: Variables, alphas: Sequence[float]) -> 
     config = bench.config.corrections
     found = {"": CorrectedPath(LinearPath(a, b), None)}
     examples = bench.some_training_data(config.examples)
-    batch_size = min(bench.config.train.batch_size, len(examples.labels))
+    batch_size = min(bench.config.eval.batch_size, len(examples.labels))
     common = (bench.network, bench.preprocess, a, b, alphas)
     if "batch_stats" in a and config.recompute:
         statistics = recompute_statistics(*common, stream(examples, batch_size, "recompute BatchNorm"))

@@ -22,7 +22,7 @@ from llfc_jax.types import Array, Variables
 Correction = dict[str, dict[str, Array]]
 """Stage -> `scale` and `shift` per channel, to be applied to its output."""
 
-_EPSILON = 1e-5
+_EPSILON = 1e-5  # added to both variances, so that a unit that hardly varies isn't blown up
 
 
 def sites(network: Network) -> tuple[Stage, ...]:
@@ -80,15 +80,12 @@ def repair_corrections(
             values = network.run(variables, values, [stage])
             if stage.name in names:
                 found[stage.name] = _moments(values[stage.name])
-                scale, shift = _affine(found[stage.name], wanted[stage.name])
-                values[stage.name] = values[stage.name] * scale + shift
+                correction = _affine(found[stage.name], wanted[stage.name])
+                values[stage.name] = _applied(correction, values[stage.name])
         return found
 
     return {
-        alpha: {
-            name: dict(zip(("scale", "shift"), _affine(found[name], wanted), strict=True))
-            for name, wanted in lerp(end_a, end_b, alpha).items()
-        }
+        alpha: {name: _affine(found[name], wanted) for name, wanted in lerp(end_a, end_b, alpha).items()}
         for alpha, found in stream_along(seen_corrected, alphas, batches()).items()
     }
 
@@ -99,8 +96,8 @@ def corrected(variables: Variables, correction: Correction) -> Variables:
     for name, own in correction.items():
         gain = "scale" if "scale" in params[name] else "kernel"
         params[name] = {
-            gain: params[name][gain] * own["scale"],
-            "bias": params[name]["bias"] * own["scale"] + own["shift"],
+            gain: _scaled(own, params[name][gain]),
+            "bias": _applied(own, params[name]["bias"]),
         }
     return {**variables, "params": params}
 
@@ -110,7 +107,15 @@ def _moments(x: Array) -> dict[str, Array]:
     return {"mean": x.mean(axes), "var": x.var(axes)}
 
 
-def _affine(found: dict[str, Array], wanted: dict[str, Array]) -> tuple[Array, Array]:
-    """The scale and shift from the found mean and variance to the wanted mean and standard deviation."""
-    scale = wanted["std"] / jnp.sqrt(found["var"] + _EPSILON)
-    return scale, wanted["mean"] - scale * found["mean"]
+def _affine(found: dict[str, Array], wanted: dict[str, Array]) -> dict[str, Array]:
+    """From the found mean and variance to the wanted mean and standard deviation; 1 and 0 if they agree."""
+    scale = jnp.sqrt((jnp.square(wanted["std"]) + _EPSILON) / (found["var"] + _EPSILON))
+    return {"scale": scale, "shift": wanted["mean"] - scale * found["mean"]}
+
+
+def _scaled(own: dict[str, Array], x: Array) -> Array:
+    return x * jnp.broadcast_to(own["scale"], x.shape)
+
+
+def _applied(own: dict[str, Array], x: Array) -> Array:
+    return _scaled(own, x) + jnp.broadcast_to(own["shift"], x.shape)

@@ -13,7 +13,11 @@ import pytest
 from llfc_jax import checkpoint
 from llfc_jax.errors import UserError
 
-METADATA = {"seed": 3, "config": {"name": "x", "alphas": [0.25, 0.1], "nothing": None}, "history": {"loss": []}}
+METADATA = {
+    "seed": 3,
+    "config": {"name": "x", "alphas": [0.25, 0.1], "nothing": None},
+    "history": {"loss": []},
+}
 
 
 class Counter(NamedTuple):
@@ -25,11 +29,18 @@ def some_variables(seed=0):
     keys = jax.random.split(jax.random.key(seed), 4)
     return {
         "params": {
-            "dense": {"kernel": jax.random.normal(keys[0], (3, 4)), "bias": jnp.array([0.0, -0.0, jnp.inf, 1e-40])},
+            "dense": {
+                "kernel": jax.random.normal(keys[0], (3, 4)),
+                "bias": jnp.array([0.0, -0.0, jnp.inf, 1e-40]),
+            },
             "half": {"kernel": jax.random.normal(keys[1], (5,), jnp.bfloat16)},
             "scalar": jax.random.normal(keys[2]),
         },
-        "batch_stats": {"steps": jnp.arange(3), "mask": jnp.array([True, False]), "bytes": jnp.uint8([0, 255])},
+        "batch_stats": {
+            "steps": jnp.arange(3),
+            "mask": jnp.array([True, False]),
+            "bytes": jnp.uint8([0, 255]),
+        },
     }
 
 
@@ -111,7 +122,7 @@ DAMAGES = {
 
 
 def complaints(directory, damage):
-    """File of step 20 -> what `restore` says when that file is damaged; None where it restored what was saved."""
+    """File of step 20 -> what `restore` says when it is damaged; None where it restored what was saved."""
     variables, found = some_variables(20), {}
     training, template = some_training(variables), jax.eval_shape(some_training, variables)
     for path in sorted(path for path in (directory / "20").rglob("*") if path.is_file()):
@@ -133,10 +144,12 @@ def complaints(directory, damage):
 
 @pytest.fixture(scope="module")
 def all_complaints(saved, tmp_path_factory):
-    """In processes of their own, since Orbax leaves broken coroutines behind that complain at any later time."""
+    """In processes of their own, since Orbax leaves broken coroutines behind that complain later."""
     copies = [shutil.copytree(saved, tmp_path_factory.mktemp("damaged") / "a") for _ in DAMAGES]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        return dict(zip(DAMAGES, zip(copies, pool.map(complaints, copies, DAMAGES), strict=True), strict=True))
+        return dict(
+            zip(DAMAGES, zip(copies, pool.map(complaints, copies, DAMAGES), strict=True), strict=True)
+        )
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

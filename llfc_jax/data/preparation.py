@@ -174,16 +174,31 @@ def _tensorflow_stand_in() -> contextlib.AbstractContextManager[None]:
     return _swapped(vars(lazy_imports_utils.tensorflow), _module=_stand_in())
 
 
-def _impatient_downloads() -> contextlib.AbstractContextManager[None]:
-    """TFDS tries ten times, for three minutes, and without a time limit; two tries of a few seconds do."""
+@contextlib.contextmanager
+def _impatient_downloads() -> Iterator[None]:
+    """TFDS tries ten times, for three minutes, and without a time limit; two tries of a few seconds do.
+
+    Downloads that run beside a failed one are waited for: afterwards they would be patient again, and keep
+    the process from ending.
+    """
     from tensorflow_datasets.core.download import downloader
 
-    open_url = downloader._open_url
+    open_url, downloaders = downloader._open_url, []
 
     def open_in_time(url: str, **kwargs: Any) -> Any:
         return open_url(url, timeout=(_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S), **kwargs)
 
-    return _swapped(vars(downloader), MAX_RETRIES=1, _open_url=open_in_time)
+    def own_downloader(*args: Any, **kwargs: Any) -> Any:  # TFDS's own one is shared and can't be shut down
+        downloaders.append(downloader._Downloader(*args, **kwargs))
+        return downloaders[-1]
+
+    swap = {"MAX_RETRIES": 1, "_open_url": open_in_time, "get_downloader": own_downloader}
+    with _swapped(vars(downloader), **swap):
+        try:
+            yield
+        finally:
+            for one in downloaders:
+                one._executor.shutdown(cancel_futures=True)
 
 
 class _Partial(SimpleNamespace):

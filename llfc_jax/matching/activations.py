@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
-from llfc_jax.matching.weights import MatchInfo
+from llfc_jax.matching.info import MatchInfo
 from llfc_jax.symmetry import PermutationSpec, identity, unit_activations
 from llfc_jax.symmetry.spec import check_fit
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
@@ -141,8 +141,7 @@ def activation_matching(
     check_fit(spec, variables_b)
     moments = _moments(spec, variables_a, variables_b, apply, batches) if spec.sizes else {}
     permutation, objective = _assign(moments, identity(spec), statistic, assignment)
-    sweeps, converged = jnp.ones((), jnp.int32), jnp.ones((), bool)
-    return permutation, MatchInfo(objective, sweeps, converged, objective[-1:], sweeps[None], converged[None])
+    return permutation, MatchInfo(objective, jnp.int32(1), jnp.bool_(True), objective[-1:])
 
 
 def _moments(

@@ -9,7 +9,7 @@ from the best permutation found so far, kicked, see `_kicked`.
 import math
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,9 @@ import numpy as np
 from jax import lax
 
 from llfc_jax.matching.assignment import linear_assignment
+from llfc_jax.matching.leaves import Leaves
 from llfc_jax.symmetry import LeafSpec, PermutationSpec, identity
 from llfc_jax.types import Array, Permutation, PRNGKey
-
-Leaves: TypeAlias = dict[str, Array]
-"""`jax.tree_util.keystr` path -> array."""
 
 
 class Descent(NamedTuple):

@@ -12,8 +12,10 @@ import optax
 from llfc_jax.errors import UserError
 from llfc_jax.interpolation import lerp
 from llfc_jax.matching.assignment import linear_assignment
-from llfc_jax.matching.coordinate_descent import Leaves, similarity_of, terms_of
-from llfc_jax.matching.weights import MatchInfo, matched_leaves, weight_matching
+from llfc_jax.matching.coordinate_descent import similarity_of, terms_of
+from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.leaves import Leaves, matched_leaves
+from llfc_jax.matching.weights import weight_matching
 from llfc_jax.symmetry import PermutationSpec, apply_permutation
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
 
@@ -120,7 +122,10 @@ def straight_through(
         if losses[-1] < min(losses[:-1]):
             best = permutation
         converged = all(np.array_equal(before[name], permutation[name]) for name in spec.sizes)
-    return best, _info(losses, converged)
+    objective = jnp.asarray(losses)
+    return best, MatchInfo(
+        objective, jnp.int32(len(losses) - 1), jnp.bool_(converged), objective.min(keepdims=True)
+    )
 
 
 def _sweep(
@@ -155,9 +160,3 @@ def _replace(variables: Variables, leaves: Leaves) -> Variables:
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaves.get(jax.tree_util.keystr(path), leaf), variables
     )
-
-
-def _info(losses: Sequence[float], converged: bool) -> MatchInfo:
-    objective, sweeps = jnp.asarray(losses), jnp.asarray(len(losses) - 1, jnp.int32)
-    one = jnp.asarray(converged)
-    return MatchInfo(objective, sweeps, one, objective.min()[None], sweeps[None], one[None])

@@ -1,35 +1,11 @@
 """Weight matching: permute B's neurons so that its parameters lie closest to A's; no data needed."""
 
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
-
 from llfc_jax.errors import UserError
-from llfc_jax.matching.coordinate_descent import Leaves, search
+from llfc_jax.matching.coordinate_descent import search
+from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.leaves import matched_leaves
 from llfc_jax.symmetry import PermutationSpec
-from llfc_jax.symmetry.spec import readable_path
-from llfc_jax.types import Array, Params, Permutation, PRNGKey
-
-
-class MatchInfo(NamedTuple):
-    """How the search went. The first three fields describe the best descent, the others all of them.
-
-    Attributes:
-        objective: `(max_sweeps + 1,)` <A, pi(B)> at the start and after each sweep; the last value repeats.
-        sweeps: int32, passes over the permutations, the one that changed nothing included if it was needed.
-        converged: bool, whether no single permutation can improve the objective any more.
-        restart_objectives: `(restarts,)` final <A, pi(B)>.
-        restart_sweeps: `(restarts,)` int32.
-        restart_converged: `(restarts,)` bool.
-    """
-
-    objective: Array
-    sweeps: Array
-    converged: Array
-    restart_objectives: Array
-    restart_sweeps: Array
-    restart_converged: Array
+from llfc_jax.types import Params, Permutation, PRNGKey
 
 
 def weight_matching(
@@ -80,51 +56,5 @@ def weight_matching(
         sweeps=best.sweeps,
         converged=~best.stale.any(),
         restart_objectives=descents.objective,
-        restart_sweeps=descents.sweeps,
-        restart_converged=~descents.stale.any(axis=1),
     )
     return best.permutation, info
-
-
-def matched_leaves(
-    spec: PermutationSpec, params_a: Params, params_b: Params, exclude: tuple[str, ...]
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The leaves that take part, by path, checked."""
-    flat_a, flat_b = (
-        {
-            jax.tree_util.keystr(path): jnp.asarray(leaf)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-        for tree in (params_a, params_b)
-    )
-    for path in flat_a | flat_b:
-        shape_a, shape_b = (
-            f"shape {flat[path].shape}" if path in flat else "nothing" for flat in (flat_a, flat_b)
-        )
-        if shape_a != shape_b:
-            raise UserError(f"{readable_path(path)}: A and B differ, A has {shape_a}, B has {shape_b}")
-    excluded = tuple(f"['{collection}']" for collection in exclude)
-    leaves_a, leaves_b = {}, {}
-    for path in (path for path in {**spec.leaves, **flat_a} if not path.startswith(excluded)):
-        expected, found = (
-            f"shape {x[path].shape}" if path in x else "nothing" for x in (spec.leaves, flat_a)
-        )
-        if expected != found:
-            raise UserError(
-                f"{readable_path(path)}: expected {expected} by the permutation spec, found {found}"
-            )
-        if not jnp.issubdtype(flat_a[path].dtype, jnp.floating):
-            continue
-        leaves_a[path], leaves_b[path] = flat_a[path], flat_b[path]
-    for side, leaves in (("A", leaves_a), ("B", leaves_b)):
-        for path, finite in jax.device_get(_finite(leaves)).items():
-            if not finite:
-                raise UserError(
-                    f"{readable_path(path)}: expected finite numbers, found NaN or infinity in {side}"
-                )
-    return leaves_a, leaves_b
-
-
-@jax.jit
-def _finite(leaves: Leaves) -> Leaves:
-    return jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), leaves)

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -355,9 +356,10 @@ def test_a_missing_dataset_says_which_others_there_are(copy: Path, no_network: N
 
 
 def test_what_tfds_changes_for_a_preparation_is_restored(tmp_path: Path, no_network: None) -> None:
-    before = downloader._open_url, downloader.MAX_RETRIES
+    before, threads = (downloader._open_url, downloader.MAX_RETRIES), set(threading.enumerate())
     _complaint("mnist", tmp_path)
     assert (downloader._open_url, downloader.MAX_RETRIES) == before
+    assert set(threading.enumerate()) <= threads
     with quiet(), pytest.raises(ModuleNotFoundError):
         mnist.tf.io  # noqa: B018
 

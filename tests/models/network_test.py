@@ -90,9 +90,14 @@ def test_features_are_all_stages_and_the_last_is_the_logits(name):
 def test_a_prefix_feeds_the_suffix_at_every_stage(name):
     network, variables, images = build(name)
     logits = network.apply(variables, images)
-    run = jax.jit(lambda cut: network.run(variables, network.run(variables, {INPUT: images}, network.stages[:cut]), network.stages[cut:])[network.stages[-1].name], static_argnums=0)  # fmt: skip
+
+    @partial(jax.jit, static_argnums=0)
+    def in_two_parts(cut):
+        values = network.run(variables, {INPUT: images}, network.stages[:cut])
+        return network.run(variables, values, network.stages[cut:])[network.stages[-1].name]
+
     for cut in range(0, len(network.stages), 5):
-        np.testing.assert_allclose(run(cut), logits, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(in_two_parts(cut), logits, rtol=1e-4, atol=1e-5)
 
 
 def test_training_statistics_are_those_of_the_batch():

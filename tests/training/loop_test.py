@@ -125,7 +125,9 @@ def test_history_has_an_entry_per_epoch_and_covers_the_lineage(trained):
 
 
 @pytest.mark.parametrize("saves", range(1, 8))
-def test_a_run_stopped_after_any_save_ends_as_if_it_had_not_been(saves, setting, trained, tmp_path, monkeypatch):
+def test_a_run_stopped_after_any_save_ends_as_if_it_had_not_been(
+    saves, setting, trained, tmp_path, monkeypatch
+):
     left = iter(range(saves - 1, -1, -1))
 
     def save_and_stop(*args):
@@ -134,9 +136,10 @@ def test_a_run_stopped_after_any_save_ends_as_if_it_had_not_been(saves, setting,
             raise KeyboardInterrupt
 
     save = checkpoint.save
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", save_and_stop)
-        train_all(setting, tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            train_all(setting, tmp_path)
     train_all(setting, tmp_path)
     for name in (TRUNK, "a", "b"):
         assert_same(everything(setting, tmp_path, name), everything(setting, trained[0], name))

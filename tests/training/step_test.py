@@ -90,7 +90,8 @@ def test_metrics_are_those_before_the_update():
 
 def test_an_epoch_is_a_permutation_without_its_odd_end_and_differs_by_epoch_and_key():
     epochs = [
-        np.asarray(epoch_batches(jax.random.key(seed), epoch, 21, 4)) for seed, epoch in ((0, 0), (0, 1), (1, 0))
+        np.asarray(epoch_batches(jax.random.key(seed), epoch, 21, 4))
+        for seed, epoch in ((0, 0), (0, 1), (1, 0))
     ]
     for batches in epochs:
         assert batches.shape == (5, 4)

@@ -1,0 +1,1 @@
+"""How fast, how close to the machine's limit, and how much memory: `python -m llfc_jax.benchmark`."""

@@ -1,0 +1,58 @@
+"""Networks and data to measure on. Both are random: that changes nothing of the work."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax import data, models
+from llfc_jax.types import Array, Features, Variables
+
+
+class Case(NamedTuple):
+    """A network and the data it is fed."""
+
+    model: dict[str, Any]
+    image: tuple[int, int, int]
+    batch_size: int
+    images: int
+    repeats: int = 5
+    """Times that something short is timed; the median counts."""
+
+    @property
+    def network(self) -> models.Network:
+        """Of ten classes."""
+        return models.build(self.model, self.image, num_classes=10)
+
+    def variables(self, seed: int) -> Variables:
+        """A random network."""
+        init = jax.jit(lambda key: self.network.init(key, jnp.zeros((1, *self.image))))
+        return init(jax.random.key(seed))
+
+    def split(self) -> data.Split:
+        """Random images and labels."""
+        generator = np.random.default_rng(0)
+        images = generator.integers(0, 256, (self.images, *self.image), dtype=np.uint8)
+        return data.Split(images, generator.integers(0, 10, self.images, dtype=np.int32))
+
+    def apply_with_features(self, variables: Variables, images: Array) -> tuple[Array, Features]:
+        """Raw images -> logits and the outputs of all stages."""
+        return self.network.apply_with_features(variables, data.normalise(images, (0.5,), (0.25,)))
+
+    def apply(self, variables: Variables, images: Array) -> Array:
+        """Raw images -> logits."""
+        return self.apply_with_features(variables, images)[0]
+
+
+_CIFAR = (32, 32, 3)
+
+CASES = {
+    "mlp": Case({"name": "mlp"}, (28, 28, 1), batch_size=500, images=10_000),
+    "resnet20": Case({"name": "resnet20"}, _CIFAR, batch_size=100, images=1_000),
+    "resnet20 x4": Case({"name": "resnet20", "width": 4}, _CIFAR, batch_size=100, images=200),
+    "resnet20 x4, conv shortcuts": Case(
+        {"name": "resnet20", "width": 4, "norm": "layer", "shortcut": "conv"}, _CIFAR, 100, images=400
+    ),
+    "vgg16": Case({"name": "vgg16", "norm": "batch"}, _CIFAR, batch_size=100, images=300),
+}

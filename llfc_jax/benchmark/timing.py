@@ -1,0 +1,37 @@
+"""Wall time, and what this device could do in it."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from llfc_jax.types import Array, Variables
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall time of `work`, until its arrays are there."""
+    started = time.perf_counter()
+    jax.block_until_ready(work())
+    return time.perf_counter() - started
+
+
+def median_seconds(work: Callable[[], Any], repeats: int) -> float:
+    """Median wall time of `work`, its first run (compilation) left out."""
+    jax.block_until_ready(work())
+    return statistics.median(seconds(work) for _ in range(repeats))
+
+
+def matmul_peak(size: int = 2048) -> float:
+    """FLOP/s of a large float32 matrix product on this device."""
+    matrix = jnp.ones((size, size))
+    product = jax.jit(jnp.matmul)
+    return 2 * size**3 / median_seconds(lambda: product(matrix, matrix), 5)
+
+
+def forward_flops(apply: Callable[[Variables, Array], Array], variables: Variables, images: Array) -> float:
+    """Floating-point operations of a forward pass, as XLA counts them."""
+    analysis = jax.jit(apply).lower(variables, images).cost_analysis()
+    return float(analysis["flops"]) if analysis else float("nan")

@@ -1,0 +1,25 @@
+"""What every matcher reports of its search."""
+
+from typing import NamedTuple
+
+from llfc_jax.types import Array
+
+
+class MatchInfo(NamedTuple):
+    """How the search went; the objective's meaning is the method's own.
+
+    Weight matching: `<A, pi(B)>`, higher is better. Activation matching: the summed similarity of matched
+    units, higher is better. Straight-through: the loss of the midpoint, in nats for a cross-entropy, lower is
+    better.
+
+    Attributes:
+        objective: `(n,)`, `n > sweeps`: at the start and after each sweep; the last value repeats.
+        sweeps: int32, how many passes over the permutations, the data or both were made.
+        converged: bool, whether the last sweep left nothing to improve.
+        restart_objectives: `(restarts,)` what each descent ended at; a method that doesn't restart has one.
+    """
+
+    objective: Array
+    sweeps: Array
+    converged: Array
+    restart_objectives: Array

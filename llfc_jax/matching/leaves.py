@@ -1,0 +1,69 @@
+"""The arrays that a matcher compares, and checks on them."""
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from llfc_jax.errors import UserError
+from llfc_jax.symmetry import PermutationSpec, readable_path
+from llfc_jax.types import Array, Params, PyTree
+
+Leaves: TypeAlias = dict[str, Array]
+"""`jax.tree_util.keystr` path -> array."""
+
+
+def matched_leaves(
+    spec: PermutationSpec, params_a: Params, params_b: Params, exclude: tuple[str, ...]
+) -> tuple[Leaves, Leaves]:
+    """The floating-point leaves of A and of B outside the collections to exclude, by path.
+
+    Raises:
+        UserError: the trees differ, the spec doesn't fit them, or a number is not finite.
+    """
+    flat_a, flat_b = map(by_path, (params_a, params_b))
+    for path in flat_a | flat_b:
+        shape_a, shape_b = (
+            f"shape {flat[path].shape}" if path in flat else "nothing" for flat in (flat_a, flat_b)
+        )
+        if shape_a != shape_b:
+            raise UserError(f"{readable_path(path)}: A and B differ, A has {shape_a}, B has {shape_b}")
+    excluded = tuple(f"['{collection}']" for collection in exclude)
+    leaves_a, leaves_b = {}, {}
+    for path in (path for path in {**spec.leaves, **flat_a} if not path.startswith(excluded)):
+        expected, found = (
+            f"shape {x[path].shape}" if path in x else "nothing" for x in (spec.leaves, flat_a)
+        )
+        if expected != found:
+            raise UserError(
+                f"{readable_path(path)}: expected {expected} by the permutation spec, found {found}"
+            )
+        if not jnp.issubdtype(flat_a[path].dtype, jnp.floating):
+            continue
+        leaves_a[path], leaves_b[path] = flat_a[path], flat_b[path]
+    check_finite(leaves_a, "A")
+    check_finite(leaves_b, "B")
+    return leaves_a, leaves_b
+
+
+def by_path(tree: PyTree) -> Leaves:
+    """All arrays of a tree."""
+    return {jax.tree_util.keystr(path): jnp.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def check_finite(leaves: Leaves, name: str) -> None:
+    """Checks the arrays of a network called `name`.
+
+    Raises:
+        UserError: names the first array that holds NaN or infinity.
+    """
+    for path, finite in jax.device_get(_finite(leaves)).items():
+        if not finite:
+            raise UserError(
+                f"{readable_path(path)}: expected finite numbers, found NaN or infinity in {name}"
+            )
+
+
+@jax.jit
+def _finite(leaves: Leaves) -> Leaves:
+    return {path: jnp.isfinite(leaf).all() for path, leaf in leaves.items()}
