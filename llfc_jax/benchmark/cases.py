@@ -49,10 +49,10 @@ _CIFAR = (32, 32, 3)
 
 CASES = {
     "mlp": Case({"name": "mlp"}, (28, 28, 1), batch_size=500, images=10_000),
-    "resnet20": Case({"name": "resnet20"}, _CIFAR, batch_size=100, images=1_000),
-    "resnet20 x4": Case({"name": "resnet20", "width": 4}, _CIFAR, batch_size=100, images=200),
+    "resnet20": Case({"name": "resnet20"}, _CIFAR, batch_size=50, images=1_000),
+    "resnet20 x4": Case({"name": "resnet20", "width": 4}, _CIFAR, batch_size=50, images=200),
     "resnet20 x4, conv shortcuts": Case(
         {"name": "resnet20", "width": 4, "norm": "layer", "shortcut": "conv"}, _CIFAR, 100, images=400
     ),
-    "vgg16": Case({"name": "vgg16", "norm": "batch"}, _CIFAR, batch_size=100, images=300),
+    "vgg16": Case({"name": "vgg16", "norm": "batch"}, _CIFAR, batch_size=64, images=320),
 }

@@ -121,13 +121,15 @@ def _step(
 ) -> list[PyTree]:
     """Every group's states after one more batch."""
 
-    def look(alpha: Array | float, correction: PyTree | None) -> Output:
-        variables = lerp(path.a, path.b, alpha)
+    def look(variables: Variables, correction: PyTree | None) -> Output:
         if correct is not None:
             variables = correct(variables, correction)
         return features_fn(variables, batch.images)
 
-    ends = {alpha: look(alpha, _correction(path, alpha)) for alpha in ENDS}
+    ends = {
+        alpha: look(variables, _correction(path, alpha))
+        for alpha, variables in zip(ENDS, (path.a, path.b), strict=True)
+    }
 
     def update(state: PyTree, alpha: Array | float, output: Output) -> PyTree:
         references = (ends[0.0][1], ends[1.0][1])
@@ -136,7 +138,7 @@ def _step(
 
     def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
         state, alpha, correction = xs
-        return update(state, alpha, look(alpha, correction))
+        return update(state, alpha, look(lerp(path.a, path.b, alpha), correction))
 
     new_states = []
     for group, state in zip(groups, states, strict=True):
