@@ -16,6 +16,8 @@ from llfc_jax.evaluation import make_evaluator
 from llfc_jax.interpolation import lerp
 from llfc_jax.symmetry import apply_permutation, permutation_spec
 
+pytestmark = pytest.mark.slow
+
 COMMAND = "python -m llfc_jax.main --config=configs/test.py"
 
 

@@ -24,6 +24,8 @@ from llfc_jax.symmetry import (
     random_permutation,
 )
 
+pytestmark = pytest.mark.slow
+
 NETWORK = mlp((8, 8, 1), 10, hidden=(24, 24))
 KEY = jax.random.key(0)
 

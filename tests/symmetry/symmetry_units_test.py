@@ -10,6 +10,8 @@ from llfc_jax import symmetry
 from llfc_jax.errors import UserError
 from llfc_jax.symmetry import LeafSpec, PermutationSpec
 
+pytestmark = pytest.mark.slow
+
 SHOWN = ("vit", "depthwise", "groupnorm", "lstm", "loops_and_branches")
 
 
