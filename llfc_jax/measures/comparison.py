@@ -1,4 +1,4 @@
-"""How alike two features are: cosine distance and coefficient, per sample and over the whole dataset."""
+"""How alike two features are: cosine distance, coefficient and dist, per sample and over the dataset."""
 
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ class Comparison(NamedTuple):
     distance: Moments
     coefficient: Moments
     """Of c - 1 over samples."""
+    dist: Moments
     dataset_coefficient: Moments
     """Of c - 1 over samples weighted by ||v||^2: its mean belongs to the whole matrix."""
     residual: Array
@@ -31,14 +32,15 @@ class Comparison(NamedTuple):
 
 def no_comparison() -> Comparison:
     """The state before the first batch."""
-    return Comparison(no_moments(), no_moments(), no_moments(), jnp.zeros(()), jnp.zeros(()))
+    return Comparison(no_moments(), no_moments(), no_moments(), no_moments(), jnp.zeros(()), jnp.zeros(()))
 
 
 def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
     """Add one batch.
 
-    Per sample, coefficient c = <u, v> / ||v||^2 and distance 1 - cos(u, v) (LLFC, section 3). Where the angle
-    is acute, the distance is sin^2 / (1 + cos), and sin^2 = ||u - c v||^2 / ||u||^2 keeps its digits.
+    Per sample, coefficient c = <u, v> / ||v||^2, distance 1 - cos(u, v) (LLFC, section 3) and
+    dist(u, v) = ||u - v||^2 / (||u|| ||v||) (LLFC, section 5). Where the angle is acute, the distance is
+    sin^2 / (1 + cos), and sin^2 = ||u - c v||^2 / ||u||^2 keeps its digits.
 
     Args:
         state: what was seen before.
@@ -58,9 +60,11 @@ def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
     weights = jnp.where(alive, mask, 0)
     cosine = coefficient * jnp.sqrt(v_square / u_square)
     distance = jnp.where(cosine > 0, residual / u_square / (1 + jnp.abs(cosine)), 1 - cosine)
+    dist = (jnp.square(deviation) * v_square + residual) / jnp.sqrt(u_square * v_square)
     return Comparison(
         distance=add_moments(state.distance, distance, weights),
         coefficient=add_moments(state.coefficient, deviation, weights),
+        dist=add_moments(state.dist, dist, weights),
         dataset_coefficient=add_moments(state.dataset_coefficient, deviation, weights * v_square),
         residual=state.residual + jnp.vdot(weights, residual),
         dead=state.dead + jnp.vdot(mask, ~alive),
@@ -75,13 +79,14 @@ def summarise(state: Comparison) -> dict[str, Any]:
     """The numbers of a finished comparison, stacked over whatever axes the state has (NaN where undefined).
 
     Returns:
-        `cosine_distance` and `coefficient`, each `{mean, std}` over samples (population std); `dataset` with
-        the same two numbers for the (samples x features) matrices at once; `dead`.
+        `cosine_distance`, `coefficient` and `dist`, each `{mean, std}` over samples (population std);
+        `dataset` with the same numbers for the (samples x features) matrices at once; `dead`.
     """
     state = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state)
     return {
         "cosine_distance": _mean_and_std(state.distance),
         "coefficient": _mean_and_std(state.coefficient, origin=1.0),
+        "dist": _mean_and_std(state.dist),
         "dataset": _whole(state),
         "dead": np.asarray(state.dead, int),
     }
@@ -97,13 +102,17 @@ def _mean_and_std(moments: Moments, origin: float = 0.0) -> dict[str, Any]:
 
 
 def _whole(state: Comparison) -> dict[str, Any]:
-    """With C the dataset's coefficient, sample i has ||u - C v||^2 = ||r||^2 + (c - C)^2 ||v||^2."""
+    """With C the dataset's coefficient, sample i has ||u - C v||^2 = ||r||^2 + (c - C)^2 ||v||^2.
+
+    ||u - v||^2 is the same with 1 for C, or (C - 1)^2 ||v||^2 more.
+    """
     moments = state.dataset_coefficient
     defined = moments.weight > 0
     v_square = np.where(defined, moments.weight, 1)
     coefficient = 1 + moments.mean
     residual = state.residual + moments.squares
     u_square = coefficient**2 * v_square + residual
+    difference = moments.mean**2 * v_square + residual
     cosine = coefficient * np.sqrt(v_square / np.where(defined, u_square, 1))
     distance = np.where(
         cosine > 0, residual / np.where(defined, u_square, 1) / (1 + np.abs(cosine)), 1 - cosine
@@ -111,4 +120,5 @@ def _whole(state: Comparison) -> dict[str, Any]:
     return {
         "cosine_distance": np.where(defined, distance, np.nan),
         "coefficient": np.where(defined, coefficient, np.nan),
+        "dist": np.where(defined, difference / np.sqrt(np.where(defined, u_square, 1) * v_square), np.nan),
     }

@@ -10,22 +10,27 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from llfc_jax.types import Array, Features, PyTree
+from llfc_jax.types import Array, Features, PyTree, Variables
+
+
+class View(NamedTuple):
+    """A network and what it makes of one batch."""
+
+    variables: Variables
+    logits: Array
+    """(n, classes)."""
+    features: Features
+    """f^(l)(theta; x) of every layer."""
 
 
 class Point(NamedTuple):
-    """One batch, seen by the networks A, B and theta_alpha."""
+    """One batch, seen by the networks theta_alpha, A and B."""
 
     alpha: Array
     """Scalar in [0, 1]."""
-    logits: Array
-    """(n, classes) of theta_alpha."""
-    features: Features
-    """f^(l)(theta_alpha; x)."""
-    features_a: Features
-    """f^(l)(theta_A; x)."""
-    features_b: Features
-    """f^(l)(theta_B; x)."""
+    theta: View
+    a: View
+    b: View
     labels: Array
     """(n,) int32."""
     mask: Array

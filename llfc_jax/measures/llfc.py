@@ -1,11 +1,12 @@
 """Layerwise linear feature connectivity (LLFC, Definition 2)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from llfc_jax.measures.comparison import Comparison, compare, no_comparison, summarise
+from llfc_jax.interpolation import lerp
 from llfc_jax.measures.fold import Measure, Point
-from llfc_jax.types import Array, PyTree
+from llfc_jax.measures.layerwise import compare_layers, single
+from llfc_jax.types import Array
 
 
 def llfc(layers: Mapping[str, str]) -> Measure:
@@ -17,53 +18,21 @@ def llfc(layers: Mapping[str, str]) -> Measure:
     Args:
         layers: name -> kind of the layers to compare, in forward order.
     """
-    return _comparison(layers, _on_the_path)
+    return compare_layers(layers, _on_the_path)
 
 
 def baseline(layers: Mapping[str, str]) -> Measure:
     """Compare f^(l)(theta_A) with f^(l)(theta_B): what LLFC is measured against. Its alpha doesn't matter."""
-    return _comparison(layers, lambda point, layer: (point.features_a[layer], point.features_b[layer]))
+    return compare_layers(layers, lambda point, layer: (point.a.features[layer], point.b.features[layer]))
 
 
 def join(path: list[dict[str, Any]], ends: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each layer's LLFC with its baseline (a single point), as `results.json` has them."""
     return [
-        layer
-        | {
-            "baseline": {
-                "mean": end["cosine_distance"]["mean"][0],
-                "std": end["cosine_distance"]["std"][0],
-                "dataset": end["dataset"]["cosine_distance"][0],
-            }
-        }
-        for layer, end in zip(path, ends, strict=True)
+        layer | {"baseline": single(end, "cosine_distance")} for layer, end in zip(path, ends, strict=True)
     ]
 
 
 def _on_the_path(point: Point, layer: str) -> tuple[Array, Array]:
-    alpha = point.alpha
-    return point.features[layer], (1 - alpha) * point.features_a[layer] + alpha * point.features_b[layer]
-
-
-def _comparison(layers: Mapping[str, str], sides: Callable[[Point, str], tuple[Array, Array]]) -> Measure:
-    def init(point: Point) -> dict[str, Comparison]:
-        del point
-        return {layer: no_comparison() for layer in layers}
-
-    def update(state: dict[str, Comparison], point: Point) -> dict[str, Comparison]:
-        return {layer: compare(state[layer], *sides(point, layer), point.mask) for layer in layers}
-
-    def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
-        del alphas
-        return [
-            {"layer": layer, "kind": kind} | _to_lists(summarise(state[layer]))
-            for layer, kind in layers.items()
-        ]
-
-    return Measure(init, update, finalize)
-
-
-def _to_lists(tree: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _to_lists(value) if isinstance(value, dict) else value.tolist() for name, value in tree.items()
-    }
+    ends = point.a.features[layer], point.b.features[layer]
+    return point.theta.features[layer], lerp(*ends, point.alpha)

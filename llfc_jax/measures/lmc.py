@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from llfc_jax.measures.fold import Measure, Moments, Point, add_moments, no_moments
+from llfc_jax.types import Array
 
 
 class Curves(NamedTuple):
@@ -53,16 +54,26 @@ def midpoint_gap(alphas: Sequence[float], values: Sequence[float]) -> float:
     return float(values[middle] - (values[0] + values[-1]) / 2)
 
 
-def _init(point: Point) -> Curves:
-    del point
+def no_curves() -> Curves:
+    """Nothing seen yet."""
     return Curves(no_moments(), no_moments())
 
 
+def add_logits(state: Curves, logits: Array, labels: Array, mask: Array) -> Curves:
+    """Add one batch: (n, classes) logits, (n,) labels and mask (0 for padding)."""
+    logits = logits.astype(jnp.float32)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    mistakes = (logits.argmax(-1) != labels).astype(jnp.float32)
+    return Curves(add_moments(state.loss, losses, mask), add_moments(state.error, mistakes, mask))
+
+
+def _init(point: Point) -> Curves:
+    del point
+    return no_curves()
+
+
 def _update(state: Curves, point: Point) -> Curves:
-    logits = point.logits.astype(jnp.float32)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, point.labels)
-    mistakes = (logits.argmax(-1) != point.labels).astype(jnp.float32)
-    return Curves(add_moments(state.loss, losses, point.mask), add_moments(state.error, mistakes, point.mask))
+    return add_logits(state, point.theta.logits, point.labels, point.mask)
 
 
 def _finalize(state: Curves, alphas: tuple[float, ...]) -> dict[str, Any]:

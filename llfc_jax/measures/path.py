@@ -11,11 +11,10 @@ import numpy as np
 
 from llfc_jax.data.batches import Batch
 from llfc_jax.interpolation import lerp
-from llfc_jax.measures.fold import Measure, Point
+from llfc_jax.measures.fold import Measure, Point, View
 from llfc_jax.types import Array, Features, PyTree, Variables
 
-Output = tuple[Array, Features]
-FeaturesFn = Callable[[Variables, Array], Output]
+FeaturesFn = Callable[[Variables, Array], tuple[Array, Features]]
 """Variables, images -> logits and named features."""
 Correct = Callable[[Variables, PyTree], Variables]
 """theta_alpha and what is known of it -> the network to look at."""
@@ -121,19 +120,18 @@ def _step(
 ) -> list[PyTree]:
     """Every group's states after one more batch."""
 
-    def look(variables: Variables, correction: PyTree | None) -> Output:
+    def look(variables: Variables, correction: PyTree | None) -> View:
         if correct is not None:
             variables = correct(variables, correction)
-        return features_fn(variables, batch.images)
+        return View(variables, *features_fn(variables, batch.images))
 
     ends = {
         alpha: look(variables, _correction(path, alpha))
         for alpha, variables in zip(ENDS, (path.a, path.b), strict=True)
     }
 
-    def update(state: PyTree, alpha: Array | float, output: Output) -> PyTree:
-        references = (ends[0.0][1], ends[1.0][1])
-        point = Point(jnp.float32(alpha), *output, *references, batch.labels, batch.mask)
+    def update(state: PyTree, alpha: Array | float, theta: View) -> PyTree:
+        point = Point(jnp.float32(alpha), theta, ends[0.0], ends[1.0], batch.labels, batch.mask)
         return {name: measure.update(state[name], point) for name, measure in measures if name in state}
 
     def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
@@ -170,8 +168,8 @@ def _empty_states(
     batch: Batch,
 ) -> list[PyTree]:
     def look() -> Point:
-        logits, features = features_fn(path.a, batch.images)
-        return Point(jnp.float32(0), logits, features, features, features, batch.labels, batch.mask)
+        view = View(path.a, *features_fn(path.a, batch.images))
+        return Point(jnp.float32(0), view, view, view, batch.labels, batch.mask)
 
     point = jax.eval_shape(look)
     return [

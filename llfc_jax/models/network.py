@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
-from llfc_jax.models import layers
+from llfc_jax.models import layers, tokens
 from llfc_jax.types import Array, Features, PRNGKey, PyTree, Variables
 
 INPUT = "input"
@@ -23,12 +23,19 @@ KINDS: dict[type[nn.Module], str] = {
     nn.BatchNorm: "norm",
     nn.LayerNorm: "norm",
     nn.Dropout: "dropout",
+    nn.MultiHeadDotProductAttention: "attention",
     layers.ReLU: "relu",
+    layers.GELU: "gelu",
     layers.MaxPool: "pool",
     layers.MeanPool: "pool",
+    layers.AdaptiveMeanPool: "pool",
     layers.Flatten: "flatten",
     layers.Add: "add",
     layers.PadShortcut: "shortcut",
+    tokens.Tokens: "flatten",
+    tokens.ClassToken: "token",
+    tokens.Position: "position",
+    tokens.FirstToken: "pool",
 }
 """What a layer is called in results and figures."""
 
@@ -104,9 +111,8 @@ class Network:
         return self.apply_with_features(variables, inputs)[0]
 
     def apply_with_features(self, variables: Variables, inputs: Array) -> tuple[Array, Features]:
-        """Logits and the outputs of all stages, in evaluation mode."""
+        """Logits, and the input with the outputs of all stages, in evaluation mode."""
         values = self.run(variables, {INPUT: inputs}, self.stages)
-        del values[INPUT]
         return values[self.stages[-1].name], values
 
     def apply_train(

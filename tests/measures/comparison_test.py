@@ -16,14 +16,19 @@ def oracle(u, v):
             (x / norm(x, axis=-1, keepdims=True) - y / norm(y, axis=-1, keepdims=True)) ** 2, -1
         )
 
-    per_sample = distance(u, v)
+    def dist(x, y):
+        return np.sum((x - y) ** 2, -1) / (norm(x, axis=-1) * norm(y, axis=-1))
+
+    per_sample, dists = distance(u, v), dist(u, v)
     coefficient = np.sum(u * v, -1) / np.sum(v * v, -1)
     return {
         "cosine_distance": {"mean": per_sample.mean(), "std": per_sample.std()},
         "coefficient": {"mean": coefficient.mean(), "std": coefficient.std()},
+        "dist": {"mean": dists.mean(), "std": dists.std()},
         "dataset": {
             "cosine_distance": distance(u.ravel(), v.ravel()),
             "coefficient": np.vdot(u, v) / np.vdot(v, v),
+            "dist": dist(u.ravel(), v.ravel()),
         },
     }
 
@@ -52,7 +57,11 @@ def test_agrees_with_float64_to_1e_5_down_to_distances_of_1e_6(noise, scale):
     found, expected = fold(u, v, 64), oracle(u, v)
     for group, values in expected.items():
         for name, value in values.items():
-            np.testing.assert_allclose(found[group][name], value, rtol=1e-5, err_msg=f"{group} {name}")
+            # A spread far below its mean keeps the mean's digits only.
+            atol = 1e-7 * abs(values["mean"]) if name == "std" else 0
+            np.testing.assert_allclose(
+                found[group][name], value, rtol=1e-5, atol=atol, err_msg=f"{group} {name}"
+            )
 
 
 def test_the_whole_is_the_same_in_batches_of_any_size():
@@ -83,7 +92,11 @@ def test_orthogonal_features_have_distance_1():
     u[:, 0], v[:, 1] = 2, 3
     found = fold(u, v, 4)
     assert found["cosine_distance"]["mean"] == pytest.approx(1)
-    assert found["dataset"] == {"cosine_distance": pytest.approx(1), "coefficient": pytest.approx(0)}
+    assert found["dataset"] == {
+        "cosine_distance": pytest.approx(1),
+        "coefficient": pytest.approx(0),
+        "dist": pytest.approx(13 / 6),
+    }
 
 
 def test_dead_samples_are_counted_and_left_out():

@@ -10,7 +10,7 @@ from llfc_jax import models
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
 from llfc_jax.interpolation import alpha_grid
-from llfc_jax.measures.fold import Point
+from llfc_jax.measures.fold import Point, View
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import barrier, lmc
 from llfc_jax.measures.path import LinearPath, Planned, measure_path
@@ -214,7 +214,8 @@ def test_a_state_is_a_few_numbers_whatever_the_number_of_samples(measure, pair):
     def init(images):
         logits, features = features_fn(pair[0], images)
         labels = jnp.zeros(len(images), jnp.int32)
-        return measure.init(Point(jnp.float32(0.5), logits, features, features, features, labels, labels))
+        view = View(pair[0], logits, features)
+        return measure.init(Point(jnp.float32(0.5), view, view, view, labels, labels))
 
     for examples in (1, 1000):
         shapes = jax.eval_shape(init, jax.ShapeDtypeStruct((examples, *IMAGE), jnp.uint8))

@@ -1,0 +1,57 @@
+"""Measures that compare two arrays at every layer."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from llfc_jax.measures.comparison import Comparison, compare, no_comparison, summarise
+from llfc_jax.measures.fold import Measure, Point
+from llfc_jax.types import Array, PyTree
+
+Sides = Callable[[Point, str], tuple[Array, Array]]
+"""Point, layer -> u and v, both (n, ...)."""
+
+
+def compare_layers(layers: Mapping[str, str], sides: Sides) -> Measure:
+    """Compare u with v at every layer.
+
+    Args:
+        layers: name -> kind of the layers to compare, in forward order.
+        sides: what to compare.
+
+    Returns:
+        The measure; its result is a list of `{layer, kind, ...}` with the numbers of `comparison.summarise`,
+        as lists parallel to the alphas.
+    """
+
+    def init(point: Point) -> dict[str, Comparison]:
+        del point
+        return {layer: no_comparison() for layer in layers}
+
+    def update(state: dict[str, Comparison], point: Point) -> dict[str, Comparison]:
+        return {layer: compare(state[layer], *sides(point, layer), point.mask) for layer in layers}
+
+    def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
+        del alphas
+        return [
+            {"layer": layer, "kind": kind} | to_lists(summarise(state[layer]))
+            for layer, kind in layers.items()
+        ]
+
+    return Measure(init, update, finalize)
+
+
+def to_lists(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """NumPy arrays of a nested dict as lists."""
+    return {
+        name: to_lists(value) if isinstance(value, Mapping) else value.tolist()
+        for name, value in tree.items()
+    }
+
+
+def single(summary: Mapping[str, Any], quantity: str) -> dict[str, Any]:
+    """`{mean, std, dataset}` of one quantity of a layer that was compared at a single alpha."""
+    return {
+        "mean": summary[quantity]["mean"][0],
+        "std": summary[quantity]["std"][0],
+        "dataset": summary["dataset"][quantity][0],
+    }
