@@ -12,23 +12,35 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "default"
     config.seed = 0
-    config.measures = ("lmc", "llfc")
+    config.measures = ("lmc", "llfc")  # and weak_additivity, commutativity, deviation, stitching, ...
 
     config.data = ConfigDict()
-    config.data.name = "digits"  # digits, mnist, fashion_mnist, cifar10, cifar100, or another TFDS set
+    config.data.name = "digits"  # digits, mnist, fashion_mnist, cifar10, cifar100, another TFDS set, FILE.npz
     config.data.data_dir = ""  # of TFDS; empty for its own default
     config.data.train_split = "train"  # TFDS split expressions, such as train[:10000]
     config.data.test_split = "test"
     config.data.augment = False  # random crop after padding by 4, horizontal flip
+    config.data.mean = placeholder(tuple)  # per channel; None, as std: the paper's, else the training split's
+    config.data.std = placeholder(tuple)
+
+    config.pair = ConfigDict()  # two networks from files, instead of training; both or none
+    config.pair.a = placeholder(str)  # .pt, .pth, .safetensors, .npz, or a directory of Orbax
+    config.pair.b = placeholder(str)
 
     config.model = ConfigDict()
-    config.model.name = "mlp"  # mlp, lenet, vgg11/13/16/19, resnet20/32/44/56/110
+    config.model.name = "mlp"  # mlp, lenet, vgg11/13/16/19, resnet20/32/44/56/110, resnet18/34/50, vit
     config.model.width = 1.0  # multiplies all hidden widths
     config.model.norm = placeholder(str)  # none, batch, layer; None: the model's own default, as below
     config.model.hidden = placeholder(tuple)  # mlp: widths of the hidden layers
+    config.model.pool = placeholder(int)  # vgg: side of the map that the head reads; torchvision: 7
     config.model.head = placeholder(tuple)  # vgg: widths of the hidden linear layers
     config.model.dropout = placeholder(float)  # vgg: rate in the head
-    config.model.shortcut = placeholder(str)  # resnet: pad, conv
+    config.model.shortcut = placeholder(str)  # resnet20/32/44/56/110: pad, conv
+    config.model.stem = placeholder(str)  # resnet18/34/50: imagenet, cifar
+    config.model.patch = placeholder(int)  # vit: side of a patch
+    config.model.blocks = placeholder(int)  # vit: how many
+    config.model.heads = placeholder(int)  # vit: of the attention
+    config.model.readout = placeholder(str)  # vit: mean, token
 
     config.opt = ConfigDict()
     config.opt.name = "sgd"  # sgd, adam
@@ -59,6 +71,9 @@ def get_config() -> ConfigDict:
 
     config.llfc = ConfigDict()
     config.llfc.alphas = (0.25, 0.5, 0.75)
+
+    config.principal_angles = ConfigDict()
+    config.principal_angles.top_k = 10  # dimension of the subspaces compared
 
     config.corrections = ConfigDict()  # of networks on the path; each is reported beside the plain path
     config.corrections.recompute = True  # with BatchNorm: re-estimated running statistics

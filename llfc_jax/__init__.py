@@ -1,3 +1,54 @@
-"""Linear mode connectivity and layerwise linear feature connectivity of neural networks, in JAX."""
+"""Linear mode connectivity and layerwise linear feature connectivity of neural networks, in JAX.
+
+For any pure `apply(variables, inputs)` and any pytree of variables:
+
+* the line between two networks: `lerp`, `alpha_grid`;
+* what happens on it: `evaluate_path` (LMC), `measure_features` (LLFC);
+* permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`;
+* moving B into A's basin: `weight_matching`, `activation_matching`, `straight_through`.
+
+The names are imported when they are first used: `import llfc_jax` alone doesn't import JAX.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llfc_jax.api import (
+        activation_matching,
+        alpha_grid,
+        apply_permutation,
+        describe,
+        evaluate_path,
+        lerp,
+        measure_features,
+        permutation_spec,
+        straight_through,
+        weight_matching,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "activation_matching",
+    "alpha_grid",
+    "apply_permutation",
+    "describe",
+    "evaluate_path",
+    "lerp",
+    "measure_features",
+    "permutation_spec",
+    "straight_through",
+    "weight_matching",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from llfc_jax import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import jax.numpy as jnp
 import optax
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 from llfc_jax import data, models, progress
 from llfc_jax.data.batches import Batch, batches, num_batches
 from llfc_jax.errors import UserError
+from llfc_jax.interchange import Source, load_variables
 from llfc_jax.training import lineage, optimizers
 from llfc_jax.types import Array, Features, PRNGKey, Variables
 
@@ -26,10 +28,13 @@ class Bench:
     optimizer: optax.GradientTransformation
     schedule: optimizers.Schedule
     lineages: tuple[lineage.Lineage, ...]
+    """To train; none where the networks are given."""
+    given: Mapping[str, tuple[Variables, Source]]
+    """`a` and `b` from the files of `config.pair`; else empty."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the networks to train: a, b, ..."""
+        """Of the networks: a, b, ..."""
         return lineage.network_names(self.config.train.networks)
 
     @property
@@ -72,14 +77,15 @@ class Bench:
 
 
 def prepare(config: ConfigDict) -> Bench:
-    """Load the data, build the network and plan the training.
+    """Load the data, build the network, and plan the training or load the networks of `config.pair`.
 
     Raises:
         UserError: one of them can't be had, or they don't fit each other.
     """
     dataset = data.load(config.data)
     examples = len(dataset.train.labels)
-    if config.train.batch_size > examples:
+    trains = config.pair.a is None
+    if trains and config.train.batch_size > examples:
         raise UserError(
             f"config.train.batch_size: expected {examples} (the training data) at most; "
             f"found {config.train.batch_size}"
@@ -89,8 +95,19 @@ def prepare(config: ConfigDict) -> Bench:
     measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
     steps_per_epoch = examples // config.train.batch_size
     optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
-    lineages = lineage.plan(config.train, steps_per_epoch)
-    return Bench(config, dataset, network, measured, optimizer, schedule, lineages)
+    lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
+    given = {} if trains else {name: _load(config, name, network, dataset) for name in config.pair}
+    return Bench(config, dataset, network, measured, optimizer, schedule, lineages, given)
+
+
+def _load(
+    config: ConfigDict, name: str, network: models.Network, dataset: data.Dataset
+) -> tuple[Variables, Source]:
+    path = Path(config.pair[name]).expanduser()
+    try:
+        return load_variables(path, network, dataset.train.images.shape[1:])
+    except UserError as error:
+        raise UserError(f"config.pair.{name}: {error}") from error
 
 
 def stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:

@@ -50,12 +50,14 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     """
     try:
         rest = flags.FLAGS(argv)
-        flags.FLAGS.config.keys()  # a file that couldn't be read complains only when it is used
+        if "config" in flags.FLAGS:
+            flags.FLAGS.config.keys()  # a file that couldn't be read complains only when it is used
         return rest
     except SystemExit as stop:  # after --help, with absl's code 1
         raise SystemExit(0) from stop
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        _explain_config(argv)
+        if "config" in flags.FLAGS:
+            _explain_config(argv)
         last_line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise UserError(last_line[0]) from error
 

@@ -10,8 +10,19 @@ from llfc_jax.alignment import METHODS
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
 
+MEASURES = (
+    "lmc",
+    "llfc",
+    "weak_additivity",
+    "commutativity",
+    "deviation",
+    "stitching",
+    "principal_angles",
+    "effective_rank",
+)
+
 _CHOICES = {
-    "measures": ("lmc", "llfc"),
+    "measures": MEASURES,
     "train.pair": ("spawn", "independent"),
     "align.method": ("none", *METHODS),
     "align.statistic": tuple(STATISTICS),
@@ -21,7 +32,11 @@ _AT_LEAST = {
     "seed": 0,
     "model.dropout": 0,
     "model.hidden": 1,
+    "model.pool": 1,
     "model.head": 1,
+    "model.patch": 1,
+    "model.blocks": 1,
+    "model.heads": 1,
     "opt.momentum": 0,
     "opt.weight_decay": 0,
     "opt.decay_at": 0,
@@ -36,6 +51,7 @@ _AT_LEAST = {
     "eval.alpha_chunk": 0,
     "lmc.num_alphas": 2,
     "llfc.alphas": 0,
+    "principal_angles.top_k": 1,
     "corrections.examples": 0,
     "align.restarts": 1,
     "align.max_sweeps": 1,
@@ -70,6 +86,14 @@ def validate(config: ConfigDict) -> None:
             if choice not in _CHOICES.get(field, (choice,)):
                 choices = ", ".join(_CHOICES[field])
                 raise UserError(f"config.{field}: expected one of {choices}; found {choice!r}")
+    for field, other in (("pair.a", "pair.b"), ("data.mean", "data.std")):
+        section, name, partner = *field.split("."), other.split(".")[1]
+        if (config[section][name] is None) != (config[section][partner] is None):
+            raise UserError(f"config.{field} and config.{other}: expected both or none; found one")
+    if config.pair.a is not None and config.train.networks != 2:
+        raise UserError(
+            f"config.train.networks: expected 2 with config.pair.a and b; found {config.train.networks}"
+        )
     if not config.llfc.alphas:
         raise UserError("config.llfc.alphas: expected one at least; found none")
     by_epochs = config.train.pair == "spawn" and config.train.spawn_steps is None

@@ -15,6 +15,7 @@ from llfc_jax.config import validate
 from llfc_jax.data.batches import batches, full_batches
 from llfc_jax.errors import UserError
 from llfc_jax.evaluation import make_evaluator
+from llfc_jax.interchange import Source
 from llfc_jax.interpolation import lerp
 from llfc_jax.measurement import measure, paths
 from llfc_jax.training import loop
@@ -27,7 +28,7 @@ ALIGN_STREAM = 1_000  # folded into the seed; beyond the streams of the lineages
 
 
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
-    """Train, align, measure, report.
+    """Train (or take the networks of `config.pair`), align, measure, report.
 
     Args:
         config: as `configs/default.py` describes it.
@@ -55,6 +56,7 @@ def run(config: ConfigDict, directory: Path, command: str) -> Path:
 def find_results(bench: Bench, checkpoints: Path, command: str) -> dict[str, Any]:
     """Train, align, measure, and return what `results.json` holds."""
     started = time.monotonic()
+    keep_given(bench, checkpoints)
     train(bench, checkpoints)
     trained = time.monotonic()
     align_to_first(bench, checkpoints)
@@ -66,6 +68,7 @@ def find_results(bench: Bench, checkpoints: Path, command: str) -> dict[str, Any
         "command": command,
         "environment": environment.describe(),
         "config": bench.config.to_dict(),
+        "sources": {name: _provenance(source) for name, (_, source) in bench.given.items()},
         **measured,
         "seconds": {
             "train": trained - started,
@@ -74,6 +77,22 @@ def find_results(bench: Bench, checkpoints: Path, command: str) -> dict[str, Any
         },
         "peak_memory_bytes": environment.peak_memory_bytes(),
     }
+
+
+def read_results(directory: Path) -> dict[str, Any]:
+    """The contents of a run's `results.json`.
+
+    Raises:
+        UserError: there is none, it can't be read, or another release wrote it.
+    """
+    results_file = directory / workdir.RESULTS
+    results = workdir.read_json(results_file)
+    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{results_file} has no schema_version {SCHEMA_VERSION}, the only one that this release reads: "
+            "delete it to make it again"
+        )
+    return results
 
 
 def write_report(directory: Path) -> Path:
@@ -85,13 +104,8 @@ def write_report(directory: Path) -> Path:
     Raises:
         UserError: the results can't be read, or the report can't be written.
     """
+    results = read_results(directory)
     results_file, page = directory / workdir.RESULTS, directory / "report.html"
-    results = workdir.read_json(results_file)
-    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(
-            f"{results_file} has no schema_version {SCHEMA_VERSION}, the only one that this release reads: "
-            "delete it to make it again"
-        )
     if not page.exists() or page.stat().st_mtime < results_file.stat().st_mtime:
         progress.say("drawing figures and writing the report")
         with workdir.writing(directory):
@@ -102,8 +116,30 @@ def write_report(directory: Path) -> Path:
     return page
 
 
+def keep_given(bench: Bench, checkpoints: Path) -> None:
+    """Save the networks of `config.pair` as checkpoints, with what it takes to write them as they came.
+
+    Raises:
+        UserError: a file has changed since an earlier process saved it.
+    """
+    for name, (variables, source) in bench.given.items():
+        directory, file = checkpoints / name, source["file"]
+        if checkpoint.steps(directory):
+            if checkpoint.restore(directory).metadata["source"]["sha256"] != source["sha256"]:
+                raise UserError(
+                    f"config.pair.{name}: {file} has changed since it was imported into {directory}; "
+                    "choose another --workdir"
+                )
+        else:
+            metadata = {"config": bench.config.to_dict(), "history": {"step": []}, "source": source}
+            checkpoint.save(directory, 0, variables, metadata)
+            progress.say(f"imported {name} from {file} by {source['matched_by']}")
+
+
 def train(bench: Bench, checkpoints: Path) -> None:
     """Bring all lineages of the run to their ends, as checkpoints."""
+    if not bench.lineages:
+        return
     config, dataset = bench.config, bench.dataset
     recipe = Recipe(bench.network, bench.optimizer, bench.preprocess_train)
     evaluate = make_evaluator(bench.apply)
@@ -144,7 +180,11 @@ def align_to_first(bench: Bench, checkpoints: Path) -> None:
                 loss=bench.loss,
                 batches=lambda: full_batches(examples, batch_size),
             )
-            metadata = {"config": config.to_dict(), "alignment": aligned.summary}
+            metadata = {
+                "config": config.to_dict(),
+                "alignment": aligned.summary,
+                "source": other.metadata.get("source"),
+            }
             checkpoint.save(directory, other.step, aligned.variables, metadata, aligned.permutation or None)
             progress.say(f"aligned {name} to a by {config.align.method}: {aligned.summary['seconds']:.1f} s")
 
@@ -164,5 +204,13 @@ def merge(bench: Bench, checkpoints: Path) -> None:
     for path, correct in paths(bench, a.variables, b.variables, (alpha,)).values():
         if correct is not None and path.corrections is not None:
             variables = correct(variables, path.corrections[alpha])
-    metadata = {"config": config.to_dict(), "merged": {"alpha": alpha}}
+    metadata = {
+        "config": config.to_dict(),
+        "merged": {"alpha": alpha},
+        "source": a.metadata.get("source"),
+    }
     checkpoint.save(directory, a.step, variables, metadata)
+
+
+def _provenance(source: Source) -> dict[str, Any]:
+    return {field: source[field] for field in ("file", "format", "sha256", "matched_by")}

@@ -15,10 +15,10 @@ def lerp(a: PyTree, b: PyTree, alpha: Array | float) -> PyTree:
     """theta_alpha = (1 - alpha) theta_A + alpha theta_B, leaf by leaf (LLFC, section 2).
 
     Exact at both ends: alpha = 0 returns `a` and alpha = 1 returns `b`, bit for bit. Vmap it over `alpha` for
-    many points at once.
+    many points at once. Leaves that are no floats (counters, random keys) don't lie on a line: they are A's.
 
     Args:
-        a: a pytree of float arrays.
+        a: a pytree of arrays.
         b: a pytree of the same structure and shapes.
         alpha: scalar in [0, 1].
 
@@ -28,6 +28,8 @@ def lerp(a: PyTree, b: PyTree, alpha: Array | float) -> PyTree:
     """
 
     def leaf(x: Array, y: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
         return ((1 - alpha) * x + alpha * y).astype(x.dtype)
 
     alpha = jnp.asarray(alpha)

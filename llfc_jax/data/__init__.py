@@ -1,4 +1,4 @@
-"""Image datasets as arrays in memory, from TFDS (without TensorFlow) or bundled with scikit-learn."""
+"""Image datasets as arrays in memory: of TFDS (without TensorFlow), scikit-learn, or one's own."""
 
 from llfc_jax.data.dataset import Dataset, Split, subset
 from llfc_jax.data.images import augment, normalise

@@ -11,7 +11,10 @@ from llfc_jax.errors import UserError
 
 
 class Split(NamedTuple):
-    """Examples in a fixed order: images `(n, height, width, channels)` uint8 and labels `(n,)` int32."""
+    """Examples in a fixed order: images `(n, height, width, channels)` and labels `(n,)` int32.
+
+    Images are uint8, standing for 0 to 1 in steps of 1/255, or float32, taken as they are.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -25,8 +28,8 @@ class Dataset(NamedTuple):
       train: examples to train on.
       test: examples to test on.
       num_classes: labels lie in `[0, num_classes)`.
-      mean: per-channel mean of pixels in `[0, 1]`.
-      std: per-channel standard deviation of pixels in `[0, 1]`.
+      mean: per channel, subtracted from pixels in `[0, 1]` (or from float32 pixels as they are).
+      std: per channel, by which they are then divided.
       fingerprint: SHA-256 of both splits, hexadecimal; equal on every machine that reads the same examples.
     """
 
@@ -45,6 +48,18 @@ class Source(NamedTuple):
     sizes: Mapping[str, int]
     num_classes: int
     read: Callable[[Sequence[Slice]], Split]
+
+
+def in_memory(splits: Mapping[str, Split], num_classes: int) -> Source:
+    """A source that reads from arrays."""
+
+    def read(slices: Sequence[Slice]) -> Split:
+        parts = [
+            (splits[name].images[start:stop], splits[name].labels[start:stop]) for name, start, stop in slices
+        ]
+        return Split(*map(np.concatenate, zip(*parts, strict=True)))
+
+    return Source({name: len(split.labels) for name, split in splits.items()}, num_classes, read)
 
 
 def subset(split: Split, n: int, seed: int, *, field: str = "n") -> Split:

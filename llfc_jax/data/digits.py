@@ -1,12 +1,10 @@
 """The 8×8 handwritten digits bundled with scikit-learn: 1797 real images, no download."""
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 
-from llfc_jax.data.dataset import Source, Split
-from llfc_jax.data.splits import Slice
+from llfc_jax.data.dataset import Source, Split, in_memory
 
 
 def open_digits() -> Source:
@@ -32,11 +30,4 @@ def open_digits() -> Source:
         "train": Split(images[~is_test], labels[~is_test]),
         "test": Split(images[is_test], labels[is_test]),
     }
-
-    def read(slices: Sequence[Slice]) -> Split:
-        parts = [
-            (splits[name].images[start:stop], splits[name].labels[start:stop]) for name, start, stop in slices
-        ]
-        return Split(*map(np.concatenate, zip(*parts, strict=True)))
-
-    return Source({name: len(split.labels) for name, split in splits.items()}, 10, read)
+    return in_memory(splits, 10)

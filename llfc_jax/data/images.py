@@ -10,12 +10,12 @@ from llfc_jax.types import Array, PRNGKey
 
 
 def normalise(images: Array | np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """Standardises uint8 images per channel: `(x / 255 - mean) / std`.
+    """Standardises images per channel: `(x / 255 - mean) / std`, or `(x - mean) / std` if they are floats.
 
     Args:
-      images: `(..., channels)` uint8.
-      mean: per-channel mean of pixels in `[0, 1]`.
-      std: per-channel standard deviation of pixels in `[0, 1]`.
+      images: `(..., channels)` uint8 or float32.
+      mean: one number per channel.
+      std: one number per channel.
 
     Returns:
       Images of the same shape, float32.
@@ -25,7 +25,8 @@ def normalise(images: Array | np.ndarray, mean: Sequence[float], std: Sequence[f
     """
     one_per_channel = (1,) * (images.ndim - 1) + (-1,)
     shift, scale = (jnp.asarray(moment, jnp.float32).reshape(one_per_channel) for moment in (mean, std))
-    return (jnp.asarray(images).astype(jnp.float32) / 255 - shift) / scale
+    one = 255 if images.dtype == jnp.uint8 else 1
+    return (jnp.asarray(images).astype(jnp.float32) / one - shift) / scale
 
 
 def augment(key: PRNGKey, images: Array | np.ndarray, *, padding: int = 4, flip: bool = True) -> Array:
@@ -59,12 +60,15 @@ def augment(key: PRNGKey, images: Array | np.ndarray, *, padding: int = 4, flip:
 def channel_moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Per-channel mean and standard deviation of pixels in `[0, 1]`, over all images and positions.
 
-    Sums are taken over integer histograms, so they are exact and need no float copy of the images.
+    Sums over uint8 are taken over integer histograms, so they are exact and need no float copy of the images.
     A channel that is constant gets a deviation of 1, so that dividing by it is safe.
 
     Args:
-      images: `(n, height, width, channels)` uint8.
+      images: `(n, height, width, channels)` uint8 or float32 (whose pixels are taken as they are).
     """
+    if images.dtype != np.uint8:
+        columns = images.reshape(-1, images.shape[-1]).astype(np.float64)
+        return _positive_std(columns.mean(axis=0), columns.std(axis=0))
     levels = np.arange(256) / 255
     histograms = np.zeros((images.shape[-1], 256))
     for image_block in np.array_split(images, -(-len(images) // 1024)):
@@ -73,4 +77,8 @@ def channel_moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float,
     weights = histograms / histograms.sum(axis=1, keepdims=True)
     mean = weights @ levels
     std = np.sqrt(np.sum(weights * (levels - mean[:, None]) ** 2, axis=1))
+    return _positive_std(mean, std)
+
+
+def _positive_std(mean: np.ndarray, std: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())

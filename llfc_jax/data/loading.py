@@ -1,5 +1,6 @@
 """`load`: from the `data` section of a configuration to arrays in memory."""
 
+import math
 import re
 from typing import TypeAlias
 
@@ -8,6 +9,7 @@ from ml_collections import ConfigDict
 from llfc_jax.data.dataset import Dataset, Source, Split, fingerprint
 from llfc_jax.data.digits import open_digits
 from llfc_jax.data.images import channel_moments
+from llfc_jax.data.npz_source import open_npz
 from llfc_jax.data.splits import parse
 from llfc_jax.data.tfds_source import open_tfds
 from llfc_jax.errors import UserError
@@ -33,22 +35,42 @@ def load(config: ConfigDict) -> Dataset:
     """Loads a dataset into memory, after preparing it in `data_dir` when it isn't there.
 
     Args:
-      config: the fields `name` (a key of `DATASETS`, or any TFDS dataset of labelled images of one size, such
-        as `emnist/letters`), `data_dir` (a TFDS directory; empty: TFDS's own default), `train_split` and
-        `test_split` (TFDS split expressions, such as `train[:10000]`).
+      config: the fields `name` (a key of `DATASETS`, any TFDS dataset of labelled images of one size, such as
+        `emnist/letters`, or an `.npz` file as in `open_npz`), `data_dir` (a TFDS directory; empty: TFDS's own
+        default), `train_split` and `test_split` (TFDS split expressions, such as `train[:10000]`), `mean` and
+        `std` (per channel; None: the known constants of `name`, else those of the training split).
 
     Raises:
-      UserError: the name or a split is unknown, or the data can be neither found nor prepared.
+      UserError: the name or a split is unknown, the data can be neither found nor prepared, or the constants
+        don't fit its channels.
     """
-    source = (
-        open_digits() if config.name == "digits" else open_tfds(config.name, config.data_dir, known=DATASETS)
-    )
+    source = _open(config)
     train = _read(source, config.train_split, "data.train_split")
     test = _read(source, config.test_split, "data.test_split")
-    # TFDS names may carry a variant and a version: `emnist/letters`, `mnist:3.0.1`.
-    family = re.split("[/:]", config.name)[0]
-    mean, std = DATASETS.get(family) or channel_moments(train.images)
+    mean, std = _moments(config, train)
     return Dataset(config.name, train, test, source.num_classes, mean, std, fingerprint(train, test))
+
+
+def _open(config: ConfigDict) -> Source:
+    if config.name == "digits":
+        return open_digits()
+    if config.name.endswith(".npz"):
+        return open_npz(config.name)
+    return open_tfds(config.name, config.data_dir, known=DATASETS)
+
+
+def _moments(config: ConfigDict, train: Split) -> Moments:
+    if config.get("mean") is None:
+        # TFDS names may carry a variant and a version: `emnist/letters`, `mnist:3.0.1`.
+        family = "" if config.name.endswith(".npz") else re.split("[/:]", config.name)[0]
+        return DATASETS.get(family) or channel_moments(train.images)
+    channels = train.images.shape[-1]
+    for field, above in (("mean", -math.inf), ("std", 0)):
+        numbers = config[field]
+        if len(numbers) != channels or not all(above < number < math.inf for number in numbers):
+            kind = "positive numbers" if field == "std" else "numbers"
+            raise UserError(f"data.{field}: expected {channels} {kind}, one per channel; found {numbers}")
+    return config.mean, config.std
 
 
 def _read(source: Source, expression: str, field: str) -> Split:

@@ -12,7 +12,9 @@ from llfc_jax.models.lenet import lenet
 from llfc_jax.models.mlp import mlp
 from llfc_jax.models.network import INPUT, Network, Stage
 from llfc_jax.models.resnet import resnet
+from llfc_jax.models.resnet_imagenet import resnet_imagenet
 from llfc_jax.models.vgg import vgg
+from llfc_jax.models.vit import vit
 
 __all__ = ["CHOICES", "MODELS", "Network", "Stage", "build", "count_parameters"]
 
@@ -21,10 +23,17 @@ MODELS: dict[str, Callable[..., Network]] = {
     "lenet": lenet,
     **{f"vgg{depth}": partial(vgg, depth=depth) for depth in (11, 13, 16, 19)},
     **{f"resnet{depth}": partial(resnet, depth=depth) for depth in (20, 32, 44, 56, 110)},
+    **{f"resnet{depth}": partial(resnet_imagenet, depth=depth) for depth in (18, 34, 50)},
+    "vit": vit,
 }
 """Name -> `(input_shape, num_classes, **options) -> Network`."""
 
-CHOICES = {"norm": ("none", "batch", "layer"), "shortcut": ("pad", "conv")}
+CHOICES = {
+    "norm": ("none", "batch", "layer"),
+    "shortcut": ("pad", "conv"),
+    "stem": ("imagenet", "cifar"),
+    "readout": ("mean", "token"),
+}
 """Options that take one of a few values."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from llfc_jax.models.convolution import conv_general_dilated
 from llfc_jax.types import Array
@@ -41,21 +42,52 @@ class ReLU(nn.Module):
         return nn.relu(x)
 
 
-class MaxPool(nn.Module):
-    """Non-overlapping max pooling."""
-
-    window: int = 2
+class GELU(nn.Module):
+    """x Phi(x), with Phi the normal distribution function; exact, as PyTorch's default."""
 
     def __call__(self, x: Array) -> Array:
-        size = (self.window, self.window)
-        return nn.max_pool(x, size, strides=size)
+        return nn.gelu(x, approximate=False)
+
+
+class MaxPool(nn.Module):
+    """Max pooling over square windows, by default ones that don't overlap."""
+
+    window: int = 2
+    stride: int | None = None
+    padding: int = 0
+
+    def __call__(self, x: Array) -> Array:
+        stride, pad = self.stride or self.window, (self.padding, self.padding)
+        return nn.max_pool(x, (self.window, self.window), (stride, stride), (pad, pad))
 
 
 class MeanPool(nn.Module):
-    """Mean over all positions: (n, h, w, c) -> (n, c)."""
+    """Mean over all positions: (n, ..., c) -> (n, c)."""
 
     def __call__(self, x: Array) -> Array:
-        return x.mean(axis=(1, 2))
+        return x.mean(axis=range(1, x.ndim - 1))
+
+
+class AdaptiveMeanPool(nn.Module):
+    """Means over size x size windows that cover the map: (n, h, w, c) -> (n, size, size, c).
+
+    Window i of a side of length m runs from floor(i m / size) to ceil((i + 1) m / size), as in PyTorch: it is
+    the identity where m = size, and repeats positions where m < size.
+    """
+
+    size: int
+
+    def __call__(self, x: Array) -> Array:
+        rows, columns = (self._windows(side) for side in x.shape[1:3])
+        return jnp.einsum("ih,jw,nhwc->nijc", rows, columns, x, precision=jax.lax.Precision.HIGHEST)
+
+    def _windows(self, side: int) -> Array:
+        """(size, side): the weights of each mean."""
+        index, position = np.arange(self.size)[:, None], np.arange(side)[None, :]
+        inside = (position * self.size > index * side - self.size) & (
+            position * self.size < (index + 1) * side
+        )
+        return jnp.asarray(inside / inside.sum(1, keepdims=True), jnp.float32)
 
 
 class Flatten(nn.Module):

@@ -3,7 +3,6 @@
 import flax.linen as nn
 
 from llfc_jax.models.layers import (
-    Add,
     MeanPool,
     PadShortcut,
     ReLU,
@@ -12,9 +11,8 @@ from llfc_jax.models.layers import (
     norm_stages,
     uniform_fan_in,
 )
-from llfc_jax.models.network import Network, Stage, sequence
-
-Steps = list[tuple[str, nn.Module] | Stage]
+from llfc_jax.models.network import Network, sequence
+from llfc_jax.models.residual import Steps, residual_block
 
 
 def resnet(
@@ -42,48 +40,21 @@ def resnet(
     """
     del input_shape
     channels = [round(size * width) for size in (16, 32, 64)]
-    steps: Steps = [*_conv_norm("", 0, channels[0], norm, stride=1), ("relu0", ReLU())]
+    steps: Steps = [("conv0", _conv(channels[0])), *norm_stages(norm, "norm0"), ("relu0", ReLU())]
     entry, entry_channels = "relu0", channels[0]
     for group, features in enumerate(channels, start=1):
         for index in range((depth - 2) // 6):
-            block = f"block{group}_{index + 1}."
             stride = 2 if group > 1 and index == 0 else 1
-            steps += _block(block, entry, entry_channels, features, stride, norm, shortcut)
-            entry, entry_channels = f"{block}relu2", features
+            resize: nn.Module | None = None
+            if stride != 1 or entry_channels != features:
+                resize = PadShortcut(features, stride) if shortcut == "pad" else _conv(features, stride, 1)
+            branch = [_conv(features, stride), _conv(features)]
+            steps += residual_block(f"block{group}_{index + 1}.", entry, branch, resize, norm)
+            entry, entry_channels = steps[-1][0], features
     last = nn.Dense(num_classes, kernel_init=kaiming_fan_in, bias_init=uniform_fan_in(entry_channels))
     steps += [("mean", MeanPool()), ("dense", last)]
     return Network(sequence(steps))
 
 
-def _block(
-    block: str, entry: str, entry_features: int, features: int, stride: int, norm: str, shortcut: str
-) -> Steps:
-    """conv-norm-relu-conv-norm, added to the (reshaped) input of the block, then ReLU."""
-    steps: Steps = [
-        *_conv_norm(block, 1, features, norm, stride=stride, entry=entry),
-        (f"{block}relu1", ReLU()),
-        *_conv_norm(block, 2, features, norm, stride=1),
-    ]
-    branch = _name(steps[-1])
-    if stride != 1 or entry_features != features:
-        if shortcut == "pad":
-            steps += [Stage(f"{block}shortcut", PadShortcut(features, stride), (entry,))]
-        else:
-            kernel = conv(features, kernel=1, stride=stride, use_bias=False, kernel_init=kaiming_fan_in)
-            steps += [Stage(f"{block}shortcut", kernel, (entry,))]
-            steps += norm_stages(norm, f"{block}shortcut_norm")
-        entry = _name(steps[-1])
-    return [*steps, Stage(f"{block}add", Add(), (branch, entry)), (f"{block}relu2", ReLU())]
-
-
-def _conv_norm(
-    block: str, index: int, features: int, norm: str, *, stride: int, entry: str | None = None
-) -> Steps:
-    layer = conv(features, stride=stride, use_bias=False, kernel_init=kaiming_fan_in)
-    name = f"{block}conv{index}"
-    first = (name, layer) if entry is None else Stage(name, layer, (entry,))
-    return [first, *norm_stages(norm, f"{block}norm{index}")]
-
-
-def _name(step: tuple[str, nn.Module] | Stage) -> str:
-    return step[0]
+def _conv(features: int, stride: int = 1, kernel: int = 3) -> nn.Conv:
+    return conv(features, kernel, stride, use_bias=False, kernel_init=kaiming_fan_in)

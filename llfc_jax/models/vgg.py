@@ -1,8 +1,17 @@
-"""VGG for 32x32 images, as in the LLFC authors' code."""
+"""VGG, for 32x32 images as in the LLFC authors' code, or for ImageNet as in torchvision."""
 
 import flax.linen as nn
 
-from llfc_jax.models.layers import MaxPool, MeanPool, ReLU, conv, kaiming_fan_out, norm_stages
+from llfc_jax.models.layers import (
+    AdaptiveMeanPool,
+    Flatten,
+    MaxPool,
+    MeanPool,
+    ReLU,
+    conv,
+    kaiming_fan_out,
+    norm_stages,
+)
 from llfc_jax.models.network import Network, sequence
 
 CONVOLUTIONS: dict[int, tuple[int, ...]] = {
@@ -23,6 +32,7 @@ def vgg(
     depth: int,
     width: float = 1,
     norm: str = "none",
+    pool: int = 1,
     head: tuple[int, ...] = (4096, 4096),
     dropout: float = 0.5,
 ) -> Network:
@@ -37,6 +47,7 @@ def vgg(
         depth: 11, 13, 16 or 19.
         width: multiplies every channel count and head width.
         norm: `none`, `batch` or `layer`, after each convolution.
+        pool: side of the map of means that the head reads: 1, or 7 for torchvision's weights.
         head: widths of the hidden linear layers; empty for none.
         dropout: rate after each hidden linear layer.
     """
@@ -51,7 +62,10 @@ def vgg(
                 (f"relu{name}", ReLU()),
             ]
         steps += [(f"pool{group}", MaxPool())]
-    steps += [("mean", MeanPool())]
+    if pool == 1:
+        steps += [("mean", MeanPool())]
+    else:
+        steps += [("mean", AdaptiveMeanPool(pool)), ("flatten", Flatten())]
     for index, size in enumerate(head, start=6):
         steps += [(f"dense{index}", _dense(round(size * width))), (f"relu{index}", ReLU())]
         if dropout:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llfc_jax.report import layer_panels, path_panels, reading, style, training_panels
+from llfc_jax.report import cause_panels, layer_panels, path_panels, reading, style, training_panels
 from llfc_jax.report.reading import Results
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class FigureSpec(NamedTuple):
 def draw_summary(results: Results) -> "Figure | None":
     """Loss and error along the path, and LLFC against its baseline: the whole finding in one row."""
     lmc, llfc = results.get("lmc"), results.get("llfc")
-    if not lmc or not llfc:
+    if not lmc or not llfc or reading.several_runs(lmc):
         return None
     figure = style.figure(style.PAGE, 2.5 + LINE * max(0, len(lmc) - 2))
     left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1), squeeze=False)[0]
@@ -95,6 +95,45 @@ def draw_coefficient(results: Results) -> "Figure | None":
     return _per_layer(llfc, layer_panels.coefficient_panel) if llfc else None
 
 
+def draw_causes(results: Results) -> "Figure | None":
+    """Weak additivity beside commutativity, a row for each path."""
+    additive, commuting = results.get("weak_additivity", {}), results.get("commutativity", {})
+    if not (additive and commuting):
+        return None
+    additive_limits = cause_panels.weak_additivity_limits(additive.values())
+    commuting_limits = cause_panels.commutativity_limits(commuting.values())
+    return _rows(
+        [
+            (additive, functools.partial(cause_panels.weak_additivity_panel, limits=additive_limits)),
+            (commuting, functools.partial(cause_panels.commutativity_panel, limits=commuting_limits)),
+        ],
+    )
+
+
+def draw_deviation(results: Results) -> "Figure | None":
+    """Each layer's deviation from linearity, split into its parts; a row for each path."""
+    found = results.get("deviation")
+    return _rows([(found, cause_panels.deviation_panel)]) if found else None
+
+
+def draw_stitching(results: Results) -> "Figure | None":
+    """Test error of stitched networks, a row for each path."""
+    found = results.get("stitching")
+    if not found:
+        return None
+    limits = cause_panels.stitching_limits(found.values())
+    return _rows([(found, functools.partial(cause_panels.stitching_panel, limits=limits))])
+
+
+def draw_spectra(results: Results) -> "Figure | None":
+    """Principal angles and effective ranks, a row for each path."""
+    angles, ranks = results.get("principal_angles", {}), results.get("effective_rank", {})
+    columns: list[tuple[Results, Callable[..., None]]] = []
+    columns += [(angles, cause_panels.angles_panel)] if angles else []
+    columns += [(ranks, cause_panels.rank_panel)] if ranks else []
+    return _rows(columns) if columns else None
+
+
 def draw_training(results: Results) -> "Figure | None":
     """Loss and error over epochs: the trunk up to the spawn point, then every child."""
     runs = {name: run for name, run in results.get("training", {}).items() if run["epoch"]}
@@ -136,6 +175,37 @@ FIGURES: dict[str, FigureSpec] = {
         "⟨u, v⟩ / ‖v‖² for u = f<sup>(ℓ)</sup>(θ<sub>α</sub>) and v = (1−α) f<sup>(ℓ)</sup>(θ<sub>A</sub>) + "
         "α f<sup>(ℓ)</sup>(θ<sub>B</sub>): mean ± standard deviation over samples. "
         "One (dashed) means that the features interpolate without shrinking.",
+    ),
+    "causes": FigureSpec(
+        draw_causes,
+        "Why LLFC holds",
+        "Left, weak additivity: 1 − cos between (1−α) σ(h<sub>A</sub>) + α σ(h<sub>B</sub>) and "
+        "σ((1−α) h<sub>A</sub> + α h<sub>B</sub>) at the input h of every ReLU σ, mean ± standard deviation "
+        "over samples. Right, commutativity: Dist<sub>com</sub> between W<sub>A</sub>H<sub>A</sub> + "
+        "W<sub>B</sub>H<sub>B</sub> and W<sub>A</sub>H<sub>B</sub> + W<sub>B</sub>H<sub>A</sub> for every "
+        "linear layer with weights W and inputs H, with the distances of the weights and of the inputs "
+        "themselves; dist(x, y) = ‖x − y‖² / (‖x‖ ‖y‖). Both hold where the values are small, and "
+        "Dist<sub>com</sub> far below the other two. Zeros are not drawn.",
+    ),
+    "deviation": FigureSpec(
+        draw_deviation,
+        "Where deviations come from",
+        "δ = f<sup>(ℓ)</sup>(θ<sub>α</sub>) − v with v = (1−α) f<sup>(ℓ)</sup>(θ<sub>A</sub>) + "
+        "α f<sup>(ℓ)</sup>(θ<sub>B</sub>), at α ≈ ½ and relative to v; a bar is as high as ‖δ‖ / ‖v‖ and "
+        "divided by the shares ⟨part, δ⟩ / ‖δ‖², which sum to one: what the layer inherits from the layers "
+        "below, and what arises in it. A part below zero works against the deviation.",
+    ),
+    "stitching": FigureSpec(
+        draw_stitching,
+        "Stitching",
+        "Test error of the network whose layers up to ℓ are one network's and the others the other's.",
+    ),
+    "spectra": FigureSpec(
+        draw_spectra,
+        "Subspaces and ranks",
+        "Left: principal angles between the subspaces of the largest singular values of A's and B's weights: "
+        "median, smallest and largest. Right: effective rank, the exponential of the entropy of the "
+        "normalised singular values, of the features (lines) and of the weights (crosses) of θ<sub>α</sub>.",
     ),
     "training": FigureSpec(
         draw_training,
@@ -189,16 +259,41 @@ def write(results: Results, directory: Path | str) -> list[Path]:
     return written
 
 
+def _rows(columns: list[tuple[Results, Callable[..., None]]]) -> "Figure":
+    """A row for each path, a column for each measure with its panel, a legend above each column."""
+    paths = list(dict.fromkeys(path for entries, _ in columns for path in entries))
+    most = max(len(entry["layers"]) for entries, _ in columns for entry in entries.values())
+    single = len(columns) == 1
+    width = layer_panels.width_for(most) if single else style.PAGE
+    figure = style.figure(width, 0.9 + 1.55 * len(paths))
+    for part, (entries, panel) in zip(
+        figure.subfigures(1, len(columns), squeeze=False)[0], columns, strict=True
+    ):
+        axes = part.subplots(len(paths), sharex=True, sharey=True, squeeze=False)[:, 0]
+        for ax, path in zip(axes, paths, strict=True):
+            panel(ax, entries[path], width / len(columns) - layer_panels.MARGIN)
+            if len(paths) > 1:
+                ax.set_title(reading.path_label(path), loc="left", pad=13 if _staged(entries[path]) else 4)
+        handles, labels = axes[0].get_legend_handles_labels()
+        part.legend(handles, labels, ncols=2 if width == style.COLUMN else 3, **ABOVE)
+        axes[-1].set_xlabel(LAYER_AXIS)
+    return figure
+
+
+def _staged(entry: Results) -> bool:
+    """Whether names of stages stand above the panel."""
+    return bool(layer_panels.stages([layer["layer"] for layer in entry["layers"]]))
+
+
 def _per_layer(llfc: Results, panel: Callable[..., None]) -> "Figure":
     most = max(llfc.values(), key=lambda entry: len(entry["layers"]))["layers"]
-    staged = bool(layer_panels.stages([layer["layer"] for layer in most]))
     width = layer_panels.width_for(len(most))
     figure = style.figure(width, 1.0 + (1.9 if len(llfc) == 1 else 1.6) * len(llfc))
     axes = figure.subplots(len(llfc), sharex=True, sharey=True, squeeze=False)[:, 0]
     for ax, (path, entry) in zip(axes, llfc.items(), strict=True):
         panel(ax, entry, width - layer_panels.MARGIN)
         if len(llfc) > 1:
-            ax.set_title(reading.path_label(path), loc="left", pad=13 if staged else 4)
+            ax.set_title(reading.path_label(path), loc="left", pad=13 if _staged(entry) else 4)
     handles, labels = axes[0].get_legend_handles_labels()
     columns = min(len(handles), 5) if width > style.COLUMN else 2 if len(handles) <= 4 else 3
     figure.legend(handles, labels, ncols=columns, **ABOVE)

@@ -159,7 +159,7 @@ def _at_chance(results: Results, path: str) -> bool:
     if not classes:
         return False
     limit = CHANCE_MARGIN * (1 - 1 / classes)
-    ends = [results.get("endpoints", {}).get(name) for name in path.partition("/")[0].split("-")]
+    ends = [results.get("endpoints", {}).get(name) for name in reading.ends(path)]
     return any(end and reading.numbers(end["test"]["error"]) >= limit for end in ends)
 
 

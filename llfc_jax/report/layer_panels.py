@@ -25,14 +25,20 @@ POINTS_PER_LABEL = 8.5
 POINTS_PER_LETTER = 4.3
 """Points of width that a letter of a stage's name needs."""
 
+ZERO = 1e-12
+"""A distance below this is rounding."""
+
 MARGIN = 0.6
 """Inches of a figure's width that the labels of its vertical axis take."""
+
+Limits = tuple[float, float]
+"""The foot and top of an axis, see `limits_of`."""
 
 Series = tuple[str, Any, NDArray[np.float64], NDArray[np.float64]]
 """Label, colour, means and standard deviations, both `(layers,)`."""
 
 
-def distance_panel(ax: Any, entry: Results, width: float, limits: tuple[float, float]) -> None:
+def distance_panel(ax: Any, entry: Results, width: float, limits: Limits) -> None:
     """LLFC's cosine distance per layer and α, and its baseline 1 − cos(f⁽ˡ⁾(θ_A), f⁽ˡ⁾(θ_B)).
 
     Args:
@@ -41,18 +47,27 @@ def distance_panel(ax: Any, entry: Results, width: float, limits: tuple[float, f
       width: The panel's width in inches, from which the layers' labels are thinned.
       limits: The foot and top of the axis, from `distance_limits`.
     """
-    bottom, top = limits
-    if bottom > 0:
-        ax.set_yscale("log", nonpositive="clip")
-    ax.set_ylim(bottom, top)
-    _draw(ax, _distances(entry), markers="D" + "".join(style.MARKERS), bottom=bottom)
-    _label_layers(ax, entry["layers"], width)
+    set_limits(ax, limits)
+    draw_series(ax, _distances(entry), markers="D" + "".join(style.MARKERS), bottom=limits[0])
+    label_layers(ax, entry["layers"], width, _unmeasured(entry))
     ax.set_ylabel(r"$1-\cos$")
 
 
-def distance_limits(entries: Iterable[Results]) -> tuple[float, float]:
-    """Limits for the distances of all `entries`; the lower is positive where the axis is logarithmic."""
-    series = [each for entry in entries for each in _distances(entry)]
+def distance_limits(entries: Iterable[Results]) -> Limits:
+    """Limits for the distances of all `entries`."""
+    return limits_of(each for entry in entries for each in _distances(entry))
+
+
+def set_limits(ax: Any, limits: Limits) -> None:
+    """Apply limits from `limits_of`."""
+    if limits[0] > 0:
+        ax.set_yscale("log", nonpositive="clip")
+    ax.set_ylim(*limits)
+
+
+def limits_of(all_series: Iterable[Series]) -> Limits:
+    """Limits for all series together; the lower is positive where the axis is logarithmic."""
+    series = list(all_series)
     means = np.concatenate([means for _, _, means, _ in series])
     top = np.nanmax(np.concatenate([means + deviations for _, _, means, deviations in series]), initial=0)
     positive = means[means > 0]
@@ -65,8 +80,8 @@ def coefficient_panel(ax: Any, entry: Results, width: float) -> None:
     """⟨u, v⟩ / ‖v‖² per layer, where LLFC with c = 1 is the line at one; see `distance_panel`."""
     series = _series(entry, "coefficient")
     ax.axhline(1, color=style.INK, lw=0.7, ls="--", zorder=1.5)
-    _draw(ax, series, markers="".join(style.MARKERS))
-    _label_layers(ax, entry["layers"], width)
+    draw_series(ax, series, markers="".join(style.MARKERS))
+    label_layers(ax, entry["layers"], width, _unmeasured(entry))
     ax.set_ylabel(r"coefficient $\langle u, v\rangle\,/\,\Vert v\Vert^2$")
 
 
@@ -78,7 +93,12 @@ def width_for(layers: int) -> float:
 def _distances(entry: Results) -> list[Series]:
     means = reading.numbers([layer["baseline"]["mean"] for layer in entry["layers"]])
     deviations = reading.numbers([layer["baseline"]["std"] for layer in entry["layers"]])
-    return [("baseline: the two ends", style.INK, means, deviations), *_series(entry, "cosine_distance")]
+    return [("baseline: the two ends", style.INK, means, deviations), *cosine_series(entry)]
+
+
+def cosine_series(entry: Results) -> list[Series]:
+    """The cosine distances of a measure that compares at every layer and α."""
+    return _series(entry, "cosine_distance")
 
 
 def _series(entry: Results, quantity: str) -> list[Series]:
@@ -91,7 +111,7 @@ def _series(entry: Results, quantity: str) -> list[Series]:
     ]
 
 
-def _draw(ax: Any, series: Sequence[Series], markers: str, bottom: float = -np.inf) -> None:
+def draw_series(ax: Any, series: Sequence[Series], markers: str, bottom: float = -np.inf) -> None:
     """Means with their deviations; a mean below `bottom` becomes a ▽ there."""
     layers = len(series[0][2])
     crowded = layers > CROWDED
@@ -116,10 +136,16 @@ def _draw(ax: Any, series: Sequence[Series], markers: str, bottom: float = -np.i
     ax.set_xlim(-0.6, layers - 0.4)
 
 
-def _label_layers(ax: Any, layers: Sequence[Results], width: float) -> None:
+def label_layers(ax: Any, layers: Sequence[Results], width: float, unmeasured: Sequence[bool] = ()) -> None:
     """Names the layers, and shades every other stage where the stages' names fit.
 
     All names are given if they fit; else the last layer's and those after a ReLU, as far as these fit.
+
+    Args:
+      ax: Where to draw.
+      layers: With `layer` (name) and `kind`, at the positions 0, 1, ...
+      width: The panel's width in inches.
+      unmeasured: Which of them are marked with a †.
     """
     names = [layer["layer"] for layer in layers]
     pitch = 72 * width / len(names)
@@ -131,10 +157,15 @@ def _label_layers(ax: Any, layers: Sequence[Results], width: float) -> None:
         middle, above = (first + last) / 2, ax.get_xaxis_transform()
         ax.text(middle, 1.01, stage, transform=above, ha="center", va="bottom", color=style.GREY)
         names[first : last + 1] = [name.removeprefix(f"{stage}.") for name in names[first : last + 1]]
-    unmeasured = [np.isnan(reading.numbers(layer["cosine_distance"]["mean"])).all() for layer in layers]
+    marked = unmeasured or [False] * len(layers)
     shown = _labelled([layer["kind"] for layer in layers], gap=POINTS_PER_LABEL / pitch)
-    labels = [f"{names[index]} †" if unmeasured[index] else names[index] for index in shown]
+    labels = [f"{names[index]} †" if marked[index] else names[index] for index in shown]
     ax.set_xticks(shown, labels, rotation=90)
+
+
+def _unmeasured(entry: Results) -> list[bool]:
+    means = (reading.numbers(layer["cosine_distance"]["mean"]) for layer in entry["layers"])
+    return [bool(np.isnan(mean).all()) for mean in means]
 
 
 def _labelled(kinds: Sequence[str], gap: float) -> list[int]:

@@ -20,6 +20,7 @@ FILTERS = {
     "share": reading.share,
     "distance": reading.distance,
     "coefficient": reading.coefficient,
+    "max_number": lambda values: float(reading.numbers(values).max()),
     "alpha": reading.alpha_label,
     "network": reading.network_label,
     "path": reading.path_label,

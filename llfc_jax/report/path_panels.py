@@ -22,10 +22,10 @@ def curve_panel(ax: Any, lmc: Results, quantity: str, splits: Sequence[str]) -> 
     Labels give each curve's barrier; an arrow marks the largest.
     """
     shown = curves(lmc, splits)
-    any_aligned = any(map(reading.is_aligned, lmc))
+    aligned_to = {reading.ends(path)[0] for path in lmc if reading.is_aligned(path)}
     lines = []
     for (path, split), colour in zip(shown, style.colours(len(shown)), strict=True):
-        dashed = any_aligned and not reading.is_aligned(path)
+        dashed = reading.ends(path)[0] in aligned_to and not reading.is_aligned(path)
         alphas = reading.numbers(lmc[path]["alphas"])
         values = SCALE[quantity] * reading.numbers(lmc[path][split][quantity])
         ends = alphas[[0, -1]], values[[0, -1]]

@@ -12,6 +12,9 @@ Results: TypeAlias = Mapping[str, Any]
 CONVENTIONS = {"recompute": "BN recomputed", "repair": "REPAIR"}
 """What follows the slash in a path's key -> how a reader is told."""
 
+RUN_SEPARATOR = "|"
+"""In the results of several runs, what stands between a run's name and the key of its path or network."""
+
 FRACTIONS = {0.25: "¼", 0.5: "½", 0.75: "¾"}
 
 
@@ -25,11 +28,14 @@ def numbers(values: Sequence[float | None] | float | None) -> NDArray[np.float64
 
 
 def network_label(name: str) -> str:
-    """The symbol of a network: its letter, in π(·) once it has been permuted.
+    """The symbol of a network: its letter, in π(·) once it has been permuted, after its run, if named.
 
-    >>> network_label("a"), network_label("b_aligned"), network_label("trunk")
-    ('A', 'π(B)', 'trunk')
+    >>> network_label("a"), network_label("b_aligned"), network_label("trunk"), network_label("mlp|b")
+    ('A', 'π(B)', 'trunk', 'mlp: B')
     """
+    run, _, name = name.rpartition(RUN_SEPARATOR)
+    if run:
+        return f"{run}: {network_label(name)}"
     letter, _, suffix = name.partition("_")
     letter = letter.upper() if len(letter) == 1 else letter
     if suffix == "aligned":
@@ -38,19 +44,37 @@ def network_label(name: str) -> str:
 
 
 def path_label(path: str) -> str:
-    """The name of a path `first-second[/convention]` in the figures and tables.
+    """The name of a path `[run|]first-second[/convention]` in the figures and tables.
 
-    >>> path_label("a-b_aligned"), path_label("a-b/recompute")
-    ('A–π(B)', 'A–B, BN recomputed')
+    >>> path_label("a-b_aligned"), path_label("a-b/recompute"), path_label("mlp|a-b")
+    ('A–π(B)', 'A–B, BN recomputed', 'mlp: A–B')
     """
+    run, _, path = path.rpartition(RUN_SEPARATOR)
+    if run:
+        return f"{run}: {path_label(path)}"
     pair, _, convention = path.partition("/")
     label = "–".join(network_label(name) for name in pair.split("-"))
     return f"{label}, {CONVENTIONS.get(convention, convention)}" if convention else label
 
 
+def ends(path: str) -> list[str]:
+    """The networks at the ends of a path.
+
+    >>> ends("a-b_aligned/repair"), ends("mlp|a-b")
+    (['a', 'b_aligned'], ['mlp|a', 'mlp|b'])
+    """
+    run, separator, path = path.rpartition(RUN_SEPARATOR)
+    return [f"{run}{separator}{name}" for name in path.partition("/")[0].split("-")]
+
+
+def several_runs(entries: Results) -> bool:
+    """Whether the keys, of paths, name the runs that they belong to."""
+    return any(RUN_SEPARATOR in path for path in entries)
+
+
 def is_aligned(path: str) -> bool:
     """Whether an end of the path was permuted."""
-    return "_aligned" in path
+    return any(name.endswith("_aligned") for name in ends(path))
 
 
 def primary_path(paths: Sequence[str]) -> str:

@@ -1,0 +1,206 @@
+"""The library: what the command measures, for any pure function of any pytree.
+
+A network is two things here: its variables, a pytree of arrays, and `apply(variables, inputs)`, which returns
+its logits. Whatever a framework keeps elsewhere (the graph of NNX, the static part of Equinox) goes into the
+closure of `apply`.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.data.batches import Batch
+from llfc_jax.errors import UserError
+from llfc_jax.intermediates import NamedFeatures, Program, WithoutFeatures, read_program
+from llfc_jax.interpolation import alpha_grid, check_same_structure, lerp
+from llfc_jax.matching import activation_matching, straight_through, weight_matching
+from llfc_jax.measures.fold import Measure
+from llfc_jax.measures.llfc import baseline, join, llfc
+from llfc_jax.measures.lmc import lmc
+from llfc_jax.measures.path import FeaturesFn, LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.symmetry import apply_permutation, describe, permutation_spec
+from llfc_jax.types import Array, PyTree, Variables
+
+__all__ = [
+    "activation_matching",
+    "alpha_grid",
+    "apply_permutation",
+    "describe",
+    "evaluate_path",
+    "lerp",
+    "measure_features",
+    "permutation_spec",
+    "straight_through",
+    "weight_matching",
+]
+
+Examples = tuple[Any, Any] | Mapping[str, Any] | Batch
+"""One batch of any size: (inputs, labels), `{"image": inputs, "label": labels}`, or a masked `Batch`."""
+
+
+def evaluate_path(
+    apply: Callable[[Variables, Any], Array],
+    a: Variables,
+    b: Variables,
+    batches: Iterable[Examples],
+    num_alphas: int = 25,
+) -> dict[str, Any]:
+    """Loss and error along the straight line from A to B, and how far they rise above their chord (LMC).
+
+    One pass over the batches, in which every network on the line sees each of them once.
+
+    Args:
+        apply: variables, inputs -> (n, classes) logits, in evaluation mode; pure. Give the same function
+            again and nothing is compiled again.
+        a: variables of A, running statistics included: all floats are interpolated.
+        b: variables of B.
+        batches: see `Examples`; labels are integers.
+        num_alphas: equally spaced points on the line; 0, 1/2 and 1 are always among them.
+
+    Returns:
+        `alphas`; `loss` (nats) and `error` (fraction), parallel to them; `loss_barrier` and `error_barrier`,
+        max over alpha of L(theta_alpha) - ((1 - alpha) L(A) + alpha L(B)); `loss_midpoint_gap` and
+        `error_midpoint_gap`, L(theta_1/2) - (L(A) + L(B)) / 2.
+
+    Raises:
+        UserError: A and B differ in structure, a batch is not one, or there is none.
+
+    Example:
+        >>> apply = lambda w, x: x @ w
+        >>> x, y = jnp.eye(2), jnp.arange(2)
+        >>> found = evaluate_path(apply, 9 * jnp.eye(2), -9 * jnp.eye(2), [(x, y)], num_alphas=3)
+        >>> found["alphas"], found["error"]
+        ((0.0, 0.5, 1.0), [0.0, 0.5, 1.0])
+    """
+    alphas = alpha_grid(num_alphas)
+    features_fn = WithoutFeatures(apply)
+    program, stream = _start(features_fn, a, b, batches)
+    found = _measure(features_fn, program, LinearPath(a, b), stream, {"lmc": Planned(lmc(), alphas)})
+    return {"alphas": alphas, **found["lmc"]}
+
+
+def measure_features(
+    apply_with_features: Callable[[Variables, Any], tuple[Array, PyTree]],
+    a: Variables,
+    b: Variables,
+    batches: Iterable[Examples],
+    alphas: Sequence[float] = (0.25, 0.5, 0.75),
+) -> dict[str, Any]:
+    """How linear the features of every layer are along the line from A to B (LLFC, Definition 2).
+
+    With u = f(theta_alpha) and v = (1 - alpha) f(A) + alpha f(B), LLFC holds at a layer where the distance
+    1 - cos(u, v) is far below its baseline 1 - cos(f(A), f(B)). No feature outlives its batch.
+
+    Args:
+        apply_with_features: variables, inputs -> logits and named features, in evaluation mode; pure. The
+            features are any pytree of (n, ...) arrays, such as a dict, the `intermediates` of Linen's
+            `capture_intermediates`, or what NNX's `capture` returns.
+        a: variables of A, running statistics included: all floats are interpolated.
+        b: variables of B.
+        batches: see `Examples`.
+        alphas: points on the line, in [0, 1].
+
+    Returns:
+        `alphas`, and `layers` in the order in which the network computes them, each with `layer` (its name);
+        `cosine_distance` 1 - cos(u, v), `coefficient` <u, v> / ||v||^2 and `dist` ||u - v||^2 / (||u|| ||v||)
+        (`mean` and `std` over samples, lists parallel to `alphas`); `dataset`, the same for the (samples x
+        features) matrices at once; `baseline` (`mean`, `std`, `dataset`) of the first; `dead`, the number of
+        samples without an angle.
+
+    Raises:
+        UserError: A and B differ in structure, an alpha is outside [0, 1], a feature is not (n, ...), a batch
+            is not one, or there is none.
+
+    Example:
+        >>> def apply(w, x):
+        ...     hidden = jax.nn.relu(x @ w["in"])
+        ...     return hidden @ w["out"], {"relu": hidden}
+        >>> a, b = ({"in": jnp.eye(2), "out": scale * jnp.eye(2)} for scale in (1, 2))
+        >>> layer, = measure_features(apply, a, b, [(jnp.eye(2), jnp.arange(2))])["layers"]
+        >>> layer["layer"], layer["cosine_distance"]["mean"]
+        ('relu', [0.0, 0.0, 0.0])
+    """
+    taken = tuple(sorted({*map(_on_the_line, alphas)}))
+    features_fn = NamedFeatures(apply_with_features)
+    program, stream = _start(features_fn, a, b, batches)
+    if not taken or not program.features:
+        nothing = "features: expected one" if taken else "alphas: expected one"
+        raise UserError(f"{nothing} at least; found none")
+    on_path, ends = _llfc(tuple(program.features))
+    plan = {"llfc": Planned(on_path, taken), "baseline": Planned(ends, (0.0,))}
+    found = _measure(features_fn, program, LinearPath(a, b), stream, plan)
+    return {"alphas": taken, "layers": join(found["llfc"], found["baseline"])}
+
+
+@lru_cache(maxsize=32)
+def _llfc(names: tuple[str, ...]) -> tuple[Measure, Measure]:
+    """The same measures for the same layers, so that jit doesn't compile them again."""
+    layers = dict.fromkeys(names, "feature")
+    return llfc(layers), baseline(layers)
+
+
+def _start(
+    features_fn: FeaturesFn, a: Variables, b: Variables, batches: Iterable[Examples]
+) -> tuple[Program, Iterator[Batch]]:
+    """What the network is like on the first batch, and the stream with this batch still in it."""
+    check_same_structure(a, b)
+    stream = _of_one_size(batches)
+    first = next(stream, None)
+    if first is None:
+        raise UserError("batches: expected one at least; found none")
+    program, n = read_program(features_fn, a, first.images), len(first.labels)
+    if len(program.logits.shape) != 2 or program.logits.shape[0] != n:
+        raise UserError(f"apply: expected logits ({n}, classes); found shape {program.logits.shape}")
+    for name, feature in program.features.items():
+        if feature.shape[:1] != (n,):
+            raise UserError(f"feature {name}: expected ({n}, ...); found shape {feature.shape}")
+    return program, itertools.chain([first], stream)
+
+
+def _measure(
+    features_fn: FeaturesFn,
+    program: Program,
+    path: LinearPath,
+    stream: Iterable[Batch],
+    plan: Mapping[str, Planned],
+) -> dict[str, Any]:
+    chunk = chunk_for(jax.default_backend(), program.convolutional)
+    return measure_path(features_fn, path, stream, plan, chunk=chunk)
+
+
+def _on_the_line(alpha: float) -> float:
+    if not 0 <= alpha <= 1:
+        raise UserError(f"alphas: expected numbers in [0, 1]; found {alpha}")
+    return float(alpha)
+
+
+def _of_one_size(batches: Iterable[Examples]) -> Iterator[Batch]:
+    """Every batch filled up to the largest so far with masked copies of its first example."""
+    size = 0
+    for inputs, labels, mask in map(_as_batch, batches):
+        size = max(size, len(labels))
+        index = np.arange(size)
+        index = np.where(index < len(labels), index, 0)
+        images, labels = jax.tree.map(lambda x, index=index: jnp.asarray(x)[index], (inputs, labels))
+        yield Batch(images, labels, jnp.zeros(size).at[: len(mask)].set(mask))
+
+
+def _as_batch(examples: Examples) -> Batch:
+    match examples:
+        case Batch():
+            return examples
+        case (inputs, labels) | {"image": inputs, "label": labels}:
+            n, kind = np.shape(labels), np.asarray(labels).dtype
+            if len(n) != 1 or n == (0,) or not np.issubdtype(kind, np.integer):
+                raise UserError(f"labels: expected (n,) integers, n > 0; found {kind} of shape {n}")
+            for leaf in jax.tree.leaves(inputs):
+                if np.shape(leaf)[:1] != n:
+                    raise UserError(f"inputs: expected {n[0]}, one for each label; found {np.shape(leaf)}")
+            return Batch(inputs, labels, jnp.ones(n))
+    found = f"the keys {', '.join(examples)}" if isinstance(examples, Mapping) else type(examples).__name__
+    raise UserError(f"batches: expected (inputs, labels) or a dict of image and label; found {found}")

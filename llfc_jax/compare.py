@@ -1,0 +1,61 @@
+r"""Put runs side by side: one report with the same measures of spawned, permuted and unconnected pairs.
+
+    python -m llfc_jax.compare RUN1 RUN2 ... --out=DIR
+
+Each RUN is a workdir with a results.json; they must have the same architecture and data set.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from llfc_jax import command_line
+from llfc_jax.errors import UserError
+
+_OUT = flags.DEFINE_string("out", None, "Directory of the report.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compare the runs that the arguments name; the path of the report is the last line printed."""
+    if len(argv) < 3:
+        raise UserError(f"expected two runs at least; found {', '.join(argv[1:]) or 'none'}")
+    if not _OUT.value:
+        raise UserError("--out: expected a directory for the report; found none")
+    command = shlex.join(["python", "-m", "llfc_jax.compare", *sys.argv[1:]])
+    with command_line.logs_to(Path(_OUT.value) / "log.txt"):
+        print(compare([Path(run) for run in argv[1:]], Path(_OUT.value), command))
+
+
+def compare(runs: Sequence[Path], out: Path, command: str) -> Path:
+    """Write the combined `results.json` of several runs, and a report of it.
+
+    Args:
+        runs: workdirs with a `results.json`.
+        out: the directory of the report; not that of a run or of another comparison.
+        command: what the user typed, for the record.
+
+    Returns:
+        The report page.
+
+    Raises:
+        UserError: two runs have the same name, one can't be read, or they don't fit each other.
+    """
+    from llfc_jax import experiment, workdir  # JAX takes seconds to import: --help needs none of it
+    from llfc_jax.report import contrast
+
+    named = {run.resolve().name: run for run in runs}
+    if len(named) < len(runs):
+        raise UserError(f"expected runs in directories of different names; found {', '.join(map(str, runs))}")
+    combined = contrast.combine({name: experiment.read_results(run) for name, run in named.items()})
+    workdir.claim(out, {"name": combined["config"]["name"], "runs": [str(run.resolve()) for run in runs]})
+    with workdir.writing(out):
+        workdir.write_json(out / workdir.RESULTS, combined | {"command": command})
+    return experiment.write_report(out)
+
+
+if __name__ == "__main__":
+    with command_line.one_line_errors():
+        app.run(main, argv=sys.argv, flags_parser=command_line.parse_flags)

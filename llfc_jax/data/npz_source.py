@@ -1,0 +1,90 @@
+"""Images and labels of one's own, in an `.npz` file."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from llfc_jax import progress
+from llfc_jax.data.dataset import Source, Split, in_memory
+from llfc_jax.data.preparation import first_line
+from llfc_jax.errors import UserError
+
+_NAMES = {
+    "train": ("train_image", "train_label"),
+    "test": ("test_image", "test_label"),
+    "train and test": ("image", "label"),
+}
+
+
+def open_npz(name: str) -> Source:
+    """Opens an `.npz` file of images and labels.
+
+    It holds `train_image`, `train_label`, `test_image` and `test_label`, or `image` and `label` alone, which
+    then serve as both splits. Images are `(n, height, width[, channels])`, uint8 or floating point (taken as
+    they are: not divided by 255); labels are integers from 0. There are as many classes as the largest label
+    tells, or as an array `num_classes` says.
+
+    Args:
+      name: the path of the file.
+
+    Raises:
+      UserError: there is no such file, it is damaged, or its arrays are not as they should be.
+    """
+    path = Path(name).expanduser()
+    where = f"data.name={name!r}"
+    if not path.is_file():
+        raise UserError(f"{where}: no such file")
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            arrays = dict(file.items())
+    except Exception as error:  # of NumPy, zipfile or zlib: they share no base class
+        raise UserError(
+            f"{where} is damaged, or no .npz file of plain arrays ({first_line(error)})"
+        ) from error
+
+    halves = [split for split, names in _NAMES.items() if arrays.keys() & set(names)]
+    if halves not in (["train", "test"], ["train and test"]):
+        raise UserError(
+            f"{where}: expected train_image, train_label, test_image and test_label, or image and label; "
+            f"found {', '.join(arrays) or 'nothing'}"
+        )
+    splits = {split: _read(arrays, *_NAMES[split], where) for split in halves}
+    if halves == ["train and test"]:
+        progress.say(f"{name}: one set of images serves as both splits, train and test")
+        splits = dict.fromkeys(("train", "test"), splits[halves[0]])
+    if splits["train"].images.shape[1:] != splits["test"].images.shape[1:]:
+        found = " and ".join(str(split.images.shape[1:]) for split in splits.values())
+        raise UserError(f"{where}: expected images of one size; found {found}")
+    classes = arrays.get("num_classes", np.array(1 + max(split.labels.max() for split in splits.values())))
+    if classes.shape != () or not np.issubdtype(classes.dtype, np.integer):
+        raise UserError(
+            f"{where}: num_classes: expected an integer; found {classes.dtype} of {classes.shape}"
+        )
+    return in_memory(splits, int(classes))
+
+
+def _read(arrays: Mapping[str, np.ndarray], image: str, label: str, where: str) -> Split:
+    for name in (image, label):
+        if name not in arrays:
+            raise UserError(f"{where}: expected an array {name!r}; found {', '.join(arrays)}")
+    images, labels = arrays[image], arrays[label]
+    if images.dtype != np.uint8:
+        if not np.issubdtype(images.dtype, np.floating):
+            raise UserError(f"{where}: {image}: expected uint8 or floating point; found {images.dtype}")
+        images = images.astype(np.float32)
+        if not np.isfinite(images).all():
+            raise UserError(f"{where}: {image}: expected finite numbers; found NaN or infinities")
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or 0 in images.shape or (images.shape[1] in (1, 3) and images.shape[3] > 4):
+        raise UserError(
+            f"{where}: {image}: expected (n, height, width) or (n, height, width, channels); "
+            f"found {arrays[image].shape}"
+        )
+    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(
+            f"{where}: {label}: expected {len(images)} integers, one per image; "
+            f"found {labels.dtype} of shape {labels.shape}"
+        )
+    return Split(images, labels.astype(np.int32))

@@ -1,0 +1,140 @@
+"""Panels over layers that say why LLFC holds: its causes, the account of deviations, how alike the ends are.
+
+Each draws one path's entry of one measure in `results.json`.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from llfc_jax.report import layer_panels, reading, style
+from llfc_jax.report.reading import Results
+
+PARTS = {
+    "propagated": ("propagated from below", "#B0B0B0"),
+    "commutativity": ("no commutativity", style.PALETTE[0]),
+    "weak_additivity": ("no weak additivity", style.PALETTE[1]),
+    "normalization": ("normalisation", style.PALETTE[2]),
+    "pooling": ("pooling", style.PALETTE[3]),
+}
+"""Part of a deviation -> its label and colour; others share the last colour of the palette."""
+
+
+def weak_additivity_panel(ax: Any, entry: Results, width: float, limits: layer_panels.Limits) -> None:
+    """1 − cos between σ(h_A) + σ(h_B) and σ(h_A + h_B) at every ReLU: mean ± std over samples at each α."""
+    layer_panels.set_limits(ax, limits)
+    series = layer_panels.cosine_series(entry)
+    layer_panels.draw_series(ax, series, markers="".join(style.MARKERS), bottom=limits[0])
+    layer_panels.label_layers(ax, entry["layers"], width)
+    ax.set_ylabel("weak additivity\n" + r"$1-\cos$")
+
+
+def commutativity_panel(ax: Any, entry: Results, width: float, limits: layer_panels.Limits) -> None:
+    """Dist_com, Dist_W and Dist_H at every linear layer; a zero has no place on the logarithmic axis."""
+    layers = entry["layers"]
+    found = [
+        (r"$\mathrm{Dist_{com}}$", [layer["dist_com"]["dataset"] for layer in layers]),
+        (r"$\mathrm{Dist}_W$", [layer["dist_w"] for layer in layers]),
+        (r"$\mathrm{Dist}_H$", [layer["dist_h"]["dataset"] for layer in layers]),
+    ]
+    ax.set_yscale("log")
+    for (label, values), colour, marker in zip(found, style.PALETTE, style.MARKERS, strict=False):
+        shown = np.where(reading.numbers(values) > layer_panels.ZERO, reading.numbers(values), np.nan)
+        ax.plot(shown, f"{marker}-", color=colour, lw=0.7, label=label)
+    ax.set_xlim(-0.6, len(layers) - 0.4)
+    ax.set_ylim(*limits)
+    layer_panels.label_layers(ax, layers, width)
+    ax.set_ylabel("commutativity")
+
+
+def deviation_panel(ax: Any, entry: Results, width: float) -> None:
+    """‖δ‖ / ‖v‖ per layer at α ≈ ½ as bars, split by the shares of their parts."""
+    at, layers = reading.nearest_half(entry["alphas"]), entry["layers"]
+    heights = reading.numbers([layer["deviation"][at] for layer in layers])
+    positions, lower, upper = np.arange(len(layers)), np.zeros(len(layers)), np.zeros(len(layers))
+    for part in dict.fromkeys(part for layer in layers for part in layer["shares"]):
+        shares = reading.numbers([layer["shares"].get(part, [0.0] * (at + 1))[at] for layer in layers])
+        values = np.nan_to_num(shares * heights)
+        label, colour = PARTS.get(part, (part.replace("_", " "), style.PALETTE[-1]))
+        foot = np.where(values >= 0, upper, lower)
+        ax.bar(positions, values, 0.85, foot, color=colour, label=label)
+        upper, lower = upper + np.maximum(values, 0), lower + np.minimum(values, 0)
+    ax.axhline(0, color=style.INK, lw=0.5)
+    ax.set_xlim(-0.6, len(layers) - 0.4)
+    layer_panels.label_layers(ax, layers, width)
+    ax.set_ylabel(r"deviation $\Vert\delta\Vert\,/\,\Vert v\Vert$")
+
+
+def stitching_panel(ax: Any, entry: Results, width: float, limits: layer_panels.Limits) -> None:
+    """Test error (%) of the networks stitched behind each layer, in both directions."""
+    layers = entry["layers"]
+    directions = {"prefix_a": "A up to ℓ, then B", "prefix_b": "B up to ℓ, then A"}
+    for (direction, label), colour, marker in zip(
+        directions.items(), style.PALETTE, style.MARKERS, strict=False
+    ):
+        errors = 100 * reading.numbers([layer[direction]["error"] for layer in layers])
+        ax.plot(errors, f"{marker}-", color=colour, lw=0.7, ms=2.2, label=label)
+    ax.set_xlim(-0.6, len(layers) - 0.4)
+    ax.set_ylim(*limits)
+    layer_panels.label_layers(ax, layers, width)
+    ax.set_ylabel("error (%)")
+
+
+def angles_panel(ax: Any, entry: Results, width: float) -> None:
+    """Principal angles between A's and B's leading singular subspaces: smallest, median and largest."""
+    layers = entry["layers"]
+    for index, (side, label) in enumerate((("left", "left (outputs)"), ("right", "right (inputs)"))):
+        angles = [reading.numbers(layer[side]) for layer in layers]
+        middle = np.array([np.median(each) for each in angles])
+        spread = [middle - [each.min() for each in angles], [each.max() for each in angles] - middle]
+        position = np.arange(len(layers)) + 0.16 * (2 * index - 1)
+        ax.errorbar(
+            position, middle, spread, ls="none", marker=style.MARKERS[index], color=style.PALETTE[index],
+            elinewidth=0.8, label=label,
+        )  # fmt: skip
+    ax.set_xlim(-0.6, len(layers) - 0.4)
+    ax.set_ylim(0, 92)
+    ax.set_yticks([0, 30, 60, 90])
+    layer_panels.label_layers(ax, layers, width)
+    ax.set_ylabel("principal angle (°)")
+
+
+def rank_panel(ax: Any, entry: Results, width: float) -> None:
+    """Effective rank of the features (lines) and of the weights (crosses) of θ_α."""
+    layers, alphas = entry["layers"], entry["alphas"]
+    for index, (alpha, colour) in enumerate(zip(alphas, style.colours(len(alphas)), strict=True)):
+        for what, mark in (("features", "."), ("weights", "x")):
+            values = [layer[what][index] if what in layer else np.nan for layer in layers]
+            label = rf"$\alpha={alpha:g}$" if what == "features" else None
+            line = "-" if what == "features" else "none"
+            ax.plot(values, marker=mark, ls=line, lw=0.6, ms=3, color=colour, label=label)
+    ax.set_yscale("log")
+    ax.set_xlim(-0.6, len(layers) - 0.4)
+    layer_panels.label_layers(ax, layers, width)
+    ax.set_ylabel("effective rank")
+
+
+def weak_additivity_limits(entries: Iterable[Results]) -> layer_panels.Limits:
+    """Limits that suit all paths."""
+    return layer_panels.limits_of(each for entry in entries for each in layer_panels.cosine_series(entry))
+
+
+def stitching_limits(entries: Iterable[Results]) -> layer_panels.Limits:
+    """Limits that suit all paths, from zero."""
+    layers = [layer for entry in entries for layer in entry["layers"]]
+    errors = reading.numbers([layer[side]["error"] for layer in layers for side in ("prefix_a", "prefix_b")])
+    return 0.0, 108 * float(np.nanmax(errors, initial=0)) or 1.0
+
+
+def commutativity_limits(entries: Iterable[Results]) -> layer_panels.Limits:
+    """Limits that suit all paths, on a logarithmic axis."""
+    values = [
+        layer[name] if name == "dist_w" else layer[name]["dataset"]
+        for entry in entries
+        for layer in entry["layers"]
+        for name in ("dist_com", "dist_w", "dist_h")
+    ]
+    found = reading.numbers(values)
+    positive = found[found > layer_panels.ZERO]
+    return (positive.min() / 2, 2 * positive.max()) if positive.size else (1e-3, 1.0)

@@ -1,0 +1,76 @@
+"""The notebook's cells, run one after another as plain Python.
+
+Not by a kernel: its cells use no magic, so running them here is the same, without sockets and processes that
+may be left over, and with warnings as errors and tracebacks that point at the line.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib.pyplot as plt
+import pytest
+
+NOTEBOOK = Path(__file__).parents[1] / "launch" / "colab.ipynb"
+CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+CODE = {cell["id"]: "".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"}
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What the notebook displays, recorded by a stand-in for IPython."""
+    found = []
+    display = ModuleType("IPython.display")
+    display.Image = lambda filename, **options: Path(filename)
+    display.display = found.append
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    return found
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_shows_a_barrier_that_goes(shown, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    namespace = {}
+    for name, source in CODE.items():
+        exec(compile(source, f"colab.ipynb:{name}", "exec"), namespace)
+    assert {path.suffix for path in shown} == {".png"}
+    assert len(shown) >= 3
+    assert all(path.stat().st_size > 10_000 for path in shown)
+    assert len(plt.get_fignums()) == 2
+    plt.close("all")
+    before, after = (namespace["paths"][name]["loss_barrier"] for name in ("B", "π(B)"))
+    assert before > 0.5
+    assert after < 0.1
+    assert (tmp_path / "runs" / "colab" / "report.html").exists()
+
+
+def test_installing_is_skipped_where_the_package_is_there(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: pytest.fail(f"ran {args}"))
+    exec(compile(CODE["install"], "colab.ipynb:install", "exec"), {})
+
+
+@pytest.mark.parametrize(("device", "extra"), [("accel0", "[tpu]"), ("nvidia", "[cuda]"), (None, "")])
+def test_jax_is_installed_for_the_accelerator_that_is_there(device, extra, tmp_path, monkeypatch):
+    commands = []
+    checkout = tmp_path / "llfc_jax"
+    (checkout / "launch").mkdir(parents=True)
+    (checkout / "llfc_jax").mkdir()
+    (checkout / "llfc_jax" / "__init__.py").touch()
+    monkeypatch.chdir(checkout / "launch")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("subprocess.run", lambda command, **options: commands.append(command))
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/nvidia-smi" if device == "nvidia" else None)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: iter([device] if device == "accel0" else []))
+    exec(compile(CODE["install"], "colab.ipynb:install", "exec"), {})
+    assert commands == [[sys.executable, "-m", "pip", "install", "--quiet", "--editable", f"..{extra}"]]
+    assert sys.path[0] == str(checkout)
+
+
+def test_no_outputs_are_committed():
+    for cell in CELLS:
+        assert cell.get("outputs", []) == []
+        assert cell.get("execution_count") is None

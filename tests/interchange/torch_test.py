@@ -1,0 +1,135 @@
+"""Against PyTorch itself: the same logits, and state dicts that come back as they were."""
+
+import collections
+
+import cases
+import jax
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch_networks  # noqa: E402
+
+from llfc_jax import models  # noqa: E402
+from llfc_jax.errors import UserError  # noqa: E402
+from llfc_jax.interchange import formats, load_variables, source_arrays  # noqa: E402
+
+WRAPPED = {
+    "DataParallel": lambda state: {f"module.{key}": tensor for key, tensor in state.items()},
+    "compiled": lambda state: {f"_orig_mod.{key}": tensor for key, tensor in state.items()},
+    "with the optimizer": lambda state: {"epoch": 3, "state_dict": state, "optimizer": {"lr": 0.1}},
+    "model": lambda state: {"model": state},
+    "parameters that want gradients": lambda state: {
+        key: torch.nn.Parameter(tensor) if tensor.is_floating_point() else tensor
+        for key, tensor in state.items()
+    },
+}
+
+
+def build(name):
+    case = cases.CASES[name]
+    return models.build(case.config, case.shape, 10), case.shape
+
+
+def assert_same_state(found, expected):
+    assert list(found) == list(expected)
+    for key, tensor in expected.items():
+        assert found[key].dtype == tensor.dtype, key
+        assert torch.equal(found[key], tensor), key
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_logits_are_those_of_pytorch_and_the_state_dict_comes_back(name, tmp_path):
+    theirs, (ours, shape) = torch_networks.make(name), build(name)
+    torch.save(theirs.state_dict(), tmp_path / "network.pt")
+    variables, source = load_variables(tmp_path / "network.pt", ours, shape)
+    assert source["matched_by"].startswith("names of ")
+    images = cases.some_images(shape)
+    expected = torch_networks.logits(theirs, images)
+    assert cases.relative_error(jax.jit(ours.apply)(variables, images), expected) < 1e-4
+
+    formats.write(tmp_path / "again.pth", source_arrays(variables, source), "pt")
+    state = torch.load(tmp_path / "again.pth", weights_only=True)
+    assert_same_state(state, theirs.state_dict())
+    torch_networks.make(name, seed=2).load_state_dict(state, strict=True)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED)
+def test_what_training_scripts_wrap_around_a_state_dict_is_taken_off(wrapper, tmp_path):
+    network, shape = build("resnet20")
+    state = torch_networks.make("resnet20").state_dict()
+    torch.save(state, tmp_path / "bare.pt")
+    torch.save(WRAPPED[wrapper](state), tmp_path / "wrapped.pt")
+    (bare, _), (found, source) = (
+        load_variables(tmp_path / f"{name}.pt", network, shape) for name in ("bare", "wrapped")
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, bare)
+    prefix = next((p for p in ("module.", "_orig_mod.") if p in next(iter(source["arrays"]))), "")
+    assert list(source_arrays(found, source)) == [f"{prefix}{key}" for key in state]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("format", ["pt", "safetensors"])
+def test_half_precision_comes_back_bit_for_bit(dtype, format, tmp_path):
+    network, shape = build("vgg16_bn")
+    state = torch_networks.make("vgg16_bn").to(dtype).state_dict()
+    torch.save(state, tmp_path / "half.pt")
+    variables, source = load_variables(tmp_path / "half.pt", network, shape)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    out = tmp_path / f"again.{format}"
+    formats.write(out, source_arrays(variables, source), format)
+    found, source = load_variables(out, network, shape)
+    jax.tree.map(np.testing.assert_array_equal, found, variables)
+    formats.write(tmp_path / "third.pt", source_arrays(found, source), "pt")
+    third = torch.load(tmp_path / "third.pt", weights_only=True)
+    assert_same_state({key: third[key] for key in state}, state)
+
+
+def test_names_that_are_in_no_table_are_matched_by_order_and_shape(tmp_path):
+    network, shape = build("lenet")
+    state = torch_networks.make("lenet").state_dict()
+    torch.save(state, tmp_path / "known.pt")
+    renamed = {"conv1": "stem", "conv2": "body", "fc1": "z", "fc2": "y", "fc3": "x"}
+    unknown = collections.OrderedDict()
+    for key, tensor in state.items():
+        module, _, array = key.partition(".")
+        unknown[f"{renamed[module]}.{array}"] = tensor
+    torch.save(unknown, tmp_path / "unknown.pt")
+    (known, _), (found, source) = (
+        load_variables(tmp_path / f"{name}.pt", network, shape) for name in ("known", "unknown")
+    )
+    assert source["matched_by"] == "order and shape"
+    jax.tree.map(np.testing.assert_array_equal, found, known)
+    assert_same_state({k: torch.from_numpy(v) for k, v in source_arrays(found, source).items()}, unknown)
+
+
+class Bomb:
+    """Its pickle, if it is run, leaves a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (lambda path: Bomb(path), "expected tensors alone, as torch.save.* which was not run"),
+        (lambda path: {"state_dict": {"w": Bomb(path)}}, "expected tensors alone"),
+        (lambda path: torch.nn.Linear(2, 2), "expected tensors alone"),
+        (lambda path: {"epoch": 3}, "expected a state dict, bare or under state_dict, .*; found epoch"),
+        (lambda path: [torch.zeros(1)], "expected a state dict, .*; found list"),
+        (lambda path: {}, "expected arrays; found none"),
+    ],
+    ids=["code", "code in a state dict", "a whole module", "no weights", "a list", "nothing"],
+)
+def test_a_file_that_is_no_state_dict_is_one_line_and_runs_nothing(content, line, tmp_path):
+    network, shape = build("mlp")
+    torch.save(content(tmp_path / "executed"), tmp_path / "bad.pt")
+    with pytest.raises(UserError, match=f"^{tmp_path / 'bad.pt'}: {line}") as caught:
+        load_variables(tmp_path / "bad.pt", network, shape)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "executed").exists()
