@@ -12,7 +12,16 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "default"
     config.seed = 0
-    config.measures = ("lmc", "llfc")  # and weak_additivity, commutativity, deviation, stitching, ...
+    config.measures = (
+        "lmc",  # loss and error along the path
+        "llfc",  # linearity of every layer's features
+        "weak_additivity",  # of every ReLU; with commutativity, the paper's causes of LLFC
+        "commutativity",  # of every linear layer
+        "deviation",  # where each layer's deviation from linearity comes from
+        "stitching",  # the first layers of one network, the last of the other
+        "principal_angles",  # between singular subspaces of weights
+        "effective_rank",  # of features and weights
+    )
 
     config.data = ConfigDict()
     config.data.name = "digits"  # digits, mnist, fashion_mnist, cifar10, cifar100, another TFDS set, FILE.npz
@@ -58,6 +67,7 @@ def get_config() -> ConfigDict:
     config.train.epochs = 30
     config.train.spawn_epochs = 2.0  # spawn: where the trunk ends
     config.train.spawn_steps = placeholder(int)  # the same in steps; replaces spawn_epochs
+    config.train.spawn_sweep = ()  # spawn: several of spawn_epochs, to compare pairs from one trunk
     config.train.batch_size = 64
     config.train.checkpoint_every_epochs = 10
 

@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     """See the module's docstring."""
     config = default.get_config()
     config.name = "test"
+    config.measures = ("lmc", "llfc")
     config.data.train_split = "train[:256]"
     config.data.test_split = "test[:100]"
     config.model.hidden = (16, 16)

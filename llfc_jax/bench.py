@@ -33,9 +33,9 @@ class Bench:
     """`a` and `b` from the files of `config.pair`; else empty."""
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of the networks: a, b, ..."""
-        return lineage.network_names(self.config.train.networks)
+    def families(self) -> tuple[tuple[str, ...], ...]:
+        """The networks to compare with each other, by name: a, b, ...; several families in a sweep."""
+        return lineage.families(self.config.train)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -46,6 +46,7 @@ _AT_LEAST = {
     "train.checkpoint_every_epochs": 1,
     "train.spawn_epochs": 0,
     "train.spawn_steps": 0,
+    "train.spawn_sweep": 0,
     "eval.batch_size": 1,
     "eval.train_examples": 0,
     "eval.alpha_chunk": 0,
@@ -90,6 +91,15 @@ def validate(config: ConfigDict) -> None:
         section, name, partner = *field.split("."), other.split(".")[1]
         if (config[section][name] is None) != (config[section][partner] is None):
             raise UserError(f"config.{field} and config.{other}: expected both or none; found one")
+    sweep = config.train.spawn_sweep
+    for field, unfit in (
+        ("train.pair", config.train.pair != "spawn"),
+        ("train.spawn_steps", config.train.spawn_steps is not None),
+        ("pair.a", config.pair.a is not None),
+        ("merge.alpha", config.merge.alpha is not None),
+    ):
+        if sweep and unfit:
+            raise UserError(f"config.train.spawn_sweep={sweep} doesn't go with config.{field}")
     if config.pair.a is not None and config.train.networks != 2:
         raise UserError(
             f"config.train.networks: expected 2 with config.pair.a and b; found {config.train.networks}"
@@ -97,10 +107,11 @@ def validate(config: ConfigDict) -> None:
     if not config.llfc.alphas:
         raise UserError("config.llfc.alphas: expected one at least; found none")
     by_epochs = config.train.pair == "spawn" and config.train.spawn_steps is None
-    if by_epochs and config.train.spawn_epochs > config.train.epochs:
+    field = "spawn_sweep" if sweep else "spawn_epochs"
+    latest = max(sweep) if sweep else config.train.spawn_epochs
+    if by_epochs and latest > config.train.epochs:
         raise UserError(
-            f"config.train.spawn_epochs: expected train.epochs={config.train.epochs} at most; "
-            f"found {config.train.spawn_epochs}"
+            f"config.train.{field}: expected train.epochs={config.train.epochs} at most; found {latest}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +162,16 @@ def train(bench: Bench, checkpoints: Path) -> None:
 
 def align_to_first(bench: Bench, checkpoints: Path) -> None:
     """Permute every other network into the basin of `a`; saves `b_aligned`, ... with their permutations."""
-    config = bench.config
-    if config.align.method == "none":
-        return
-    a = checkpoint.restore(checkpoints / "a")
+    if bench.config.align.method != "none":
+        for first, *others in bench.families:
+            _align_family(bench, checkpoints, first, others)
+
+
+def _align_family(bench: Bench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
+    config, a = bench.config, checkpoint.restore(checkpoints / first)
     examples = bench.some_training_data(config.align.examples)
     batch_size = min(config.train.batch_size, len(examples.labels))
-    for name in bench.names[1:]:
+    for name in others:
         directory = checkpoints / aligned_name(name)
         if not checkpoint.steps(directory):
             other = checkpoint.restore(checkpoints / name)
@@ -186,7 +190,8 @@ def align_to_first(bench: Bench, checkpoints: Path) -> None:
                 "source": other.metadata.get("source"),
             }
             checkpoint.save(directory, other.step, aligned.variables, metadata, aligned.permutation or None)
-            progress.say(f"aligned {name} to a by {config.align.method}: {aligned.summary['seconds']:.1f} s")
+            seconds = aligned.summary["seconds"]
+            progress.say(f"aligned {name} to {first} by {config.align.method}: {seconds:.1f} s")
 
 
 def merge(bench: Bench, checkpoints: Path) -> None:

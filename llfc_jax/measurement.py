@@ -41,32 +41,37 @@ class CorrectedPath(NamedTuple):
 
 def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:
     """Everything in `results.json` that comes from the trained networks."""
-    networks = {name: checkpoint.restore(checkpoints / name) for name in bench.names}
-    trunk = checkpoints / lineage.TRUNK
-    trained = ({lineage.TRUNK: checkpoint.restore(trunk)} if trunk.exists() else {}) | networks
-    pairs = list(itertools.combinations(bench.names, 2))
-    aligned = {
-        name: checkpoint.restore(checkpoints / name)
-        for name in map(lineage.aligned_name, bench.names)
-        if (checkpoints / name).exists()
+    pairs = [pair for family in bench.families for pair in itertools.combinations(family, 2)]
+    aligned = [
+        (first, lineage.aligned_name(name))
+        for first, *others in bench.families
+        for name in others
+        if (checkpoints / lineage.aligned_name(name)).exists()
+    ]
+    names = [*itertools.chain(*bench.families), *(name for _, name in aligned)]
+    networks = {name: checkpoint.restore(checkpoints / name) for name in names}
+    trunks = {
+        one.name: checkpoint.restore(checkpoints / one.name)
+        for one in bench.lineages
+        if one.name not in networks
     }
-    pairs += [("a", name) for name in aligned]
-    networks |= aligned
     results: dict[str, Any] = {
         "data": _describe_data(bench),
         "model": {
             "name": bench.config.model.name,
-            "parameters": models.count_parameters(networks["a"].variables),
+            "parameters": models.count_parameters(networks[names[0]].variables),
             "stages": [stage.name for stage in bench.network.stages],
         },
         "training": {
-            name: history for name, found in trained.items() if (history := found.metadata["history"])["step"]
+            name: history
+            for name, found in (trunks | networks).items()
+            if "alignment" not in found.metadata and (history := found.metadata["history"])["step"]
         },
-        "alignment": {f"a-{name}": found.metadata["alignment"] for name, found in aligned.items()},
+        "alignment": {f"{first}-{name}": networks[name].metadata["alignment"] for first, name in aligned},
         "endpoints": {name: _endpoints(bench, found.variables) for name, found in networks.items()},
     }
     plans, causes = _plans(bench), _causes(bench)
-    for name_a, name_b in pairs:
+    for name_a, name_b in [*pairs, *aligned]:
         a, b = networks[name_a].variables, networks[name_b].variables
         for suffix, path in paths(bench, a, b, _all_alphas(bench)).items():
             key = f"{name_a}-{name_b}{suffix}"

@@ -152,7 +152,7 @@ WRONG = {
     ),
     "unknown measure": (
         ["--config.measures=lmcc"],
-        r"config.measures: expected one of lmc, llfc; found 'lmcc'",
+        r"config.measures: expected one of lmc, llfc, .*; found 'lmcc'",
     ),
     "unknown model": (
         ["--config.model.name=mpl"],

@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llfc_jax.report import cause_panels, layer_panels, path_panels, reading, style, training_panels
+from llfc_jax.report import (
+    cause_panels,
+    layer_panels,
+    path_panels,
+    reading,
+    style,
+    sweep_panels,
+    training_panels,
+)
 from llfc_jax.report.reading import Results
 
 if TYPE_CHECKING:
@@ -58,6 +66,23 @@ def draw_summary(results: Results) -> "Figure | None":
     ax.set_xlabel(LAYER_AXIS)
     title = f"LLFC along {reading.path_label(path)}"
     right.legend(*ax.get_legend_handles_labels(), ncols=2, title=title, **ABOVE)
+    return figure
+
+
+def draw_spawn_sweep(results: Results) -> "Figure | None":
+    """Barriers and LLFC against the epoch at which the pairs of a sweep parted."""
+    lmc, llfc = results.get("lmc", {}), results.get("llfc", {})
+    epochs = {reading.spawn_epoch(path) for path in [*lmc, *llfc]} - {None}
+    if len(epochs) < 2 or not lmc or not llfc or reading.several_runs(lmc):
+        return None
+    figure = style.figure(style.PAGE, 2.4)
+    loss, error, linear = figure.subplots(1, 3)
+    sweep_panels.barrier_panel(loss, lmc, "loss")
+    sweep_panels.barrier_panel(error, lmc, "error")
+    sweep_panels.linearity_panel(linear, llfc)
+    for ax in (loss, error, linear):
+        ax.set_xlabel("spawn epoch $k$")
+    figure.legend(*linear.get_legend_handles_labels(), ncols=4, **ABOVE)
     return figure
 
 
@@ -137,7 +162,7 @@ def draw_spectra(results: Results) -> "Figure | None":
 def draw_training(results: Results) -> "Figure | None":
     """Loss and error over epochs: the trunk up to the spawn point, then every child."""
     runs = {name: run for name, run in results.get("training", {}).items() if run["epoch"]}
-    if not runs:
+    if not runs or any("@" in name for name in runs):
         return None
     figure = style.figure(style.COLUMN, 4.0)
     loss, error = figure.subplots(2, sharex=True)
@@ -153,6 +178,13 @@ FIGURES: dict[str, FigureSpec] = {
         draw_summary,
         "At a glance",
         "Loss and error along the path, and layerwise linear feature connectivity against its baseline.",
+    ),
+    "spawn_sweep": FigureSpec(
+        draw_spawn_sweep,
+        "When networks become connected",
+        "Barrier on the test set, and LLFC, of pairs that shared their training up to epoch k. LLFC: "
+        "1 − cos at α ≈ ½ as a part of its baseline, median over layers; the band reaches to the worst. "
+        "Dashed: where LMC and LLFC are said to hold.",
     ),
     "lmc": FigureSpec(
         draw_lmc,

@@ -28,16 +28,18 @@ def numbers(values: Sequence[float | None] | float | None) -> NDArray[np.float64
 
 
 def network_label(name: str) -> str:
-    """The symbol of a network: its letter, in π(·) once it has been permuted, after its run, if named.
+    """The symbol of a network: its letter, with the epoch of its spawn in a sweep, in π(·) once permuted.
 
     >>> network_label("a"), network_label("b_aligned"), network_label("trunk"), network_label("mlp|b")
     ('A', 'π(B)', 'trunk', 'mlp: B')
+    >>> network_label("a@0.5"), network_label("b@2_aligned")
+    ('A@0.5', 'π(B@2)')
     """
     run, _, name = name.rpartition(RUN_SEPARATOR)
     if run:
         return f"{run}: {network_label(name)}"
     letter, _, suffix = name.partition("_")
-    letter = letter.upper() if len(letter) == 1 else letter
+    letter = letter.upper() if len(letter.partition("@")[0]) == 1 else letter
     if suffix == "aligned":
         return f"π({letter})"
     return f"{letter} {suffix}".strip()
@@ -65,6 +67,26 @@ def ends(path: str) -> list[str]:
     """
     run, separator, path = path.rpartition(RUN_SEPARATOR)
     return [f"{run}{separator}{name}" for name in path.partition("/")[0].split("-")]
+
+
+def spawn_epoch(path: str) -> float | None:
+    """The epoch at which the ends of a path of a sweep parted; None elsewhere.
+
+    >>> spawn_epoch("a@0.5-b@0.5/recompute"), spawn_epoch("a-b")
+    (0.5, None)
+    """
+    _, _, epoch = ends(path)[0].partition("@")
+    return float(epoch) if epoch else None
+
+
+def convention(path: str) -> str:
+    """How a reader is told of what was corrected along a path, and whether it was permuted; often empty.
+
+    >>> convention("a@0.5-b@0.5/recompute"), convention("a-b_aligned"), convention("a-b")
+    ('BN recomputed', 'permuted', '')
+    """
+    suffix = path.partition("/")[2]
+    return ", ".join(filter(None, ["permuted" * is_aligned(path), CONVENTIONS.get(suffix, suffix)]))
 
 
 def several_runs(entries: Results) -> bool:

@@ -1,11 +1,12 @@
 """How pairs come about: networks that share a trunk, or nothing.
 
 *Spawning* (Frankle et al. 2020): one initialisation, shared training for k steps, then children that differ
-only in batch order, augmentation and dropout. *Independent*: different initialisations and orders.
+only in batch order, augmentation and dropout. *Independent*: different initialisations and orders. A *sweep*
+spawns children at several k from the one trunk, which is trained once.
 """
 
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from llfc_jax.errors import UserError
@@ -38,6 +39,7 @@ def plan(config: Mapping[str, Any], steps_per_epoch: int) -> tuple[Lineage, ...]
 
     Example:
         >>> config = {"pair": "spawn", "networks": 2, "epochs": 3, "spawn_epochs": 1, "spawn_steps": None}
+        >>> config |= {"spawn_sweep": ()}
         >>> [(one.name, one.first_step, one.last_step) for one in plan(config, steps_per_epoch=10)]
         [('trunk', 0, 10), ('a', 10, 30), ('b', 10, 30)]
     """
@@ -45,13 +47,49 @@ def plan(config: Mapping[str, Any], steps_per_epoch: int) -> tuple[Lineage, ...]
     names = network_names(config["networks"])
     if config["pair"] == "independent":
         return tuple(Lineage(name, index, index, None, 0, last) for index, name in enumerate(names, start=1))
+    if config["spawn_sweep"]:
+        return tuple(_sweep(names, config["spawn_sweep"], steps_per_epoch, last))
     spawn = config["spawn_steps"]
     if spawn is None:
         spawn = round(config["spawn_epochs"] * steps_per_epoch)
     if spawn > last:
         raise UserError(f"config.train.spawn_steps: expected {last} (all of training) at most; found {spawn}")
-    children = (Lineage(name, index, 0, TRUNK, spawn, last) for index, name in enumerate(names, start=1))
-    return Lineage(TRUNK, 0, 0, None, 0, spawn), *children
+    return Lineage(TRUNK, 0, 0, None, 0, spawn), *_children(names, TRUNK, spawn, last)
+
+
+def families(config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """The names of the networks that are compared with each other; with a sweep, those of one spawn epoch.
+
+    Args:
+        config: the `train` section.
+
+    Example:
+        >>> families({"networks": 2, "pair": "spawn", "spawn_sweep": (0.0, 2.0)})
+        (('a@0', 'b@0'), ('a@2', 'b@2'))
+    """
+    names = network_names(config["networks"])
+    if config["pair"] == "spawn" and config["spawn_sweep"]:
+        epochs = sorted({*config["spawn_sweep"]})
+        return tuple(tuple(_spawned(name, epoch) for name in names) for epoch in epochs)
+    return (names,)
+
+
+def _sweep(names: tuple[str, ...], epochs: tuple[float, ...], per_epoch: int, last: int) -> Iterator[Lineage]:
+    """Stretches of one trunk, each with its children: the trunk's randomness depends on the step alone."""
+    parent, first = None, 0
+    for epoch in sorted({*epochs}):
+        trunk, spawn = _spawned(TRUNK, epoch), round(epoch * per_epoch)
+        yield Lineage(trunk, 0, 0, parent, first, spawn)
+        yield from _children(tuple(_spawned(name, epoch) for name in names), trunk, spawn, last)
+        parent, first = trunk, spawn
+
+
+def _children(names: tuple[str, ...], trunk: str, spawn: int, last: int) -> Iterator[Lineage]:
+    return (Lineage(name, index, 0, trunk, spawn, last) for index, name in enumerate(names, start=1))
+
+
+def _spawned(name: str, epoch: float) -> str:
+    return f"{name}@{epoch:g}"
 
 
 def network_names(count: int) -> tuple[str, ...]:

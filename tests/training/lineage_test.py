@@ -1,9 +1,10 @@
 import pytest
 
 from llfc_jax.errors import UserError
-from llfc_jax.training.lineage import TRUNK, network_names, plan
+from llfc_jax.training.lineage import TRUNK, families, network_names, plan
 
 TRAIN = {"pair": "spawn", "networks": 2, "epochs": 6, "spawn_epochs": 2.0, "spawn_steps": None}
+TRAIN |= {"spawn_sweep": ()}
 
 
 def stretches(**changes):
@@ -43,6 +44,22 @@ def test_children_share_an_initialisation_and_nothing_else():
 def test_independent_networks_share_nothing():
     networks = plan(TRAIN | {"pair": "independent", "networks": 5}, 10)
     assert len({one.stream for one in networks}) == len({one.init_stream for one in networks}) == 5
+
+
+def test_a_sweep_spawns_children_along_one_trunk_that_is_trained_once():
+    assert stretches(spawn_sweep=(2.0, 0.0, 0.5)) == [
+        ("trunk@0", None, 0, 0),
+        ("a@0", "trunk@0", 0, 60),
+        ("b@0", "trunk@0", 0, 60),
+        ("trunk@0.5", "trunk@0", 0, 5),
+        ("a@0.5", "trunk@0.5", 5, 60),
+        ("b@0.5", "trunk@0.5", 5, 60),
+        ("trunk@2", "trunk@0.5", 5, 20),
+        ("a@2", "trunk@2", 20, 60),
+        ("b@2", "trunk@2", 20, 60),
+    ]
+    assert families(TRAIN | {"spawn_sweep": (0.0, 2.0)}) == (("a@0", "b@0"), ("a@2", "b@2"))
+    assert families(TRAIN) == (("a", "b"),)
 
 
 def test_a_trunk_longer_than_training_is_refused():

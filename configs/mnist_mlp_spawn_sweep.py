@@ -1,0 +1,20 @@
+"""Pairs of MLPs on MNIST, spawned at several epochs of one trunk: when do networks become connected?
+
+Papers: Frankle et al. 2020, section 3 (LMC appears early in training); LLFC (Zhou et al. 2023), section 3
+(LLFC with it).
+
+    python -m llfc_jax.main --config=configs/mnist_mlp_spawn_sweep.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mnist_mlp
+
+
+def get_config() -> ConfigDict:
+    """See the module's docstring."""
+    config = mnist_mlp.get_config()
+    config.name = "mnist_mlp_spawn_sweep"
+    config.measures = ("lmc", "llfc")
+    config.train.spawn_sweep = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    return config
