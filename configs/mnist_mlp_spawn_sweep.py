@@ -16,5 +16,5 @@ def get_config() -> ConfigDict:
     config = mnist_mlp.get_config()
     config.name = "mnist_mlp_spawn_sweep"
     config.measures = ("lmc", "llfc")
-    config.train.spawn_sweep = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    config.train.spawn_sweep = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     return config

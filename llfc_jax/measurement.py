@@ -13,23 +13,13 @@ from llfc_jax.bench import Bench, stream
 from llfc_jax.data.batches import batches
 from llfc_jax.evaluation import make_evaluator
 from llfc_jax.interpolation import alpha_grid
-from llfc_jax.measures import commutativity, stitching
-from llfc_jax.measures.deviation import deviation
-from llfc_jax.measures.effective_rank import feature_rank, join_ranks
+from llfc_jax.measures import causes
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.path import Correct, LinearPath, Planned, chunk_for, measure_path
-from llfc_jax.measures.spectra import principal_angles, spectra, weight_ranks
-from llfc_jax.measures.theory import lemma1, theorem1
-from llfc_jax.measures.weak_additivity import weak_additivity
 from llfc_jax.repair import corrected, repair_corrections
 from llfc_jax.training import lineage
 from llfc_jax.types import Variables
-
-ANYWHERE = (0.0,)
-"""For measures that compare A with B and don't look at theta_alpha."""
-
-RANK_ALPHAS = (0.0, 0.5, 1.0)
 
 
 class CorrectedPath(NamedTuple):
@@ -70,12 +60,14 @@ def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:
         "alignment": {f"{first}-{name}": networks[name].metadata["alignment"] for first, name in aligned},
         "endpoints": {name: _endpoints(bench, found.variables) for name, found in networks.items()},
     }
-    plans, causes = _plans(bench), _causes(bench)
+    plans = _plans(bench)
+    # What explains LLFC is about the two networks as they are: only along plain paths.
+    explained = causes.plan(bench.network.stages, bench.config.measures, _llfc_alphas(bench))
     for name_a, name_b in [*pairs, *aligned]:
         a, b = networks[name_a].variables, networks[name_b].variables
         for suffix, path in paths(bench, a, b, _all_alphas(bench)).items():
             key = f"{name_a}-{name_b}{suffix}"
-            plan = plans if path.correct else plans | {"test": plans["test"] | causes}
+            plan = plans if path.correct else plans | {"test": plans["test"] | explained}
             for measure_name, result in _measure_path(bench, plan, path, key).items():
                 results.setdefault(measure_name, {})[key] = result
     return results
@@ -131,26 +123,8 @@ def _plans(bench: Bench) -> dict[str, dict[str, Planned]]:
         plans["train"]["lmc"] = plans["test"]["lmc"] = Planned(lmc(), alphas)
     if "llfc" in config.measures:
         plans["test"]["llfc"] = Planned(llfc(layers), _llfc_alphas(bench))
-        plans["test"]["baseline"] = Planned(baseline(layers), ANYWHERE)
+        plans["test"]["baseline"] = Planned(baseline(layers), causes.ANYWHERE)
     return plans
-
-
-def _causes(bench: Bench) -> dict[str, Planned]:
-    """What explains LLFC, on the test split and along plain paths: about the networks as they are."""
-    stages, alphas, chosen = bench.network.stages, _llfc_alphas(bench), bench.config.measures
-    plan: dict[str, Planned] = {}
-    if "weak_additivity" in chosen:
-        plan["weak_additivity"] = Planned(weak_additivity(stages), alphas)
-    if "commutativity" in chosen:
-        plan["commutativity"] = Planned(commutativity.commutativity(stages), ANYWHERE)
-        plan["inputs_apart"] = Planned(commutativity.inputs_apart(stages), ANYWHERE)
-    if "deviation" in chosen:
-        plan["deviation"] = Planned(deviation(stages), alphas)
-    if "stitching" in chosen:
-        plan["stitching"] = Planned(stitching.stitching(stages), ANYWHERE)
-    if "effective_rank" in chosen:
-        plan["effective_rank"] = Planned(feature_rank(_layers(bench)), RANK_ALPHAS)
-    return plan
 
 
 def _layers(bench: Bench) -> dict[str, str]:
@@ -187,36 +161,10 @@ def _measure_path(
         layers_found = join(found["test"]["llfc"], found["test"]["baseline"])
         results["llfc"] = {"alphas": plans["test"]["llfc"].alphas, "layers": layers_found}
     if path.correct is None:
-        results |= _explain(bench, path.path, found["test"]) if "test" in found else {}
-    return results
-
-
-def _explain(bench: Bench, path: LinearPath, found: Mapping[str, Any]) -> dict[str, Any]:
-    """The causes of LLFC along a plain path, and the paper's theory checked on them."""
-    stages, alphas, chosen, (a, b) = (
-        bench.network.stages,
-        _llfc_alphas(bench),
-        bench.config.measures,
-        path[:2],
-    )
-    results: dict[str, Any] = {}
-    if "weak_additivity" in chosen:
-        results["weak_additivity"] = {"alphas": alphas, "layers": found["weak_additivity"]}
-    if "commutativity" in chosen:
-        layers = commutativity.join(found["commutativity"], found["inputs_apart"], a, b)
-        results["commutativity"] = {"layers": layers}
-    if "stitching" in chosen:
-        results["stitching"] = {"layers": stitching.join(found["stitching"], stages, a)}
-    if "principal_angles" in chosen:
-        k = bench.config.principal_angles.top_k
-        angles = principal_angles(stages, spectra(stages, a), spectra(stages, b), k)
-        results["principal_angles"] = {"top_k": k, "layers": angles}
-    if "effective_rank" in chosen:
-        ranks = {"features": found["effective_rank"], "weights": weight_ranks(stages, a, b, RANK_ALPHAS)}
-        results["effective_rank"] = {"alphas": RANK_ALPHAS, "layers": join_ranks(_layers(bench), ranks)}
-    if "deviation" in chosen:
-        results["deviation"] = {"alphas": alphas, "layers": found["deviation"]}
-        results.setdefault("theory", {})["theorem1"] = theorem1(stages, a, b, results["deviation"])
-    if "lmc" in chosen:
-        results.setdefault("theory", {})["lemma1"] = lemma1(found["lmc"])
+        a, b, _ = path.path
+        top_k = config.principal_angles.top_k
+        seen = found.get("test", {})
+        results |= causes.explain(
+            bench.network.stages, config.measures, _llfc_alphas(bench), a, b, seen, top_k
+        )
     return results

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from llfc_jax.benchmark import matching
 from llfc_jax.benchmark.cases import CASES, Case
-from llfc_jax.benchmark.path import path_evaluation
+from llfc_jax.benchmark.path import all_measures, path_evaluation
 
 _ROW = flags.DEFINE_string("row", None, "Run this row alone, in this process, and print it as JSON.")
 _ONLY = flags.DEFINE_string("only", "", "Run the rows whose name contains this.")
@@ -27,6 +27,7 @@ _MATCHED = ("mlp", "resnet20 x4, conv shortcuts", "vgg16")
 
 ROWS: dict[str, tuple[Callable[[Case], dict[str, Any]], str]] = {
     **{f"path evaluation, {name}": (path_evaluation, name) for name in CASES},
+    **{f"all measures, {name}": (all_measures, name) for name in ("mlp", "resnet20")},
     **{f"weight matching, {name}": (matching.weights, name) for name in _MATCHED},
     **{f"activation matching, {name}": (matching.activations, name) for name in _MATCHED},
 }

@@ -11,7 +11,6 @@ from llfc_jax.errors import UserError
 from llfc_jax.interchange.name_tables import TABLES, Names, nearest
 from llfc_jax.interchange.torch_layouts import LAYERS, Layout, Shape, same
 from llfc_jax.models import Network
-from llfc_jax.models.network import INPUT
 
 
 class Place(NamedTuple):
@@ -23,6 +22,10 @@ class Place(NamedTuple):
 
 Places = dict[str, Place]
 """Our name, such as `params/dense1/kernel`, -> the place in the file."""
+
+
+_Modules = dict[str, dict[str, tuple[str, Layout]]]
+"""Module -> array in it -> our name of it, and its layout."""
 
 
 class Target(NamedTuple):
@@ -47,7 +50,7 @@ def target(network: Network, input_shape: Shape) -> Target:
     order = {stage.name: index for index, stage in enumerate(network.stages)}
     ranked = sorted(leaves.items(), key=lambda item: (order[item[0].split("/")[1]], -len(item[1])))
 
-    features = jax.eval_shape(network.apply_with_features, variables, image)[1] | {INPUT: image}
+    features = jax.eval_shape(network.apply_with_features, variables, image)[1]
     maps: dict[str, Shape] = {}  # of the stages whose output is a flattened map
     flattened: dict[str, Shape] = {}
     for stage in network.stages:
@@ -98,35 +101,31 @@ def _by_name(wanted: Target) -> Iterator[tuple[str, Places]]:
             "names of llfc_jax",
             {name: place._replace(key=name.removeprefix("params/")) for name, place in own.items()},
         )
-    in_torch = _torch_arrays(wanted)
+    in_torch = _torch_modules(wanted)
     for title, table in TABLES.items():
-        modules = table(wanted.network)
-        if in_torch and in_torch.keys() <= modules.keys():
-            yield f"names of {title}", _in_modules(in_torch, modules)
+        names = table(wanted.network)
+        if in_torch and in_torch.keys() <= names.keys():
+            yield f"names of {title}", _called(in_torch, names)
 
 
-_Arrays = dict[str, dict[str, tuple[str, Layout]]]
-"""Module -> array in it -> our name of it, and its layout."""
-
-
-def _torch_arrays(wanted: Target) -> _Arrays:
+def _torch_modules(wanted: Target) -> _Modules:
     """Stage -> PyTorch's arrays of it; nothing where a layer has no counterpart."""
     layers = {stage.name: LAYERS.get(type(stage.layer)) for stage in wanted.network.stages}
-    arrays: _Arrays = defaultdict(dict)
+    modules: _Modules = defaultdict(dict)
     for name, shape in wanted.shapes.items():
         _, stage, *array = name.split("/")
         table = layers[stage]
         if table is None:
             return {}
         theirs, layout = table["/".join(array)]
-        arrays[stage][theirs] = (name, layout(shape, wanted.flattened.get(stage)))
-    return dict(arrays)
+        modules[stage][theirs] = (name, layout(shape, wanted.flattened.get(stage)))
+    return dict(modules)
 
 
-def _in_modules(arrays: _Arrays, modules: Names) -> Places:
+def _called(modules: _Modules, names: Names) -> Places:
     return {
-        name: Place(f"{modules[stage]}.{theirs}", layout)
-        for stage, own in arrays.items()
+        name: Place(f"{names[stage]}.{theirs}", layout)
+        for stage, own in modules.items()
         for theirs, (name, layout) in own.items()
     }
 
@@ -138,32 +137,36 @@ def _by_order(found: Mapping[str, Shape], wanted: Target) -> Places | None:
         The places, or None where the numbers of modules differ.
     """
     if _is_tree(found):
-        ours: _Arrays = defaultdict(dict)
-        for name, shape in wanted.shapes.items():
-            module, array = _split(name)
-            ours[module][array] = (name, same(shape))
+        ours = _modules({name: (name, same(shape)) for name, shape in wanted.shapes.items()})
     else:
-        ours = _torch_arrays(wanted)
-    theirs: dict[str, dict[str, str]] = defaultdict(dict)
-    for key in found:
-        module, array = _split(key)
-        theirs[module][array] = key
-
-    our_kinds, their_kinds = defaultdict(list), defaultdict(list)
-    for own in ours.values():
-        our_kinds[frozenset((array, len(layout.shape)) for array, (_, layout) in own.items())].append(own)
-    for keys in theirs.values():
-        their_kinds[frozenset((array, len(found[key])) for array, key in keys.items())].append(keys)
-    if {kind: len(modules) for kind, modules in our_kinds.items()} != {
-        kind: len(modules) for kind, modules in their_kinds.items()
+        ours = _torch_modules(wanted)
+    theirs = _modules({key: (key, same(shape)) for key, shape in found.items()})
+    our_kinds, their_kinds = _by_kind(ours), _by_kind(theirs)
+    if {kind: len(alike) for kind, alike in our_kinds.items()} != {
+        kind: len(alike) for kind, alike in their_kinds.items()
     }:
         return None
     return {
-        name: Place(keys[array], layout)
-        for kind, modules in our_kinds.items()
-        for own, keys in zip(modules, their_kinds[kind], strict=True)
+        name: Place(keys[array][0], layout)
+        for kind, alike in our_kinds.items()
+        for own, keys in zip(alike, their_kinds[kind], strict=True)
         for array, (name, layout) in own.items()
     }
+
+
+def _modules(arrays: Mapping[str, tuple[str, Layout]]) -> _Modules:
+    modules: _Modules = defaultdict(dict)
+    for name, found in arrays.items():
+        module, array = _split(name)
+        modules[module][array] = found
+    return modules
+
+
+def _by_kind(modules: _Modules) -> dict[frozenset[tuple[str, int]], list[dict[str, tuple[str, Layout]]]]:
+    kinds = defaultdict(list)
+    for arrays in modules.values():
+        kinds[frozenset((array, len(layout.shape)) for array, (_, layout) in arrays.items())].append(arrays)
+    return kinds
 
 
 def _is_tree(names: Mapping[str, Shape]) -> bool:
