@@ -87,6 +87,8 @@ def read_results(directory: Path) -> dict[str, Any]:
         UserError: there is none, it can't be read, or another release wrote it.
     """
     results_file = directory / workdir.RESULTS
+    if not results_file.exists():
+        raise UserError(f"{directory}: expected the workdir of a finished run; found no {workdir.RESULTS}")
     results = workdir.read_json(results_file)
     if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
