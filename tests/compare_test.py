@@ -65,7 +65,7 @@ def test_every_measure_is_in_the_results_and_in_the_report_for_both_paths(runs):
     assert "Lemma 1" in page
 
 
-def test_permuting_b_leaves_what_belongs_to_B_alone(runs):
+def test_permuting_b_leaves_its_own_quantities_alone(runs):
     """Ranks and the loss of the whole network don't depend on the order of its units."""
     results = results_of(runs[1])
     naive, aligned = (results["effective_rank"][path]["layers"] for path in ("a-b", "a-b_aligned"))

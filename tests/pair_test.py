@@ -48,6 +48,7 @@ def permuted(state, seed):
 def make_config(a, b):
     config = test_config.get_config()
     config.pair.a, config.pair.b = str(a), str(b)
+    config.measures = ("lmc", "llfc")
     config.llfc.alphas = (0.5,)
     config.lmc.num_alphas = 3
     config.align.method = "weight_matching"
@@ -72,6 +73,7 @@ def run(files, tmp_path_factory):
         "--config=configs/test.py",
         f"--config.pair.a={files / 'a.npz'}",
         f"--config.pair.b={files / 'b.safetensors'}",
+        "--config.measures=('lmc', 'llfc')",
         "--config.llfc.alphas=(0.5,)",
         "--config.lmc.num_alphas=3",
         "--config.align.method=weight_matching",

@@ -16,8 +16,6 @@ from llfc_jax.types import Variables
 ANYWHERE = (0.0,)
 """For measures that compare A with B and don't look at theta_alpha."""
 
-RANK_ALPHAS = (0.0, 0.5, 1.0)
-
 
 def plan(stages: Sequence[Stage], chosen: Collection[str], alphas: tuple[float, ...]) -> dict[str, Planned]:
     """What to measure in a pass over the test data.
@@ -25,7 +23,7 @@ def plan(stages: Sequence[Stage], chosen: Collection[str], alphas: tuple[float, 
     Args:
         stages: of the network, in forward order.
         chosen: names of measures, as in `config.measures`; those that explain nothing are passed over.
-        alphas: where on the path to look at weak additivity and deviations.
+        alphas: where on the path to look at weak additivity and deviations; at ranks also at the ends.
     """
     planned: dict[str, Planned] = {}
     if "weak_additivity" in chosen:
@@ -38,7 +36,7 @@ def plan(stages: Sequence[Stage], chosen: Collection[str], alphas: tuple[float, 
     if "stitching" in chosen:
         planned["stitching"] = Planned(stitching.stitching(stages), ANYWHERE)
     if "effective_rank" in chosen:
-        planned["effective_rank"] = Planned(feature_rank(_features(stages)), RANK_ALPHAS)
+        planned["effective_rank"] = Planned(feature_rank(_features(stages)), _with_ends(alphas))
     return planned
 
 
@@ -74,8 +72,9 @@ def explain(
         angles = principal_angles(stages, spectra(stages, a), spectra(stages, b), top_k)
         results["principal_angles"] = {"top_k": top_k, "layers": angles}
     if "effective_rank" in chosen:
-        ranks = {"features": found["effective_rank"], "weights": weight_ranks(stages, a, b, RANK_ALPHAS)}
-        results["effective_rank"] = {"alphas": RANK_ALPHAS, "layers": join_ranks(_features(stages), ranks)}
+        along = _with_ends(alphas)
+        ranks = {"features": found["effective_rank"], "weights": weight_ranks(stages, a, b, along)}
+        results["effective_rank"] = {"alphas": along, "layers": join_ranks(_features(stages), ranks)}
     theory: dict[str, Any] = {}
     if "deviation" in chosen:
         results["deviation"] = {"alphas": alphas, "layers": found["deviation"]}
@@ -83,6 +82,10 @@ def explain(
     if "lmc" in chosen:
         theory["lemma1"] = lemma1(found["lmc"])
     return results | ({"theory": theory} if theory else {})
+
+
+def _with_ends(alphas: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(sorted({0.0, *alphas, 1.0}))
 
 
 def _features(stages: Sequence[Stage]) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Files of arrays: what is damaged, what is refused, what comes back."""
 
 import builtins
+import multiprocessing
 import re
+from concurrent.futures import ProcessPoolExecutor
 
 import ml_dtypes
 import numpy as np
@@ -81,13 +83,23 @@ def test_a_damaged_safetensors_file_is_one_line(damage, tmp_path):
         formats.read(path)
 
 
+def complaint(path):
+    """In a process of its own, since Orbax leaves broken coroutines behind that complain later."""
+    try:
+        formats.read(path)
+    except UserError as error:
+        return str(error)
+
+
 def test_a_damaged_pytree_is_one_line(tmp_path):
     formats.write(tmp_path / "x", ARRAYS, "orbax")
     for path in (tmp_path / "x").rglob("*"):
         if path.is_file() and path.name != "_METADATA":
             path.write_bytes(truncate(path.read_bytes()))
-    with pytest.raises(UserError, match=f"^{tmp_path / 'x'} is damaged, or not what its name says"):
-        formats.read(tmp_path / "x")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        line = pool.submit(complaint, tmp_path / "x").result()
+    assert line.startswith(f"{tmp_path / 'x'} is damaged, or not what its name says")
+    assert "\n" not in line
 
 
 class Bomb:

@@ -159,7 +159,7 @@ WRONG = {
             "params/dense1/kernel": np.zeros((64, 3), np.float32),
             "params/dense1/bias": np.zeros(3, np.float32),
         },
-        r"'params/conv1/kernel' .* is missing, 9 more .*; nearest known .* model.name=mlp .* names of llfc_jax",
+        r"'params/conv1/kernel' .* is missing, 9 more .*; nearest .* model.name=mlp .* names of llfc_jax",
     ),
 }
 

@@ -8,7 +8,6 @@ import synthetic_results
 from llfc_jax.errors import UserError
 from llfc_jax.report import contrast, figures, page, tables, verdict
 
-
 RUNS = {"spawned": synthetic_results.spawned_mlp(), "permuted": synthetic_results.aligned_mlp()}
 
 
