@@ -19,10 +19,12 @@ from llfc_jax.errors import UserError
 from llfc_jax.intermediates import NamedFeatures, Program, WithoutFeatures, read_program
 from llfc_jax.interpolation import alpha_grid, check_same_structure, lerp
 from llfc_jax.matching import activation_matching, straight_through, weight_matching
+from llfc_jax.measures import causes
 from llfc_jax.measures.fold import Measure
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.path import FeaturesFn, LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.models import Stage
 from llfc_jax.symmetry import apply_permutation, describe, permutation_spec
 from llfc_jax.types import Array, PyTree, Variables
 
@@ -38,6 +40,8 @@ __all__ = [
     "straight_through",
     "weight_matching",
 ]
+
+CAUSES = ("weak_additivity", "commutativity", "deviation")
 
 Examples = tuple[Any, Any] | Mapping[str, Any] | Batch
 """One batch of any size: (inputs, labels), `{"image": inputs, "label": labels}`, or a masked `Batch`."""
@@ -90,6 +94,7 @@ def measure_features(
     b: Variables,
     batches: Iterable[Examples],
     alphas: Sequence[float] = (0.25, 0.5, 0.75),
+    stages: Sequence[Stage] = (),
 ) -> dict[str, Any]:
     """How linear the features of every layer are along the line from A to B (LLFC, Definition 2).
 
@@ -104,17 +109,22 @@ def measure_features(
         b: variables of B.
         batches: see `Examples`.
         alphas: points on the line, in [0, 1].
+        stages: how features come from each other, for those whose causes of LLFC are to be measured too, such
+            as `Stage("relu1", ReLU(), ("dense1",))` and `Stage("dense2", nn.Dense(10), ("relu1",))` of
+            `llfc_jax.models`: the parameters of a stage are `variables["params"][name]`, as Linen has them.
+            All stages of a network of `llfc_jax.models` do.
 
     Returns:
         `alphas`, and `layers` in the order in which the network computes them, each with `layer` (its name);
         `cosine_distance` 1 - cos(u, v), `coefficient` <u, v> / ||v||^2 and `dist` ||u - v||^2 / (||u|| ||v||)
         (`mean` and `std` over samples, lists parallel to `alphas`); `dataset`, the same for the (samples x
         features) matrices at once; `baseline` (`mean`, `std`, `dataset`) of the first; `dead`, the number of
-        samples without an angle.
+        samples without an angle. With `stages` also `weak_additivity`, `commutativity`, `deviation` and
+        `theory`, as in `results.json`: see `llfc_jax.measures.causes`.
 
     Raises:
         UserError: A and B differ in structure, an alpha is outside [0, 1], a feature is not (n, ...), a batch
-            is not one, or there is none.
+            is not one or there is none, or `stages` name a feature that isn't there.
 
     Example:
         >>> def apply(w, x):
@@ -131,10 +141,15 @@ def measure_features(
     if not taken or not program.features:
         nothing = "features: expected one" if taken else "alphas: expected one"
         raise UserError(f"{nothing} at least; found none")
+    for name in itertools.chain(*((stage.name, *stage.inputs) for stage in stages)):
+        if name not in program.features:
+            raise UserError(f"stages: expected names among {', '.join(program.features)}; found {name}")
     on_path, ends = _llfc(tuple(program.features))
     plan = {"llfc": Planned(on_path, taken), "baseline": Planned(ends, (0.0,))}
+    plan |= _causes(tuple(stages), taken)
     found = _measure(features_fn, program, LinearPath(a, b), stream, plan)
-    return {"alphas": taken, "layers": join(found["llfc"], found["baseline"])}
+    explained = causes.explain(stages, CAUSES, taken, a, b, found) if stages else {}
+    return {"alphas": taken, "layers": join(found["llfc"], found["baseline"]), **explained}
 
 
 @lru_cache(maxsize=32)
@@ -142,6 +157,11 @@ def _llfc(names: tuple[str, ...]) -> tuple[Measure, Measure]:
     """The same measures for the same layers, so that jit doesn't compile them again."""
     layers = dict.fromkeys(names, "feature")
     return llfc(layers), baseline(layers)
+
+
+@lru_cache(maxsize=32)
+def _causes(stages: tuple[Stage, ...], alphas: tuple[float, ...]) -> dict[str, Planned]:
+    return causes.plan(stages, CAUSES, alphas) if stages else {}
 
 
 def _start(

@@ -15,18 +15,16 @@ from absl import app, flags
 from llfc_jax import command_line
 from llfc_jax.errors import UserError
 
-_OUT = flags.DEFINE_string("out", None, "Directory of the report.")
-
 
 def main(argv: Sequence[str]) -> None:
     """Compare the runs that the arguments name; the path of the report is the last line printed."""
     if len(argv) < 3:
         raise UserError(f"expected two runs at least; found {', '.join(argv[1:]) or 'none'}")
-    if not _OUT.value:
+    if not flags.FLAGS.out:
         raise UserError("--out: expected a directory for the report; found none")
     command = shlex.join(["python", "-m", "llfc_jax.compare", *sys.argv[1:]])
-    with command_line.logs_to(Path(_OUT.value) / "log.txt"):
-        print(compare([Path(run) for run in argv[1:]], Path(_OUT.value), command))
+    with command_line.logs_to(Path(flags.FLAGS.out) / "log.txt"):
+        print(compare([Path(run) for run in argv[1:]], Path(flags.FLAGS.out), command))
 
 
 def compare(runs: Sequence[Path], out: Path, command: str) -> Path:
@@ -57,5 +55,6 @@ def compare(runs: Sequence[Path], out: Path, command: str) -> Path:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("out", None, "Directory of the report.")
     with command_line.one_line_errors():
         app.run(main, argv=sys.argv, flags_parser=command_line.parse_flags)

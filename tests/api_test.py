@@ -21,6 +21,8 @@ from llfc_jax.interpolation import alpha_grid
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.path import LinearPath, Planned, measure_path
+from llfc_jax.models import Stage
+from llfc_jax.models.layers import ReLU
 
 IN, HIDDEN, CLASSES, EXAMPLES = 5, 7, 3, 50
 LAYERS = ("dense1", "relu1", "dense2")
@@ -143,6 +145,23 @@ def test_the_features_are_those_of_the_command_in_every_framework(kind, referenc
     layers = {layer["layer"]: layer | {"kind": ""} for layer in found["layers"]}
     for layer in reference["layers"]:
         assert_close(layers[layer["layer"]], layer | {"kind": ""})
+
+
+def test_causes_are_those_of_the_command_where_stages_say_how_features_are_made():
+    stages = [Stage("relu1", ReLU(), ("dense1",)), Stage("dense2", nn.Dense(CLASSES), ("relu1",))]
+    pair = ours(1), ours(2)
+    found = llfc_jax.measure_features(linen_features, *pair, [(INPUTS, LABELS)], ALPHAS, stages)
+    expected = llfc_jax.measure_features(
+        NETWORK.apply_with_features, *pair, [(INPUTS, LABELS)], ALPHAS, NETWORK.stages
+    )
+    assert [layer["layer"] for layer in found["weak_additivity"]["layers"]] == ["relu1"]
+    assert found["weak_additivity"] == expected["weak_additivity"]
+    for measure in ("commutativity", "deviation"):
+        layers = {layer["layer"]: layer for layer in expected[measure]["layers"]}
+        for layer in found[measure]["layers"]:
+            assert str(layer) == str(layers[layer["layer"]])
+    assert all(layer["holds"] for layer in expected["theory"]["theorem1"]["layers"])
+    assert all(layer["holds"] is None for layer in found["theory"]["theorem1"]["layers"])
 
 
 @pytest.mark.parametrize(

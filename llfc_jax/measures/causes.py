@@ -47,7 +47,7 @@ def explain(
     a: Variables,
     b: Variables,
     found: Mapping[str, Any],
-    top_k: int,
+    top_k: int = 10,
 ) -> dict[str, Any]:
     """Each measure's entry in `results.json`, with what needs no data, and the paper's theory checked on it.
 

@@ -1,5 +1,6 @@
 """The paper's theory, checked on measured pairs: Theorem 1 as a bound, and Lemma 1."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from llfc_jax.interpolation import lerp
 from llfc_jax.measures.deviation import arising_in
 from llfc_jax.models import Stage
+from llfc_jax.models.layers import MaxPool, MeanPool
 from llfc_jax.models.network import INPUT
 from llfc_jax.types import Variables
 
@@ -29,7 +31,8 @@ def theorem1(
     how much the layer can stretch a difference of inputs: 1 for ReLU, pooling and additions, sqrt(h w) times
     the largest singular value for an h x w convolution of theta_alpha, the largest scale / sqrt(var + eps)
     for BatchNorm. From zeros at the input, this bounds every layer; it is zero where the theorem's premises
-    hold exactly. Layers without such a gain (LayerNorm, attention) have no bound, nor do those above them.
+    hold exactly. Layers without such a gain (LayerNorm, attention) or with an unknown input have no bound,
+    nor do those above them.
 
     Args:
         stages: of the network, in forward order.
@@ -43,11 +46,11 @@ def theorem1(
     """
     alphas, measured = deviation["alphas"], {layer["layer"]: layer for layer in deviation["layers"]}
     along = [lerp(a, b, alpha) for alpha in alphas]
-    bounds = {INPUT: np.zeros(len(alphas))}
+    bounds, unknown = {INPUT: np.zeros(len(alphas))}, np.full(len(alphas), np.nan)
     layers = []
     for stage in stages:
         gains = np.array([_gain(stage, variables) for variables in along])
-        inherited = sum(bounds[name] for name in stage.inputs)
+        inherited = sum(bounds.get(name, unknown) for name in stage.inputs)
         bounds[stage.name] = np.where(inherited == 0, 0.0, gains * inherited)
         if (found := measured.get(stage.name)) is None:
             continue
@@ -101,6 +104,8 @@ def _gain(stage: Stage, variables: Variables) -> float:
         scale = np.asarray(params["scale"], np.float64)
         deviation = np.sqrt(np.asarray(statistics["var"], np.float64) + stage.layer.epsilon)
         return float(np.max(np.abs(scale) / deviation))
-    if stage.kind in ("relu", "pool", "flatten", "add", "shortcut", "dropout"):
+    if isinstance(stage.layer, MaxPool):  # a position lies in so many windows, squared
+        return float(math.ceil(stage.layer.window / (stage.layer.stride or stage.layer.window)))
+    if isinstance(stage.layer, MeanPool) or stage.kind in ("relu", "flatten", "add", "shortcut", "dropout"):
         return 1.0
-    return float("nan")
+    return math.nan
