@@ -9,17 +9,7 @@ from ml_collections import ConfigDict
 from llfc_jax.alignment import METHODS
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
-
-MEASURES = (
-    "lmc",
-    "llfc",
-    "weak_additivity",
-    "commutativity",
-    "deviation",
-    "stitching",
-    "principal_angles",
-    "effective_rank",
-)
+from llfc_jax.measures import MEASURES
 
 _CHOICES = {
     "measures": MEASURES,

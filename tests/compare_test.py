@@ -8,8 +8,8 @@ import pytest
 from configs import test as test_config
 from llfc_jax import checkpoint, experiment
 from llfc_jax.compare import compare
-from llfc_jax.config import MEASURES
 from llfc_jax.errors import UserError
+from llfc_jax.measures import MEASURES
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,9 @@ import jax
 from llfc_jax import data, environment
 from llfc_jax.benchmark.cases import Case
 from llfc_jax.benchmark.timing import forward_flops, matmul_peak, median_seconds, seconds
-from llfc_jax.config import MEASURES
 from llfc_jax.data.batches import batches, num_batches
 from llfc_jax.interpolation import alpha_grid
-from llfc_jax.measures import causes
+from llfc_jax.measures import MEASURES, causes
 from llfc_jax.measures.llfc import baseline, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.path import LinearPath, Planned, chunk_for, measure_path

@@ -4,20 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from llfc_jax.errors import UserError
+from llfc_jax.measures import MEASURES
 from llfc_jax.report.reading import RUN_SEPARATOR, Results
 
-BY_PATH = (
-    "lmc",
-    "llfc",
-    "weak_additivity",
-    "commutativity",
-    "deviation",
-    "stitching",
-    "principal_angles",
-    "effective_rank",
-    "theory",
-    "alignment",
-)
+BY_PATH = (*MEASURES, "theory", "alignment")
 """Measures keyed by path."""
 
 

@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Iterator, Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -30,25 +29,11 @@ OPEN_LAYERS = 24
 """A table with more layers than this is folded until it is asked for."""
 
 
-def write(results: Results, workdir: Path | str) -> Path:
-    """Writes `report.html`: what was run, the verdict, the figures, the tables and how to run it again.
+def render(results: Results) -> str:
+    """The report's HTML: what was run, the verdict, the figures, the tables and how to run it again.
 
     Nothing in the page is loaded from elsewhere: figures are embedded as SVG.
-
-    Args:
-      results: The contents of `results.json`.
-      workdir: Where to write.
-
-    Returns:
-      The page.
     """
-    page = Path(workdir) / "report.html"
-    page.write_text(render(results), encoding="utf-8")
-    return page
-
-
-def render(results: Results) -> str:
-    """The report's HTML."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -38,8 +38,8 @@ def without_figures():
 
 
 @pytest.mark.parametrize("case", ["aligned", "deep", "wounded"])
-def test_the_page_is_wellformed_self_contained_and_without_nan(case, tmp_path):
-    text = page.write(synthetic_results.CASES[case](), tmp_path).read_text(encoding="utf-8")
+def test_the_page_is_wellformed_self_contained_and_without_nan(case):
+    text = page.render(synthetic_results.CASES[case]())
     checker = Checker()
     checker.feed(text)
     assert checker.open == []
