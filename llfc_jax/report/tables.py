@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,10 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
     | column | meaning |
     |---|---|
     | path | key of the path, such as `a-b` or `a-b_aligned/recompute` |
-    | index, layer, kind | position from 0, name and type of the layer |
-    | alpha | α; empty in the baseline's row, which has none |
-    | quantity | `cosine_distance` or `coefficient` of LLFC, or `baseline`: 1 − cos(f_A, f_B) |
+    | index, layer, kind | position from 0 among the layers of this measure, name and type of the layer |
+    | alpha | α; empty where A and B are compared with each other |
+    | quantity | `cosine_distance` or `coefficient` of LLFC, `baseline`: 1 − cos(f_A, f_B), `weak_additivity`: \
+1 − cos, `dist_com`, `dist_h`, `dist_w`, `deviation`, `share:PART` |
     | mean, std | over samples |
     | dataset | the same quantity over the whole samples × features matrix |
     | dead | samples left out because a feature was zero; empty in the baseline's row |
@@ -52,7 +54,7 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
       The two files.
     """
     layers, curves = Path(workdir) / "layers.csv", Path(workdir) / "curves.csv"
-    _write(layers, LAYER_COLUMNS, _layer_rows(results))
+    _write(layers, LAYER_COLUMNS, itertools.chain(_llfc_rows(results), _cause_rows(results)))
     _write(curves, CURVE_COLUMNS, _curve_rows(results))
     return [layers, curves]
 
@@ -93,23 +95,47 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         writer.writerows(rows)
 
 
-def _layer_rows(results: Results) -> Iterator[tuple[Any, ...]]:
+def _llfc_rows(results: Results) -> Iterator[tuple[Any, ...]]:
     for path, entry in results.get("llfc", {}).items():
-        for index, layer in enumerate(entry["layers"]):
-            key, baseline = (path, index, layer["layer"], layer["kind"]), layer["baseline"]
+        for key, layer in _keyed(path, entry):
+            baseline = layer["baseline"]
             yield (*key, None, "baseline", baseline["mean"], baseline["std"], baseline["dataset"], None)
             for at, alpha in enumerate(entry["alphas"]):
                 for quantity in ("cosine_distance", "coefficient"):
                     mean, std = layer[quantity]["mean"][at], layer[quantity]["std"][at]
-                    yield (
-                        *key,
-                        alpha,
-                        quantity,
-                        mean,
-                        std,
-                        layer["dataset"][quantity][at],
-                        layer["dead"][at],
-                    )
+                    whole = layer["dataset"][quantity][at]
+                    yield (*key, alpha, quantity, mean, std, whole, layer["dead"][at])
+
+
+def _cause_rows(results: Results) -> Iterator[tuple[Any, ...]]:
+    for path, entry in results.get("weak_additivity", {}).items():
+        for key, layer in _keyed(path, entry):
+            found, whole = layer["cosine_distance"], layer["dataset"]["cosine_distance"]
+            for at, alpha in enumerate(entry["alphas"]):
+                numbers = found["mean"][at], found["std"][at], whole[at], layer["dead"][at]
+                yield (*key, alpha, "weak_additivity", *numbers)
+    for path, entry in results.get("commutativity", {}).items():
+        for key, layer in _keyed(path, entry):
+            for name in ("dist_com", "dist_h"):
+                yield (
+                    *key,
+                    None,
+                    name,
+                    *(layer[name][number] for number in ("mean", "std", "dataset")),
+                    None,
+                )
+            yield (*key, None, "dist_w", None, None, layer["dist_w"], None)
+    for path, entry in results.get("deviation", {}).items():
+        for key, layer in _keyed(path, entry):
+            shares = {f"share:{part}": share for part, share in layer["shares"].items()}
+            for name, values in ({"deviation": layer["deviation"]} | shares).items():
+                for alpha, value in zip(entry["alphas"], values, strict=True):
+                    yield (*key, alpha, name, None, None, value, None)
+
+
+def _keyed(path: str, entry: Results) -> Iterator[tuple[tuple[Any, ...], Results]]:
+    for index, layer in enumerate(entry["layers"]):
+        yield (path, index, layer["layer"], layer["kind"]), layer
 
 
 def _curve_rows(results: Results) -> Iterator[tuple[Any, ...]]:

@@ -98,7 +98,12 @@ def explained(results: dict[str, Any], layers: list[tuple[str, str]], size: floa
     entries: dict[str, Any] = {
         "weak_additivity": {
             "alphas": LLFC_ALPHAS,
-            "layers": [layer | {"cosine_distance": per_sample} for layer in named if layer["kind"] == "relu"],
+            "layers": [
+                layer
+                | {"cosine_distance": per_sample, "dataset": {"cosine_distance": [size] * 3}, "dead": [0] * 3}
+                for layer in named
+                if layer["kind"] == "relu"
+            ],
         },
         "commutativity": {
             "layers": [layer | {"dist_com": spread, "dist_w": size, "dist_h": spread} for layer in linear]
