@@ -37,8 +37,8 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
     | path | key of the path, such as `a-b` or `a-b_aligned/recompute` |
     | index, layer, kind | position from 0 among the layers of this measure, name and type of the layer |
     | alpha | α; empty where A and B are compared with each other |
-    | quantity | `cosine_distance` or `coefficient` of LLFC, `baseline`: 1 − cos(f_A, f_B), `weak_additivity`: \
-1 − cos, `dist_com`, `dist_h`, `dist_w`, `deviation`, `share:PART` |
+    | quantity | of LLFC `cosine_distance`, `coefficient` and `baseline`: 1 − cos(f_A, f_B); or a cause:
+      `weak_additivity` (1 − cos), `dist_com`, `dist_h`, `dist_w`, `deviation` and `share:PART` of it |
     | mean, std | over samples |
     | dataset | the same quantity over the whole samples × features matrix |
     | dead | samples left out because a feature was zero; empty in the baseline's row |
@@ -117,13 +117,8 @@ def _cause_rows(results: Results) -> Iterator[tuple[Any, ...]]:
     for path, entry in results.get("commutativity", {}).items():
         for key, layer in _keyed(path, entry):
             for name in ("dist_com", "dist_h"):
-                yield (
-                    *key,
-                    None,
-                    name,
-                    *(layer[name][number] for number in ("mean", "std", "dataset")),
-                    None,
-                )
+                found = layer[name]
+                yield (*key, None, name, found["mean"], found["std"], found["dataset"], None)
             yield (*key, None, "dist_w", None, None, layer["dist_w"], None)
     for path, entry in results.get("deviation", {}).items():
         for key, layer in _keyed(path, entry):
