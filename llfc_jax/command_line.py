@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import itertools
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -64,7 +65,11 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def logs_to(path: Path) -> Iterator[None]:
-    """Send the logs and warnings of all libraries to `path`, appending, instead of to the terminal."""
+    """Send the logs and warnings of all libraries to `path`, appending, instead of to the terminal.
+
+    XLA's own log, which knows the terminal alone, is silenced where JAX isn't imported yet.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     handler = _LogFile(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

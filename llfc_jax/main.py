@@ -6,7 +6,8 @@ Configurations are in configs/; configs/default.py lists every field. For exampl
     --config.train.epochs=2  --config.model.width=4  --config.seed=1  --config.data.data_dir=DIR
 
 The workdir (by default runs/<name of the configuration>) receives checkpoints, results.json, figures and
-report.html. Running the same command again goes on where the last run stopped.
+report.html. Running the same command again goes on where the last run stopped. Compiled programs are kept
+beside the workdir, in .jax_cache.
 """
 
 import shlex
@@ -34,8 +35,11 @@ def main(argv: Sequence[str]) -> None:
     workdir = Path(_WORKDIR.value or Path("runs") / config.name)
     command = shlex.join(["python", "-m", "llfc_jax.main", *sys.argv[1:]])
     with command_line.logs_to(workdir / "log.txt"):
-        from llfc_jax import experiment  # JAX takes seconds to import: bad flags and --help need none of it
+        # Imported here because JAX takes seconds: bad flags and --help need none of it.
+        from llfc_jax import compilation, experiment
 
+        compilation.avoid_slow_fusions()
+        compilation.keep_programs(workdir.parent / compilation.CACHE)
         print(experiment.run(config, workdir, command))
 
 

@@ -14,6 +14,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
+from llfc_jax import compilation
 from llfc_jax.benchmark import matching
 from llfc_jax.benchmark.cases import CASES, Case
 from llfc_jax.benchmark.path import all_measures, path_evaluation
@@ -37,6 +38,7 @@ ROWS: dict[str, tuple[Callable[[Case], dict[str, Any]], str]] = {
 def main(argv: list[str]) -> None:
     """Print the table, row by row."""
     del argv
+    compilation.avoid_slow_fusions()
     if _ROW.value:
         work, name = ROWS[_ROW.value]
         case = CASES[name]._replace(repeats=_REPEATS.value, images=_IMAGES.value or CASES[name].images)

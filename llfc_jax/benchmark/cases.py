@@ -54,5 +54,5 @@ CASES = {
     "resnet20 x4, conv shortcuts": Case(
         {"name": "resnet20", "width": 4, "norm": "layer", "shortcut": "conv"}, _CIFAR, 100, images=400
     ),
-    "vgg16": Case({"name": "vgg16", "norm": "batch"}, _CIFAR, batch_size=64, images=320),
+    "vgg16": Case({"name": "vgg16", "norm": "batch"}, _CIFAR, batch_size=32, images=320),
 }
