@@ -4,17 +4,22 @@ Averaged weights meet averaged running statistics only approximately; the `recom
 latter by the statistics of training data under theta_alpha (Izmailov et al. 2018; Jordan et al. 2023).
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from llfc_jax import sharding
 from llfc_jax.channel_moments import ChannelMoments, Statistics, add_batch, no_batches, whole
 from llfc_jax.data.batches import Batch
 from llfc_jax.interpolation import lerp
 from llfc_jax.models import Network
 from llfc_jax.types import Array, PyTree, Variables
+
+StatisticsAt = Callable[[PyTree, Array, Array], Statistics]
+"""What theta_alpha is made of, alpha, images -> statistics of these images."""
 
 
 def recompute_statistics(
@@ -41,12 +46,19 @@ def recompute_statistics(
     Raises:
         ValueError: there is no complete batch.
     """
+    return stream_along(_BatchStatistics(network, preprocess), (a, b), alphas, batches)
 
-    def statistics_at(alpha: Array, images: Array) -> Statistics:
-        variables = lerp(a, b, alpha)
-        return network.apply_train(variables, preprocess(images), key=None, momentum=0.0)[1]
 
-    return stream_along(statistics_at, alphas, batches)
+@dataclasses.dataclass(frozen=True)
+class _BatchStatistics:
+    """A `StatisticsAt`."""
+
+    network: Network
+    preprocess: Callable[[Array], Array]
+
+    def __call__(self, ends: tuple[Variables, Variables], alpha: Array, images: Array) -> Statistics:
+        inputs = self.preprocess(images)
+        return self.network.apply_train(lerp(*ends, alpha), inputs, key=None, momentum=0.0)[1]
 
 
 def with_statistics(variables: Variables, statistics: Statistics) -> Variables:
@@ -55,12 +67,13 @@ def with_statistics(variables: Variables, statistics: Statistics) -> Variables:
 
 
 def stream_along(
-    statistics_at: Callable[[Array, Array], Statistics], alphas: Sequence[float], batches: Iterable[Batch]
+    statistics_at: StatisticsAt, ends: PyTree, alphas: Sequence[float], batches: Iterable[Batch]
 ) -> dict[float, PyTree]:
     """Statistics of whole batches at each alpha, joined over a stream; one compiled loop per batch.
 
     Args:
-        statistics_at: alpha, images -> statistics of this batch.
+        statistics_at: pure. Give an equal one again, and nothing is compiled again.
+        ends: what `statistics_at` makes theta_alpha of.
         alphas: points on the path.
         batches: an incomplete one is left out.
 
@@ -68,20 +81,13 @@ def stream_along(
         ValueError: there is no complete batch.
     """
     path = jnp.asarray(alphas, jnp.float32)
-
-    @jax.jit
-    def look(images: Array) -> Statistics:
-        return jax.lax.map(lambda alpha: statistics_at(alpha, images), path)
-
-    @partial(jax.jit, donate_argnums=0)
-    def update(moments: ChannelMoments, images: Array) -> ChannelMoments:
-        return add_batch(moments, look(images))
-
     moments = None
     for batch in batches:
         if batch.mask.all():
-            moments = no_batches(jax.eval_shape(look, batch.images)) if moments is None else moments
-            moments = update(moments, batch.images)
+            if moments is None:
+                seen = jax.eval_shape(_look, statistics_at, ends, path, batch.images)
+                moments = sharding.replicate(no_batches(seen))
+            moments = _update(statistics_at, moments, ends, path, batch.images)
     if moments is None:
         raise ValueError("batches: expected a complete one at least; found none")
     stacked = whole(moments)
@@ -89,3 +95,16 @@ def stream_along(
         alpha: jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
         for index, alpha in enumerate(alphas)
     }
+
+
+@partial(jax.jit, static_argnums=0)
+def _look(statistics_at: StatisticsAt, ends: PyTree, path: Array, images: Array) -> Statistics:
+    """Of one batch, stacked over the path."""
+    return jax.lax.map(lambda alpha: statistics_at(ends, alpha, images), path)
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _update(
+    statistics_at: StatisticsAt, moments: ChannelMoments, ends: PyTree, path: Array, images: Array
+) -> ChannelMoments:
+    return add_batch(moments, _look(statistics_at, ends, path, images))

@@ -4,12 +4,13 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
 from llfc_jax import data, models, progress
-from llfc_jax.data.batches import Batch, batches, num_batches
+from llfc_jax.data.batches import Batch, batches, full_batches, num_batches
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source, load_variables
 from llfc_jax.training import lineage, optimizers
@@ -90,6 +91,11 @@ def prepare(config: ConfigDict) -> Bench:
             f"config.train.batch_size: expected {examples} (the training data) at most; "
             f"found {config.train.batch_size}"
         )
+    if trains and config.train.batch_size % jax.device_count():
+        raise UserError(
+            f"config.train.batch_size: expected a multiple of {jax.device_count()} (the devices); "
+            f"found {config.train.batch_size}"
+        )
     network = models.build(config.model, dataset.train.images.shape[1:], dataset.num_classes)
     some = min(config.eval.train_examples, examples)
     measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
@@ -113,3 +119,8 @@ def _load(
 def stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:
     """Batches under a progress bar."""
     return progress.track(batches(examples, batch_size), label, num_batches(examples, batch_size))
+
+
+def full_stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:
+    """The batches that need no padding, under a progress bar."""
+    return progress.track(full_batches(examples, batch_size), label, len(examples.labels) // batch_size)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from llfc_jax import sharding
 from llfc_jax.errors import UserError
 from llfc_jax.types import PyTree, Variables
 
@@ -77,11 +78,11 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
         with _manager(directory) as manager:
             shapes = manager.item_metadata(step)["variables"].tree
             items = {
-                "variables": ocp.args.StandardRestore(jax.tree.map(_on_this_device, shapes)),
+                "variables": ocp.args.StandardRestore(jax.tree.map(_on_every_device, shapes)),
                 "metadata": ocp.args.JsonRestore(),
             }
             if training is not None:
-                items["training"] = ocp.args.StandardRestore(jax.tree.map(_on_this_device, training))
+                items["training"] = ocp.args.StandardRestore(jax.tree.map(_on_every_device, training))
             restored = manager.restore(step, args=ocp.args.Composite(**items))
         saved_digest = restored.metadata.pop("digest")
         for name in items:
@@ -104,10 +105,8 @@ def _manager(directory: Path) -> Iterator[ocp.CheckpointManager]:
         yield manager
 
 
-def _on_this_device(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    )
+def _on_every_device(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.everywhere())
 
 
 def _digest(tree: PyTree) -> str:

@@ -10,10 +10,12 @@ from llfc_jax.alignment import METHODS
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
 from llfc_jax.measures import MEASURES
+from llfc_jax.training.step import PRECISIONS
 
 _CHOICES = {
     "measures": MEASURES,
     "train.pair": ("spawn", "independent"),
+    "train.precision": tuple(PRECISIONS),
     "align.method": ("none", *METHODS),
     "align.statistic": tuple(STATISTICS),
 }

@@ -1,6 +1,7 @@
 """Loss and error of one network on one split."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +14,23 @@ ApplyFn = Callable[[Variables, Array], Array]
 """Variables, images -> logits."""
 
 
-def make_evaluator(apply: ApplyFn) -> Callable[[Variables, Iterable[Batch]], tuple[float, float]]:
-    """A function from variables and batches to (mean cross-entropy in nats, error as a fraction)."""
+def evaluate(apply: ApplyFn, variables: Variables, batches: Iterable[Batch]) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and error (fraction).
 
-    @jax.jit
-    def sums(variables: Variables, batch: Batch) -> tuple[Array, Array, Array]:
-        logits = apply(variables, batch.images)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        mistakes = logits.argmax(-1) != batch.labels
-        return jnp.vdot(batch.mask, losses), jnp.vdot(batch.mask, mistakes), batch.mask.sum()
+    Args:
+        apply: variables, images -> logits, in evaluation mode; pure. Give the same function again and nothing
+            is compiled again.
+        variables: the network.
+        batches: of one shape.
+    """
+    totals = jax.device_get([_sums(apply, variables, batch) for batch in batches])
+    loss, mistakes, count = (sum(map(float, column)) for column in zip(*totals, strict=True))
+    return loss / count, mistakes / count
 
-    def evaluate(variables: Variables, batches: Iterable[Batch]) -> tuple[float, float]:
-        totals = jax.device_get([sums(variables, batch) for batch in batches])
-        loss, mistakes, count = (sum(map(float, column)) for column in zip(*totals, strict=True))
-        return loss / count, mistakes / count
 
-    return evaluate
+@partial(jax.jit, static_argnums=0)
+def _sums(apply: ApplyFn, variables: Variables, batch: Batch) -> tuple[Array, Array, Array]:
+    logits = apply(variables, batch.images)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+    mistakes = logits.argmax(-1) != batch.labels
+    return jnp.vdot(batch.mask, losses), jnp.vdot(batch.mask, mistakes), batch.mask.sum()

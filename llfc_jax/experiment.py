@@ -15,7 +15,7 @@ from llfc_jax.bench import Bench, prepare
 from llfc_jax.config import validate
 from llfc_jax.data.batches import batches, full_batches
 from llfc_jax.errors import UserError
-from llfc_jax.evaluation import make_evaluator
+from llfc_jax.evaluation import evaluate
 from llfc_jax.interchange import Source
 from llfc_jax.interpolation import lerp
 from llfc_jax.measurement import measure, paths
@@ -57,13 +57,14 @@ def run(config: ConfigDict, directory: Path, command: str) -> Path:
 def find_results(bench: Bench, checkpoints: Path, command: str) -> dict[str, Any]:
     """Train, align, measure, and return what `results.json` holds."""
     started = time.monotonic()
-    keep_given(bench, checkpoints)
-    train(bench, checkpoints)
-    trained = time.monotonic()
-    align_to_first(bench, checkpoints)
-    merge(bench, checkpoints)
-    aligned = time.monotonic()
-    measured = measure(bench, checkpoints)
+    with jax.default_matmul_precision("highest"):  # a training step has its own
+        keep_given(bench, checkpoints)
+        train(bench, checkpoints)
+        trained = time.monotonic()
+        align_to_first(bench, checkpoints)
+        merge(bench, checkpoints)
+        aligned = time.monotonic()
+        measured = measure(bench, checkpoints)
     return {
         "schema_version": SCHEMA_VERSION,
         "command": command,
@@ -144,12 +145,13 @@ def train(bench: Bench, checkpoints: Path) -> None:
     if not bench.lineages:
         return
     config, dataset = bench.config, bench.dataset
-    recipe = Recipe(bench.network, bench.optimizer, bench.preprocess_train)
-    evaluate = make_evaluator(bench.apply)
+    recipe = Recipe(bench.network, bench.optimizer, bench.preprocess_train, config.train.precision)
     setting = loop.Setting(
         recipe=recipe,
         run=make_runner(recipe, *dataset.train, scan=scans(jax.default_backend(), bench.convolutional)),
-        evaluate=lambda variables: evaluate(variables, batches(dataset.test, config.eval.batch_size)),
+        evaluate=lambda variables: evaluate(
+            bench.apply, variables, batches(dataset.test, config.eval.batch_size)
+        ),
         schedule=bench.schedule,
         seed=config.seed,
         input_shape=bench.input_shape,

@@ -9,9 +9,10 @@ import jax
 
 from llfc_jax import checkpoint, models
 from llfc_jax.batchnorm import recompute_statistics, with_statistics
-from llfc_jax.bench import Bench, stream
+from llfc_jax.bench import Bench, full_stream, stream
+from llfc_jax.data import Split
 from llfc_jax.data.batches import batches
-from llfc_jax.evaluation import make_evaluator
+from llfc_jax.evaluation import evaluate
 from llfc_jax.interpolation import alpha_grid
 from llfc_jax.measures import causes
 from llfc_jax.measures.llfc import baseline, join, llfc
@@ -81,10 +82,10 @@ def paths(bench: Bench, a: Variables, b: Variables, alphas: Sequence[float]) -> 
     batch_size = min(bench.config.eval.batch_size, len(examples.labels))
     common = (bench.network, bench.preprocess, a, b, alphas)
     if "batch_stats" in a and config.recompute:
-        statistics = recompute_statistics(*common, stream(examples, batch_size, "recompute BatchNorm"))
+        statistics = recompute_statistics(*common, full_stream(examples, batch_size, "recompute BatchNorm"))
         found["/recompute"] = CorrectedPath(LinearPath(a, b, statistics), with_statistics)
     if "batch_stats" not in a and config.repair:
-        corrections = repair_corrections(*common, lambda: stream(examples, batch_size, "REPAIR"))
+        corrections = repair_corrections(*common, lambda: full_stream(examples, batch_size, "REPAIR"))
         found["/repair"] = CorrectedPath(LinearPath(a, b, corrections), corrected)
     return found
 
@@ -102,12 +103,11 @@ def _describe_data(bench: Bench) -> dict[str, Any]:
 
 
 def _endpoints(bench: Bench, variables: Variables) -> dict[str, dict[str, float]]:
-    evaluate = make_evaluator(bench.apply)
-    batch_size = bench.config.eval.batch_size
-    return {
-        split: dict(zip(("loss", "error"), evaluate(variables, batches(examples, batch_size)), strict=True))
-        for split, examples in bench.measured.items()
-    }
+    def ends(examples: Split) -> dict[str, float]:
+        loss, error = evaluate(bench.apply, variables, batches(examples, bench.config.eval.batch_size))
+        return {"loss": loss, "error": error}
+
+    return {split: ends(examples) for split, examples in bench.measured.items()}
 
 
 def _all_alphas(bench: Bench) -> list[float]:

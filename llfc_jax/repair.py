@@ -6,6 +6,7 @@ deviation of A's and B's unit. It folds into the parameters, so the corrected ne
 With BatchNorm, recomputing its statistics does the same.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import flax.linen as nn
@@ -21,6 +22,9 @@ from llfc_jax.types import Array, Variables
 
 Correction = dict[str, dict[str, Array]]
 """Stage -> `scale` and `shift` per channel, to be applied to its output."""
+
+_End = tuple[Variables, Statistics]
+"""A network, and the `mean` and `std` of its sites."""
 
 _EPSILON = 1e-5  # added to both variances, so that a unit that hardly varies isn't blown up
 
@@ -61,33 +65,49 @@ def repair_corrections(
         alphas: points on the path.
         batches: starts a stream of training data.
     """
-    names = [stage.name for stage in sites(network)]
-
-    def seen(alpha: Array, images: Array) -> Statistics:
-        values = network.run(lerp(a, b, alpha), {INPUT: preprocess(images)}, network.stages)
-        return {name: _moments(values[name]) for name in names}
-
+    seen = stream_along(_Seen(network, preprocess), (a, b), (0.0, 1.0), batches())
     end_a, end_b = (
         {name: {"mean": own["mean"], "std": jnp.sqrt(own["var"])} for name, own in statistics.items()}
-        for statistics in stream_along(seen, (0.0, 1.0), batches()).values()
+        for statistics in seen.values()
     )
+    ends = ((a, end_a), (b, end_b))
+    seen_corrected = stream_along(_SeenCorrected(network, preprocess), ends, alphas, batches())
+    return {
+        alpha: {name: _affine(found[name], wanted) for name, wanted in lerp(end_a, end_b, alpha).items()}
+        for alpha, found in seen_corrected.items()
+    }
 
-    def seen_corrected(alpha: Array, images: Array) -> Statistics:
-        """Each site is corrected in turn, so that the later ones see the earlier ones mended."""
-        variables, wanted, found = lerp(a, b, alpha), lerp(end_a, end_b, alpha), {}
-        values = {INPUT: preprocess(images)}
-        for stage in network.stages:
-            values = network.run(variables, values, [stage])
-            if stage.name in names:
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """Moments of the sites; a `StatisticsAt`."""
+
+    network: Network
+    preprocess: Callable[[Array], Array]
+
+    def __call__(self, ends: tuple[Variables, Variables], alpha: Array, images: Array) -> Statistics:
+        network = self.network
+        values = network.run(lerp(*ends, alpha), {INPUT: self.preprocess(images)}, network.stages)
+        return {stage.name: _moments(values[stage.name]) for stage in sites(network)}
+
+
+@dataclasses.dataclass(frozen=True)
+class _SeenCorrected:
+    """The same, each site corrected in turn, so that the later ones see the earlier ones mended."""
+
+    network: Network
+    preprocess: Callable[[Array], Array]
+
+    def __call__(self, ends: tuple[_End, _End], alpha: Array, images: Array) -> Statistics:
+        (variables, wanted), found = lerp(*ends, alpha), {}
+        values = {INPUT: self.preprocess(images)}
+        for stage in self.network.stages:
+            values = self.network.run(variables, values, [stage])
+            if stage.name in wanted:
                 found[stage.name] = _moments(values[stage.name])
                 correction = _affine(found[stage.name], wanted[stage.name])
                 values[stage.name] = _applied(correction, values[stage.name])
         return found
-
-    return {
-        alpha: {name: _affine(found[name], wanted) for name, wanted in lerp(end_a, end_b, alpha).items()}
-        for alpha, found in stream_along(seen_corrected, alphas, batches()).items()
-    }
 
 
 def corrected(variables: Variables, correction: Correction) -> Variables:

@@ -167,6 +167,10 @@ WRONG = {
         r"data.test_split='tset': no split 'tset'; expected train, test, or a slice .*",
     ),
     "unknown optimizer": (["--config.opt.name=sdg"], r"opt.name: expected one of sgd, adam; found 'sdg'"),
+    "unknown precision": (
+        ["--config.train.precision=float16"],
+        r"config.train.precision: expected one of float32, tf32, bfloat16; found 'float16'",
+    ),
     "batch larger than the data": (
         ["--config.train.batch_size=257"],
         r"config.train.batch_size: expected 256 \(the training data\) at most; found 257",

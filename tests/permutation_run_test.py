@@ -12,7 +12,7 @@ from configs import test as test_config
 from llfc_jax import checkpoint, experiment
 from llfc_jax.bench import Bench, prepare
 from llfc_jax.data.batches import batches
-from llfc_jax.evaluation import make_evaluator
+from llfc_jax.evaluation import evaluate
 from llfc_jax.interpolation import lerp
 from llfc_jax.symmetry import apply_permutation, permutation_spec
 
@@ -30,8 +30,7 @@ class Run(NamedTuple):
         return checkpoint.restore(self.directory / "checkpoints" / name, **options)
 
     def loss(self, variables):
-        evaluate = make_evaluator(self.bench.apply)
-        return evaluate(variables, batches(self.bench.dataset.test, 100))[0]
+        return evaluate(self.bench.apply, variables, batches(self.bench.dataset.test, 100))[0]
 
 
 def run(directory, **changes):

@@ -1,12 +1,11 @@
 """Splits cut into batches of one shape."""
 
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
+from llfc_jax import sharding
 from llfc_jax.data.dataset import Split
 from llfc_jax.types import Array
 
@@ -28,14 +27,22 @@ def num_batches(split: Split, batch_size: int) -> int:
 
 
 def full_batches(split: Split, batch_size: int) -> Iterator[Batch]:
-    """The batches that need no padding."""
-    return itertools.islice(batches(split, batch_size), len(split.labels) // batch_size)
+    """The batches that need no padding, on all devices."""
+    for stop in range(batch_size, len(split.labels) + 1, batch_size):
+        part = slice(stop - batch_size, stop)
+        mask = np.ones(batch_size, np.float32)
+        yield Batch(*sharding.shard_batch((split.images[part], split.labels[part], mask)))
 
 
 def batches(split: Split, batch_size: int) -> Iterator[Batch]:
-    """All of `split` in order; the last batch is filled up with masked copies of the first image."""
+    """All of `split` in order, on all devices.
+
+    The last batch, and each that doesn't divide among the devices, is filled up with masked copies of the
+    first image.
+    """
     for start in range(0, len(split.labels), batch_size):
-        index = np.arange(start, start + batch_size)
-        mask = index < len(split.labels)
+        index = np.arange(start, start + sharding.padded(batch_size))
+        mask = index < min(start + batch_size, len(split.labels))
         index = np.where(mask, index, 0)
-        yield Batch(*map(jnp.asarray, (split.images[index], split.labels[index], mask.astype(np.float32))))
+        parts = (split.images[index], split.labels[index], mask.astype(np.float32))
+        yield Batch(*sharding.shard_batch(parts))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from llfc_jax import sharding
 from llfc_jax.data.batches import Batch
 from llfc_jax.interpolation import lerp
 from llfc_jax.measures.fold import Measure, Point, View
@@ -75,9 +76,10 @@ def measure_path(
     groups, measures = _groups(plan), tuple((name, planned.measure) for name, planned in plan.items())
     states = None
     for batch in batches:
-        if states is None:
-            states = _empty_states(features_fn, path, dict(measures), groups, batch)
-        states = _step(features_fn, measures, groups, correct, chunk, states, path, batch)
+        with jax.default_matmul_precision("highest"):
+            if states is None:
+                states = sharding.replicate(_empty_states(features_fn, measures, groups, path, batch))
+            states = _step(features_fn, measures, groups, correct, chunk, states, path, batch)
     if states is None:
         raise ValueError("batches: expected at least one; found none")
     found = jax.device_get(states)
@@ -160,20 +162,27 @@ def _stack(trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _empty_states(
     features_fn: FeaturesFn,
+    measures: tuple[tuple[str, Measure], ...],
+    groups: tuple[_Group, ...],
     path: LinearPath,
-    measures: Mapping[str, Measure],
-    groups: Iterable[_Group],
     batch: Batch,
 ) -> list[PyTree]:
+    """Every group's states before the first batch."""
+
     def look() -> Point:
         view = View(path.a, *features_fn(path.a, batch.images))
         return Point(jnp.float32(0), view, view, view, batch.labels, batch.mask)
 
     point = jax.eval_shape(look)
     return [
-        {name: _repeat(measures[name].init(point), len(group.alphas)) for name in group.names}
+        {
+            name: _repeat(measure.init(point), len(group.alphas))
+            for name, measure in measures
+            if name in group.names
+        }
         for group in groups
     ]
 

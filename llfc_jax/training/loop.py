@@ -1,6 +1,7 @@
 """Carrying a lineage to its last step, through checkpoints, from wherever an earlier process left it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax import checkpoint, progress
+from llfc_jax import checkpoint, progress, sharding
 from llfc_jax.errors import UserError
 from llfc_jax.training.lineage import Lineage
 from llfc_jax.training.optimizers import Schedule
 from llfc_jax.training.step import INIT, Recipe, Runner, TrainState, epoch_batches, init_state
-from llfc_jax.types import Variables
+from llfc_jax.types import PRNGKey, Variables
 
 
 class Setting(NamedTuple):
@@ -113,20 +114,22 @@ def _train_epoch(
 def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[TrainState, History]:
     """The lineage's own last checkpoint, else its parent's, else an initialisation."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setting.seed), lineage.init_stream), INIT)
-
-    @jax.jit
-    def create() -> TrainState:
-        image = jnp.zeros((1, *setting.input_shape))
-        return init_state(setting.recipe, setting.recipe.network.init(key, image))
-
+    initial = partial(create, recipe=setting.recipe, input_shape=setting.input_shape)
     no_history: History = {name: [] for name in Record._fields}
     for name in (lineage.name, lineage.parent):
         if name is not None and checkpoint.steps(checkpoints / name):
-            found = checkpoint.restore(checkpoints / name, training=jax.eval_shape(create).opt_state)
+            found = checkpoint.restore(checkpoints / name, training=jax.eval_shape(initial, key).opt_state)
             _check_same_data(found, setting, checkpoints / name)
             history = found.metadata["history"] if name == lineage.name else no_history
-            return TrainState(jnp.int32(found.step), found.variables, found.training), history
-    return create(), no_history
+            state = TrainState(jnp.int32(found.step), found.variables, found.training)
+            return sharding.replicate(state), history
+    return sharding.replicate(initial(key)), no_history
+
+
+@partial(jax.jit, static_argnames=("recipe", "input_shape"))
+def create(key: PRNGKey, recipe: Recipe, input_shape: tuple[int, ...]) -> TrainState:
+    """Step 0, with variables drawn by `key`; the program is the same for all keys."""
+    return init_state(recipe, recipe.network.init(key, jnp.zeros((1, *input_shape))))
 
 
 def _save(directory: Path, state: TrainState, history: History, lineage: Lineage, setting: Setting) -> None:

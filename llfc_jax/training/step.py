@@ -13,8 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from llfc_jax import sharding
 from llfc_jax.models import Network
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
+
+PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
+"""Name -> JAX's for how float32 factors are rounded; at least so precisely: GPUs do `bfloat16` as TF32, TPUs
+`tf32` in three passes of bfloat16, and CPUs everything in float32."""
 
 INIT, ORDER, AUGMENT, DROPOUT = range(4)
 """What a lineage's key is folded with."""
@@ -44,6 +49,8 @@ class Recipe(NamedTuple):
     optimizer: optax.GradientTransformation
     preprocess: Callable[[PRNGKey, Array], Array]
     """Key, uint8 images -> what the network takes, augmentation included."""
+    precision: str = "float32"
+    """Of matrix products and convolutions: a key of `PRECISIONS`."""
 
 
 def init_state(recipe: Recipe, variables: Variables) -> TrainState:
@@ -75,7 +82,8 @@ def train_step(
         return losses.mean(), (logits, statistics)
 
     params = state.variables["params"]
-    (loss, (logits, statistics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    with jax.default_matmul_precision(PRECISIONS[recipe.precision]):
+        (loss, (logits, statistics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, params)
     variables = {"params": optax.apply_updates(params, updates)}
     if statistics:
@@ -103,11 +111,11 @@ def make_runner(recipe: Recipe, images: np.ndarray, labels: np.ndarray, *, scan:
 
     Args:
         recipe: what a step does.
-        images: the training images, (N, h, w, c) uint8; kept on the device.
+        images: the training images, (N, h, w, c) uint8; kept on every device.
         labels: (N,) int32.
         scan: whether to scan.
     """
-    data = (jnp.asarray(images), jnp.asarray(labels))
+    data = sharding.replicate((images, labels))
 
     @partial(jax.jit, donate_argnums=1)
     def step(key: PRNGKey, state: TrainState, data: tuple[Array, Array], index: Array) -> Any:
@@ -120,10 +128,10 @@ def make_runner(recipe: Recipe, images: np.ndarray, labels: np.ndarray, *, scan:
 
     def run(key: PRNGKey, state: TrainState, indices: Array) -> Iterator[tuple[TrainState, Metrics]]:
         if scan:
-            yield steps(key, state, data, indices)
+            yield steps(key, state, data, sharding.shard_batch(indices, axis=1))
         else:
-            for index in indices:
-                state, metrics = step(key, state, data, index)
+            for index in np.asarray(indices):  # rows of an array on a device would be a computation each
+                state, metrics = step(key, state, data, sharding.shard_batch(index))
                 yield state, jax.tree.map(lambda x: x[None], metrics)
 
     return run

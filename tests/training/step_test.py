@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,6 +135,19 @@ def test_randomness_depends_on_the_lineages_key_and_the_step_alone():
     here = keys(0, 3, slice(8), 0.0)
     assert here == keys(0, 3, slice(8, 16), 0.0) == keys(0, 3, slice(8), 1.0)
     assert len({*here, *keys(0, 4, slice(8), 0.0), *keys(1, 3, slice(8), 0.0)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("float32", "HIGHEST"), ("tf32", "HIGH"), ("bfloat16", "DEFAULT")]
+)
+def test_all_matrix_products_of_a_step_have_its_precision_whatever_is_set_around_it(name, precision):
+    one = recipe(hidden=(5,))._replace(precision=name)
+    with jax.default_matmul_precision("high" if name != "tf32" else "highest"):
+        program = jax.make_jaxpr(train_step, static_argnums=0)(one, jax.random.key(0), start(one), *data())
+    products = [line for line in str(program).splitlines() if "dot_general[" in line]
+    found = re.findall(r"precision=(.*)", str(program))
+    assert len(found) == len(products) == 5  # two forward, three backward: images need no gradient
+    assert set(found) == {f"(Precision.{precision}, Precision.{precision})"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""What was traced once is not traced again: not for a second epoch, batch, network or pair."""
+
+import contextlib
+
+import jax
+import numpy as np
+import pytest
+
+from llfc_jax import models, sharding
+from llfc_jax.batchnorm import recompute_statistics
+from llfc_jax.data.batches import batches
+from llfc_jax.data.dataset import Split
+from llfc_jax.evaluation import evaluate
+from llfc_jax.measures.lmc import lmc
+from llfc_jax.measures.path import LinearPath, Planned, measure_path
+from llfc_jax.repair import repair_corrections
+from llfc_jax.training import optimizers
+from llfc_jax.training.loop import create
+from llfc_jax.training.step import Recipe, epoch_batches, make_runner
+
+IMAGE, BATCH, EXAMPLES = (3, 3, 1), 8, 24
+ALPHAS = (0.0, 0.5, 1.0)
+PLAN = {"lmc": Planned(lmc(), ALPHAS)}
+OPT = {
+    "name": "sgd",
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "decay_at": (),
+}
+
+
+class Case:
+    """A network, and what is done with it."""
+
+    def __init__(self, norm):
+        self.network = models.build({"name": "mlp", "hidden": (5,), "norm": norm}, IMAGE, 4)
+        optimizer, _ = optimizers.build(OPT, 6)
+        self.recipe = Recipe(self.network, optimizer, lambda key, images: self.preprocess(images))
+        generator = np.random.default_rng(0)
+        images = generator.integers(0, 256, (EXAMPLES, *IMAGE), dtype=np.uint8)
+        self.data = Split(images, generator.integers(0, 4, EXAMPLES, dtype=np.int32))
+        self.runners = {scan: make_runner(self.recipe, *self.data, scan=scan) for scan in (True, False)}
+
+    def preprocess(self, images):
+        return images / 255
+
+    def apply_with_features(self, variables, images):
+        return self.network.apply_with_features(variables, self.preprocess(images))
+
+    def apply(self, variables, images):
+        return self.network.apply(variables, self.preprocess(images))
+
+    def start(self, seed):
+        return sharding.replicate(create(jax.random.key(seed), self.recipe, IMAGE))
+
+    def pair(self, seed):
+        return self.start(seed).variables, self.start(seed + 1).variables
+
+    def batches(self):
+        return batches(self.data, BATCH)
+
+
+def train(case, seed, scan):
+    key, state = jax.random.key(seed), case.start(seed)
+    for epoch in range(2):
+        *_, (state, _) = case.runners[scan](key, state, epoch_batches(key, epoch, EXAMPLES, BATCH))
+
+
+def measure(case, seed):
+    measure_path(case.apply_with_features, LinearPath(*case.pair(seed)), case.batches(), PLAN)
+
+
+def repair(case, seed):
+    repair_corrections(case.network, case.preprocess, *case.pair(seed), ALPHAS, case.batches)
+
+
+def recompute(case, seed):
+    recompute_statistics(case.network, case.preprocess, *case.pair(seed), ALPHAS, case.batches())
+
+
+WORK = {
+    "training, in scans": lambda case, seed: train(case, seed, True),
+    "training, step by step": lambda case, seed: train(case, seed, False),
+    "evaluation": lambda case, seed: evaluate(case.apply, case.start(seed).variables, case.batches()),
+    "measurement": measure,
+    "recomputed statistics": recompute,
+    "REPAIR": repair,
+}
+
+
+@contextlib.contextmanager
+def traces():
+    """How often JAX traces a function or compiles it, by what it did."""
+    events = []
+
+    def note(event, duration, **_):
+        if event.startswith("/jax/core/compile/"):
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_second_network_or_pair_traces_nothing_new(name):
+    case = Case("none" if name == "REPAIR" else "batch")
+    with traces() as first:
+        WORK[name](case, seed=0)
+    with traces() as second:
+        WORK[name](case, seed=1)
+    assert first
+    assert not second
+
+
+@pytest.mark.parametrize("scan", [True, False])
+def test_a_second_epoch_traces_nothing_new(scan):
+    case, key = Case("batch"), jax.random.key(0)
+    state, counts = case.start(0), []
+    for epoch in range(3):
+        with traces() as seen:
+            *_, (state, _) = case.runners[scan](key, state, epoch_batches(key, epoch, EXAMPLES, BATCH))
+        counts.append(len(seen))
+    assert counts[0] > 0
+    assert counts[1:] == [0, 0]
+
+
+def test_a_second_batch_traces_nothing_new():
+    case, counts = Case("batch"), []
+
+    def counted():
+        for batch in case.batches():
+            with traces() as seen:
+                yield batch
+            counts.append(len(seen))
+
+    measure_path(case.apply_with_features, LinearPath(*case.pair(0)), counted(), PLAN)
+    assert counts[0] > 0
+    assert counts[1:] == [0, 0]
