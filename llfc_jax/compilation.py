@@ -31,15 +31,16 @@ def keep_programs(directory: Path) -> None:
 
 
 def avoid_slow_fusions() -> None:
-    """Keep XLA:CPU of jaxlib 0.10 from fusing whole tails of a network into one slow loop.
+    """Keep XLA:CPU from leaving convolutions, and what surrounds them, to the library YNNPACK.
 
-    It hands a chain of matrix products, and all between them, to a library that runs VGG's classifier, at
-    some batch sizes, ten times slower than its products one by one. Call before the first computation; flags
-    of the user's own stay. jaxlib 0.12 has the flag but not the fault.
+    That runs the gradients of convolutions at a third of the speed of XLA's own, and makes one loop of all
+    that leads to a pooling, in which VGG's classifier takes, at some batch sizes, ten times as long. Single
+    matrix products and sums stay with it. Call before the first computation; flags of the user's own stay.
+    Versions of JAX are named because an unknown flag ends the process.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if jax.__version_info__ < (0, 11) and _FUSIONS not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --{_FUSIONS}=".strip()
+    if (0, 10) <= jax.__version_info__ < (0, 13) and _FUSIONS not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{_FUSIONS}=individual_dot,reduce".strip()
 
 
 def _is_ours(directory: Path) -> bool:

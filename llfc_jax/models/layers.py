@@ -5,7 +5,7 @@ are the few modules below, so that every step of a network is a named stage whos
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, partial, reduce
 from typing import Any
 
 import flax.linen as nn
@@ -50,15 +50,22 @@ class GELU(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Max pooling over square windows, by default ones that don't overlap."""
+    """Max pooling over square windows, by default ones that don't overlap.
+
+    Those are an elementwise maximum, whose gradient XLA:CPU finds in a tenth of the time of a window's.
+    """
 
     window: int = 2
     stride: int | None = None
     padding: int = 0
 
     def __call__(self, x: Array) -> Array:
-        stride, pad = self.stride or self.window, (self.padding, self.padding)
-        return nn.max_pool(x, (self.window, self.window), (stride, stride), (pad, pad))
+        size, stride, pad = self.window, self.stride or self.window, (self.padding, self.padding)
+        if stride != size or self.padding:
+            return nn.max_pool(x, (size, size), (stride, stride), (pad, pad))
+        rows, columns = (side // size * size for side in x.shape[1:3])
+        corners = [x[:, i:rows:size, j:columns:size] for i in range(size) for j in range(size)]
+        return reduce(jnp.maximum, corners)
 
 
 class MeanPool(nn.Module):

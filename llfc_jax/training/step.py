@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from llfc_jax import sharding
-from llfc_jax.models import Network
+from llfc_jax.models import Network, convolution
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
 PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
@@ -82,7 +82,7 @@ def train_step(
         return losses.mean(), (logits, statistics)
 
     params = state.variables["params"]
-    with jax.default_matmul_precision(PRECISIONS[recipe.precision]):
+    with jax.default_matmul_precision(PRECISIONS[recipe.precision]), convolution.for_training():
         (loss, (logits, statistics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, params)
     variables = {"params": optax.apply_updates(params, updates)}
@@ -107,7 +107,7 @@ def make_runner(recipe: Recipe, images: np.ndarray, labels: np.ndarray, *, scan:
     """How to run many steps: all in one compiled scan, or one call per step.
 
     A scan costs one dispatch per epoch, which is what accelerators and small networks want. XLA:CPU, however,
-    runs the gradients of convolutions 30-100 times slower inside a loop than outside.
+    runs some convolutions 30-100 times slower inside a loop than outside.
 
     Args:
         recipe: what a step does.

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -134,6 +135,16 @@ def test_stems_reduce_the_image_by_4_or_not_at_all():
         _, features = jax.eval_shape(network.apply_with_features, variables, images)
         assert features["block1_1.relu2"].shape == (1, side, side, 64)
         assert ("pool0" in features) == (stem == "imagenet")
+
+
+@pytest.mark.parametrize("window", [2, 3])
+def test_max_pooling_without_overlap_and_its_gradient_are_flax_s(window):
+    x = jax.random.normal(jax.random.key(0), (2, 7, 8, 3))
+    found, pull = jax.vjp(MaxPool(window), x)
+    expected, pull_reference = jax.vjp(lambda x: nn.max_pool(x, (window, window), (window, window)), x)
+    np.testing.assert_array_equal(found, expected)
+    weights = jax.random.normal(jax.random.key(1), expected.shape)
+    np.testing.assert_array_equal(pull(weights)[0], pull_reference(weights)[0])
 
 
 def test_padded_max_pooling_is_the_largest_of_each_window_that_lies_in_the_image():
