@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from scipy.optimize import linear_sum_assignment
 
 from llfc_jax.errors import UserError
 from llfc_jax.types import Array
@@ -72,6 +71,8 @@ def _scipy(similarity: Array) -> Array:
 
 
 def _solve_on_host(similarity: Array) -> np.ndarray:
+    from scipy.optimize import linear_sum_assignment  # takes half a second, which most processes can save
+
     batch = np.asarray(similarity)
     permutations = np.empty(batch.shape[:-1], np.int32)
     for index in np.ndindex(batch.shape[:-2]):
