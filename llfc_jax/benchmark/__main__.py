@@ -1,66 +1,167 @@
 """Prints the table, each row from a process of its own, so that its peak memory is its own.
 
-`peak` is the matmul rate measured in the same process.
+`peak` is the fraction of the matmul rate measured in the same process. Where PyTorch is installed, the same
+work is done in it (`torch_peer.py`), in another process: `x time` and `x MB` say how many times as much it
+takes. It keeps the features of the whole dataset, which is larger than that of most rows: `at 10k` is `x MB`
+for 10,000 images, its features growing with them. Our memory does not depend on their number.
 """
 
+import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from llfc_jax import compilation
-from llfc_jax.benchmark import matching
+from llfc_jax.benchmark import growth, matching, passes
 from llfc_jax.benchmark.cases import CASES, Case
 from llfc_jax.benchmark.path import all_measures, path_evaluation
 
 _ROW = flags.DEFINE_string("row", None, "Run this row alone, in this process, and print it as JSON.")
 _ONLY = flags.DEFINE_string("only", "", "Run the rows whose name contains this.")
 _IMAGES = flags.DEFINE_integer("images", None, "Number of images; by default the row's own.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Times a forward pass is timed; the median counts.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Times that something short is timed; the median counts.")
+_PEER = flags.DEFINE_bool("peer", True, "Do the same work in PyTorch, where it is installed.")
+_JSON = flags.DEFINE_string("json", None, "Write all numbers to this file.")
 
-_MATCHED = ("mlp", "resnet20 x4, conv shortcuts", "vgg16")
+_SIZES = ("mlp", "resnet20", "resnet20x4", "vgg16")
+_MATCHED = ("mlp", "resnet20x4-ln", "vgg16")
+_IN_TORCH = ("forward", "training step", "path evaluation")
 
-ROWS: dict[str, tuple[Callable[[Case], dict[str, Any]], str]] = {
-    **{f"path evaluation, {name}": (path_evaluation, name) for name in CASES},
-    **{f"all measures, {name}": (all_measures, name) for name in ("mlp", "resnet20")},
-    **{f"weight matching, {name}": (matching.weights, name) for name in _MATCHED},
-    **{f"activation matching, {name}": (matching.activations, name) for name in _MATCHED},
-}
-"""Row -> what to run, and on which case."""
+Numbers = dict[str, Any]
+"""What a process measured, by name."""
+
+
+class Row(NamedTuple):
+    """A kind of work on a case."""
+
+    kind: str
+    work: Callable[[Case], Numbers]
+    case: Case
+
+
+ROWS: dict[str, Row] = {
+    f"{kind}, {case}": Row(kind, work, CASES[case])
+    for kind, work, cases in (
+        ("forward", passes.forward, _SIZES),
+        ("training step", passes.training_step, _SIZES),
+        ("path evaluation", path_evaluation, _SIZES),
+        ("all measures", all_measures, ("mlp", "resnet20")),
+        ("weight matching", matching.weights, _MATCHED),
+        ("activation matching", matching.activations, _MATCHED),
+    )
+    for case in cases
+} | {name: Row(growth.KIND, path_evaluation, case) for name, case in growth.GROWING.items()}
+"""By name."""
 
 
 def main(argv: list[str]) -> None:
-    """Print the table, row by row."""
+    """Print each row in full as it is measured, then the table."""
     del argv
+    logging.set_verbosity(logging.WARNING)
     compilation.avoid_slow_fusions()
     if _ROW.value:
-        work, name = ROWS[_ROW.value]
-        case = CASES[name]._replace(repeats=_REPEATS.value, images=_IMAGES.value or CASES[name].images)
-        print(json.dumps(work(case)))
+        row = ROWS[_ROW.value]
+        print(json.dumps(row.work(_case(row))))
         return
     console = Console()
     console.print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
-    for row, found in _in_processes():
-        table = Table("row", *found)
-        table.add_row(
-            row, *(f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" for value in found.values())
-        )
-        console.print(table)
+    measured = {}
+    for name, ours, theirs in _measure([name for name in ROWS if _ONLY.value in name]):
+        measured[name] = {"llfc_jax": ours, "pytorch": theirs}
+        for program, numbers in measured[name].items():
+            if numbers:
+                console.print(f"[bold]{name}[/], {program}: {_listed(numbers)}", highlight=False)
+    grown = {name: both["llfc_jax"] for name, both in measured.items() if ROWS[name].kind == growth.KIND}
+    if len(grown) < len(measured):
+        console.print(table({name: both for name, both in measured.items() if name not in grown}))
+    if grown:
+        console.print(growth.table(grown))
+    if _JSON.value:
+        Path(_JSON.value).write_text(json.dumps(measured, indent=2))
 
 
-def _in_processes() -> Iterator[tuple[str, dict[str, Any]]]:
+def _case(row: Row) -> Case:
+    images = row.case.images if row.kind == growth.KIND else _IMAGES.value or row.case.images
+    return row.case._replace(repeats=_REPEATS.value, images=images)
+
+
+def _measure(names: list[str]) -> Iterator[tuple[str, Numbers, Numbers | None]]:
+    has_peer = _PEER.value and importlib.util.find_spec("torch") is not None
     options = [f"--repeats={_REPEATS.value}", *([f"--images={_IMAGES.value}"] if _IMAGES.value else [])]
-    for row in ROWS:
-        if _ONLY.value in row:
-            command = [sys.executable, "-m", "llfc_jax.benchmark", f"--row={row}", *options]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            yield row, json.loads(output.splitlines()[-1])
+    for name in names:
+        row = ROWS[name]
+        ours = _run("llfc_jax.benchmark", f"--row={name}", *options)
+        compared = has_peer and row.kind in _IN_TORCH
+        yield name, ours, _run("llfc_jax.benchmark.torch_peer", json.dumps(job(row))) if compared else None
+
+
+def job(row: Row) -> dict[str, Any]:
+    """What `torch_peer` is to do for a row."""
+    case = _case(row)
+    on_dataset = row.kind == "path evaluation"
+    return {
+        "work": row.kind,
+        "model": case.model,
+        "image": case.image,
+        "batch_size": case.batch_size if on_dataset else case.training_batch_size,
+        "images": case.images,
+        "repeats": case.repeats,
+    }
+
+
+def _run(module: str, *arguments: str) -> Numbers:
+    command = [sys.executable, "-m", module, *arguments]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+_COLUMNS = {
+    "images": "images",
+    "seconds": "seconds",
+    "images/s": "images/s",
+    "GFLOP/s": "GFLOP/s",
+    "of peak": "peak",
+    "peak memory (MB)": "MB",
+}
+"""Number -> heading."""
+
+
+def table(measured: dict[str, dict[str, Numbers | None]]) -> Table:
+    """All rows, and how many times as much PyTorch takes."""
+    result = Table("row", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in (*_COLUMNS.values(), "x time", "x MB", "at 10k"):
+        result.add_column(heading, justify="right")
+    for name, both in measured.items():
+        ours, theirs = both["llfc_jax"] or {}, both["pytorch"]
+        shown = [_shown(ours[column]) if column in ours else "" for column in _COLUMNS]
+        result.add_row(name, *shown, *(map(_shown, _ratios(ours, theirs)) if theirs else ()))
+    return result
+
+
+def _ratios(ours: Numbers, theirs: Numbers) -> Iterator[float]:
+    memory = ours["peak memory (MB)"]
+    yield theirs["seconds"] / ours["seconds"]
+    yield theirs["peak memory (MB)"] / memory
+    if "features (MB)" in theirs:
+        more = theirs["features (MB)"] * (10_000 / ours["images"] - 1)
+        yield (theirs["peak memory (MB)"] + more) / memory
+
+
+def _listed(numbers: Numbers) -> str:
+    return ", ".join(f"{name} {_shown(value)}" for name, value in numbers.items())
+
+
+def _shown(value: float) -> str:
+    return f"{value:#.3g}".rstrip(".") if isinstance(value, float) and value < 1000 else f"{value:,.0f}"
 
 
 if __name__ == "__main__":

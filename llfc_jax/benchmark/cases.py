@@ -16,9 +16,14 @@ class Case(NamedTuple):
     model: dict[str, Any]
     image: tuple[int, int, int]
     batch_size: int
+    """Of measurements."""
     images: int
     repeats: int = 5
     """Times that something short is timed; the median counts."""
+    training_batch_size: int = 128
+    """Of a training step, and of a bare forward pass."""
+    alphas: int = 25
+    """Of the path, for LMC."""
 
     @property
     def network(self) -> models.Network:
@@ -49,10 +54,10 @@ _CIFAR = (32, 32, 3)
 
 CASES = {
     "mlp": Case({"name": "mlp"}, (28, 28, 1), batch_size=500, images=10_000),
-    "resnet20": Case({"name": "resnet20"}, _CIFAR, batch_size=50, images=1_000),
-    "resnet20 x4": Case({"name": "resnet20", "width": 4}, _CIFAR, batch_size=50, images=200),
-    "resnet20 x4, conv shortcuts": Case(
+    "resnet20": Case({"name": "resnet20"}, _CIFAR, batch_size=50, images=500),
+    "resnet20x4": Case({"name": "resnet20", "width": 4}, _CIFAR, batch_size=50, images=100),
+    "resnet20x4-ln": Case(
         {"name": "resnet20", "width": 4, "norm": "layer", "shortcut": "conv"}, _CIFAR, 100, images=400
     ),
-    "vgg16": Case({"name": "vgg16", "norm": "batch"}, _CIFAR, batch_size=32, images=320),
+    "vgg16": Case({"name": "vgg16", "norm": "batch"}, _CIFAR, batch_size=32, images=128),
 }

@@ -6,7 +6,7 @@ import jax
 
 from llfc_jax import data, environment
 from llfc_jax.benchmark.cases import Case
-from llfc_jax.benchmark.timing import forward_flops, matmul_peak, median_seconds, seconds
+from llfc_jax.benchmark.timing import forward_flops, median_seconds, rates, seconds
 from llfc_jax.data.batches import batches, num_batches
 from llfc_jax.interpolation import alpha_grid
 from llfc_jax.measures import MEASURES, causes
@@ -14,52 +14,48 @@ from llfc_jax.measures.llfc import baseline, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.path import LinearPath, Planned, chunk_for, measure_path
 
-ALPHAS = alpha_grid(25)
 LLFC_ALPHAS = (0.25, 0.5, 0.75)
 
 
 def path_evaluation(case: Case) -> dict[str, Any]:
-    """LMC at 25 alphas and LLFC at 3, against the same number of bare forward passes."""
+    """LMC at all alphas and LLFC at 3, against the same number of bare forward passes."""
     split, a = case.split(), case.variables(0)
     first = next(batches(split, case.batch_size))
     bare = jax.jit(case.apply)
     forward = median_seconds(lambda: bare(a, first.images), case.repeats)
-    took = _walk(case, _connectivity(case))
-    passes = len(ALPHAS) * num_batches(split, case.batch_size)
+    took = _walk(case, connectivity(case))
+    passes = case.alphas * num_batches(split, case.batch_size)
     flops = passes * forward_flops(case.apply, a, first.images)
     return {
         "images": case.images,
-        "seconds": took,
+        **rates(took, case.alphas * case.images, flops),
         "forward passes alone": passes * forward,
-        "ratio": took / (passes * forward),
-        "GFLOP/s": flops / took / 1e9,
-        "of peak": flops / took / matmul_peak(),
-        "peak memory (MB)": environment.peak_memory_bytes() / 1e6,
+        "ratio to them": took / (passes * forward),
     }
 
 
 def all_measures(case: Case) -> dict[str, Any]:
     """LMC, LLFC and everything that explains it, against LMC and LLFC alone."""
-    alone, stages = _connectivity(case), case.network.stages
+    alone, stages = connectivity(case), case.network.stages
     without = [name for name in MEASURES if name != "stitching"]
     took = _walk(case, alone)
     unstitched = _walk(case, alone | causes.plan(stages, without, LLFC_ALPHAS))
     everything = _walk(case, alone | causes.plan(stages, MEASURES, LLFC_ALPHAS))
     return {
         "images": case.images,
-        "LMC and LLFC: seconds": took,
-        "all but stitching": unstitched,
-        "all": everything,
+        "seconds": everything,
+        "LMC and LLFC alone": took,
+        "ratio to them": everything / took,
         "ratio without stitching": unstitched / took,
-        "ratio": everything / took,
         "peak memory (MB)": environment.peak_memory_bytes() / 1e6,
     }
 
 
-def _connectivity(case: Case) -> dict[str, Planned]:
+def connectivity(case: Case) -> dict[str, Planned]:
+    """The measures of a pair: LMC, LLFC and what LLFC is measured against."""
     layers = {stage.name: stage.kind for stage in case.network.stages if stage.is_feature}
     return {
-        "lmc": Planned(lmc(), ALPHAS),
+        "lmc": Planned(lmc(), alpha_grid(case.alphas)),
         "llfc": Planned(llfc(layers), LLFC_ALPHAS),
         "baseline": Planned(baseline(layers), causes.ANYWHERE),
     }

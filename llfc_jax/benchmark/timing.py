@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from llfc_jax import environment
 from llfc_jax.types import Array, Variables
 
 
@@ -35,3 +36,20 @@ def forward_flops(apply: Callable[[Variables, Array], Array], variables: Variabl
     """Floating-point operations of a forward pass, as XLA counts them."""
     analysis = jax.jit(apply).lower(variables, images).cost_analysis()
     return float(analysis["flops"]) if analysis else float("nan")
+
+
+def rates(took: float, images: int, flops: float) -> dict[str, float]:
+    """Seconds, what they are per image and operation, and the peak of memory that this process has seen.
+
+    Args:
+        took: seconds.
+        images: how often a network has seen an image in that time.
+        flops: floating-point operations.
+    """
+    return {
+        "seconds": took,
+        "images/s": images / took,
+        "GFLOP/s": flops / took / 1e9,
+        "of peak": flops / took / matmul_peak(),
+        "peak memory (MB)": environment.peak_memory_bytes() / 1e6,
+    }
