@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
         for program, numbers in measured[name].items():
             if numbers:
                 console.print(f"[bold]{name}[/], {program}: {_listed(numbers)}", highlight=False)
-    grown = {name: both["llfc_jax"] for name, both in measured.items() if ROWS[name].kind == growth.KIND}
+    grown = {name: both["llfc_jax"] or {} for name, both in measured.items() if ROWS[name].kind == growth.KIND}
     if len(grown) < len(measured):
         console.print(table({name: both for name, both in measured.items() if name not in grown}))
     if grown:

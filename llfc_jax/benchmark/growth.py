@@ -35,7 +35,7 @@ GROWING: dict[str, Case] = {_BASE: _SMALL} | {
 
 
 def table(measured: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Seconds and memory with each factor at once, twice and four times its size; blank where not measured."""
+    """Seconds and memory with each factor at once, twice and four times its size; blank if not measured."""
     title = f"From {_SMALL.images:,} images, {_SMALL.alphas} alphas, {_LAYERS} layers, width {_HIDDEN}"
     result = Table("growth of", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title)
     columns = ("seconds", "peak memory (MB)")
