@@ -83,8 +83,8 @@ def evaluate_path(
     """
     alphas = alpha_grid(num_alphas)
     features_fn = WithoutFeatures(apply)
-    program, stream = _start(features_fn, a, b, batches)
-    found = _measure(features_fn, program, LinearPath(a, b), stream, {"lmc": Planned(lmc(), alphas)})
+    _, stream = _start(features_fn, a, b, batches)
+    found = _measure(features_fn, LinearPath(a, b), stream, {"lmc": Planned(lmc(), alphas)})
     return {"alphas": alphas, **found["lmc"]}
 
 
@@ -147,7 +147,7 @@ def measure_features(
     on_path, ends = _llfc(tuple(program.features))
     plan = {"llfc": Planned(on_path, taken), "baseline": Planned(ends, (0.0,))}
     plan |= _causes(tuple(stages), taken)
-    found = _measure(features_fn, program, LinearPath(a, b), stream, plan)
+    found = _measure(features_fn, LinearPath(a, b), stream, plan)
     explained = causes.explain(stages, CAUSES, taken, a, b, found) if stages else {}
     return {"alphas": taken, "layers": join(found["llfc"], found["baseline"]), **explained}
 
@@ -184,13 +184,11 @@ def _start(
 
 def _measure(
     features_fn: FeaturesFn,
-    program: Program,
     path: LinearPath,
     stream: Iterable[Batch],
     plan: Mapping[str, Planned],
 ) -> dict[str, Any]:
-    chunk = chunk_for(jax.default_backend(), program.convolutional)
-    return measure_path(features_fn, path, stream, plan, chunk=chunk)
+    return measure_path(features_fn, path, stream, plan, chunk=chunk_for(jax.default_backend()))
 
 
 def _on_the_line(alpha: float) -> float:

@@ -1,6 +1,7 @@
 """Features by name, whatever a framework calls them, in the order in which a network computes them."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,7 +43,6 @@ class Program(NamedTuple):
     logits: jax.ShapeDtypeStruct
     features: dict[str, jax.ShapeDtypeStruct]
     """In the order in which they are computed."""
-    convolutional: bool
 
 
 def named_features(tree: PyTree) -> Features:
@@ -70,11 +70,10 @@ def read_program(
 ) -> Program:
     """Trace a network, without running it."""
     jaxpr, output = jax.make_jaxpr(apply_with_features, return_shape=True)(variables, inputs)
-    primitives: list[str] = []
+    clock = itertools.count(1)
 
     def visit(eqn: JaxprEqn, _: list[int]) -> list[int]:
-        primitives.append(eqn.primitive.name)
-        return [len(primitives)] * len(eqn.outvars)
+        return [next(clock)] * len(eqn.outvars)
 
     # Dictionaries come out of a trace sorted by name: what is interpreted here is the time at which a value
     # comes to be.
@@ -84,7 +83,6 @@ def read_program(
     return Program(
         logits=logits,
         features={name: features[name] for name in sorted(features, key=known_at.__getitem__)},
-        convolutional="conv_general_dilated" in primitives,
     )
 
 

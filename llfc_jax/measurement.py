@@ -140,7 +140,7 @@ def _measure_path(
 ) -> dict[str, Any]:
     """All planned measures of one path, as `results.json` has them; one pass over each split."""
     config = bench.config
-    chunk = config.eval.alpha_chunk or chunk_for(jax.default_backend(), bench.convolutional)
+    chunk = config.eval.alpha_chunk or chunk_for(jax.default_backend())
     found = {
         split: measure_path(
             bench.apply_with_features,

@@ -73,15 +73,6 @@ def test_features_are_in_the_order_in_which_they_are_computed(apply):
     assert list(read_program(apply, jnp.eye(4), X).features) == ["input", "z", "a"]
 
 
-def test_convolutions_are_seen_inside_of_calls():
-    def convolve(kernel, x):
-        return jax.lax.conv(x, kernel, (1, 1), "SAME").sum((1, 2)), {}
-
-    kernel, images = jnp.ones((2, 1, 3, 3)), jnp.ones((1, 1, 4, 4))
-    assert read_program(jax.jit(convolve), kernel, images).convolutional
-    assert not read_program(chain, jnp.eye(4), X).convolutional
-
-
 def test_equal_functions_make_equal_adapters():
     for adapter in (NamedFeatures, WithoutFeatures):
         assert adapter(chain) == adapter(chain)

@@ -33,7 +33,7 @@ _PEER = flags.DEFINE_bool("peer", True, "Do the same work in PyTorch, where it i
 _JSON = flags.DEFINE_string("json", None, "Write all numbers to this file.")
 
 _SIZES = ("mlp", "resnet20", "resnet20x4", "vgg16")
-_MATCHED = ("mlp", "resnet20x4-ln", "vgg16")
+_MATCHED = ("mlp", "resnet20x4-ln", "vgg16-512")
 _IN_TORCH = ("forward", "training step", "path evaluation")
 
 Numbers = dict[str, Any]
@@ -80,11 +80,11 @@ def main(argv: list[str]) -> None:
         for program, numbers in measured[name].items():
             if numbers:
                 console.print(f"[bold]{name}[/], {program}: {_listed(numbers)}", highlight=False)
-    grown = {name: both["llfc_jax"] or {} for name, both in measured.items() if ROWS[name].kind == growth.KIND}
-    if len(grown) < len(measured):
-        console.print(table({name: both for name, both in measured.items() if name not in grown}))
-    if grown:
-        console.print(growth.table(grown))
+    others = {name: both for name, both in measured.items() if ROWS[name].kind != growth.KIND}
+    if others:
+        console.print(table(others))
+    if len(others) < len(measured):
+        console.print(growth.table({name: both["llfc_jax"] or {} for name, both in measured.items()}))
     if _JSON.value:
         Path(_JSON.value).write_text(json.dumps(measured, indent=2))
 

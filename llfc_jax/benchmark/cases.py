@@ -53,11 +53,12 @@ class Case(NamedTuple):
 _CIFAR = (32, 32, 3)
 
 CASES = {
-    "mlp": Case({"name": "mlp"}, (28, 28, 1), batch_size=500, images=10_000),
-    "resnet20": Case({"name": "resnet20"}, _CIFAR, batch_size=50, images=500),
-    "resnet20x4": Case({"name": "resnet20", "width": 4}, _CIFAR, batch_size=50, images=100),
+    "mlp": Case({"name": "mlp"}, (28, 28, 1), batch_size=500, images=2_000),
+    "resnet20": Case({"name": "resnet20"}, _CIFAR, batch_size=50, images=100),
+    "resnet20x4": Case({"name": "resnet20", "width": 4}, _CIFAR, batch_size=50, images=50),
     "resnet20x4-ln": Case(
         {"name": "resnet20", "width": 4, "norm": "layer", "shortcut": "conv"}, _CIFAR, 100, images=400
     ),
-    "vgg16": Case({"name": "vgg16", "norm": "batch"}, _CIFAR, batch_size=32, images=128),
+    "vgg16": Case({"name": "vgg16", "norm": "batch"}, _CIFAR, batch_size=32, images=32),
+    "vgg16-512": Case({"name": "vgg16", "norm": "batch", "head": (512, 512)}, _CIFAR, 32, images=128),
 }

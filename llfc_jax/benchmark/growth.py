@@ -10,7 +10,7 @@ from llfc_jax.benchmark.cases import CASES, Case
 
 KIND = "growth"
 TIMES = (2, 4)
-_BASE, _HIDDEN, _LAYERS = "growth, from", 512, 3
+_BASE, _HIDDEN, _LAYERS = "growth, from", 256, 3
 
 
 def _with_layers(case: Case, layers: int, width: int) -> Case:

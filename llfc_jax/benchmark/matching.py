@@ -30,7 +30,7 @@ def weights(case: Case) -> dict[str, Any]:
     def published() -> Any:
         return git_rebasin(np.random.default_rng(0), spec, a, b)
 
-    cold, warm = seconds(lambda: match(0)), min(seconds(lambda: match(0)) for _ in range(2))
+    cold, warm = seconds(lambda: match(0)), median_seconds(lambda: match(0), case.repeats)
     _, info = match(0)
     started = time.perf_counter()
     permutation, sweeps = published()

@@ -4,9 +4,9 @@ from typing import Any
 
 import jax
 
-from llfc_jax import data, environment
+from llfc_jax import environment
 from llfc_jax.benchmark.cases import Case
-from llfc_jax.benchmark.timing import forward_flops, median_seconds, rates, seconds
+from llfc_jax.benchmark.timing import forward_flops, median_seconds, rates
 from llfc_jax.data.batches import batches, num_batches
 from llfc_jax.interpolation import alpha_grid
 from llfc_jax.measures import MEASURES, causes
@@ -62,14 +62,13 @@ def connectivity(case: Case) -> dict[str, Planned]:
 
 
 def _walk(case: Case, plan: dict[str, Planned]) -> float:
-    """Seconds that a pass over the data takes once it is compiled."""
-    convolutional = any(stage.kind == "conv" for stage in case.network.stages)
-    chunk = chunk_for(jax.default_backend(), convolutional)
+    """Median of the seconds that a pass over the data takes once it is compiled."""
+    chunk = chunk_for(jax.default_backend())
     path, features_fn = LinearPath(case.variables(0), case.variables(1)), case.apply_with_features
 
-    def walk(examples: data.Split) -> Any:
-        return measure_path(features_fn, path, batches(examples, case.batch_size), plan, chunk=chunk)
-
     split = case.split()
-    walk(data.Split(split.images[: case.batch_size], split.labels[: case.batch_size]))
-    return seconds(lambda: walk(split))
+
+    def walk() -> Any:
+        return measure_path(features_fn, path, batches(split, case.batch_size), plan, chunk=chunk)
+
+    return median_seconds(walk, case.repeats)
