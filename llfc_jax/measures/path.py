@@ -13,6 +13,7 @@ from llfc_jax import sharding
 from llfc_jax.data.batches import Batch
 from llfc_jax.interpolation import lerp
 from llfc_jax.measures.fold import Measure, Point, View
+from llfc_jax.measures.hoisting import along_line
 from llfc_jax.types import Array, Features, PyTree, Variables
 
 FeaturesFn = Callable[[Variables, Array], tuple[Array, Features]]
@@ -134,9 +135,13 @@ def _step(
         point = Point(jnp.float32(alpha), theta, ends[0.0], ends[1.0], batch.labels, batch.mask)
         return {name: measure.update(state[name], point) for name, measure in measures if name in state}
 
+    evaluate = along_line(features_fn, path.a, path.b, batch.images) if correct is None else None
+
     def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
         state, alpha, correction = xs
-        return update(state, alpha, look(lerp(path.a, path.b, alpha), correction))
+        variables = lerp(path.a, path.b, alpha)
+        theta = View(variables, *evaluate(alpha)) if evaluate else look(variables, correction)
+        return update(state, alpha, theta)
 
     new_states = []
     for group, state in zip(groups, states, strict=True):
