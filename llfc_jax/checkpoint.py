@@ -5,6 +5,7 @@ taken when saving, since the storage format itself doesn't notice a flipped bit 
 """
 
 import contextlib
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from llfc_jax import sharding
-from llfc_jax.errors import UserError
-from llfc_jax.types import PyTree, Variables
+from llfc_jax.errors import UserError, first_line
+from llfc_jax.types import Permutation, PyTree, Variables
 
 KEEP = 2  # the last step, and the one before in case the last gets damaged
 
@@ -28,28 +29,37 @@ class Checkpoint(NamedTuple):
     variables: Variables
     training: PyTree | None
     """What training needs besides to go on (optimizer state); `None` where it wasn't asked for."""
+    permutation: Permutation | None
+    """By which the network was permuted; `None` where it wasn't."""
     metadata: dict[str, Any]
     """As saved, JSON types."""
 
 
 def save(
-    directory: Path, step: int, variables: Variables, metadata: dict[str, Any], training: PyTree = None
+    directory: Path,
+    step: int,
+    variables: Variables,
+    metadata: dict[str, Any],
+    training: PyTree | None = None,
+    permutation: Permutation | None = None,
 ) -> None:
     """Write one step and drop all but the last two.
 
     Raises:
         UserError: the directory can't be written, or the disk is full.
     """
-    digest = {"variables": _digest(variables), "training": _digest(training), "metadata": _digest(metadata)}
-    metadata = metadata | {"digest": digest}
-    items = {"variables": ocp.args.StandardSave(variables), "metadata": ocp.args.JsonSave(metadata)}
-    if training is not None:
-        items["training"] = ocp.args.StandardSave(training)
+    trees = {"variables": variables, "training": training, "permutation": permutation or None}
+    trees = {name: tree for name, tree in trees.items() if tree is not None}
+    digest = {name: _digest(tree) for name, tree in (trees | {"metadata": metadata}).items()}
+    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+    items["metadata"] = ocp.args.JsonSave(metadata | {"digest": digest})
     try:
         with _manager(directory) as manager:
             manager.save(step, args=ocp.args.Composite(**items), force=True)
     except (OSError, ValueError) as error:
-        raise UserError(f"can't write checkpoint {directory / str(step)}: {_first_line(error)}") from error
+        raise UserError(
+            f"can't write checkpoint {directory / str(step)}: {first_line(error)[:120]}"
+        ) from error
 
 
 def steps(directory: Path) -> list[int]:
@@ -68,7 +78,8 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
         training: a pytree of arrays or shapes like the one to restore besides the variables.
 
     Raises:
-        UserError: nothing is there, or it is damaged; names the path, and the step before if there is one.
+        UserError: nothing is there, its training state is of another kind, or it is damaged; names the path,
+            and the step before if there is one.
     """
     found = steps(directory)
     if not found:
@@ -76,21 +87,37 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
     step = found[-1] if step is None else step
     try:
         with _manager(directory) as manager:
-            shapes = manager.item_metadata(step)["variables"].tree
-            items = {
-                "variables": ocp.args.StandardRestore(jax.tree.map(_on_every_device, shapes)),
-                "metadata": ocp.args.JsonRestore(),
-            }
+            saved = manager.item_metadata(step)
+            trees = {"variables": saved["variables"].tree}
             if training is not None:
-                items["training"] = ocp.args.StandardRestore(jax.tree.map(_on_every_device, training))
+                _check_fits(directory, training, saved["training"].tree)
+                trees["training"] = training
+            if (permutation := saved.get("permutation")) is not None:
+                trees["permutation"] = permutation.tree
+            items = {
+                name: ocp.args.StandardRestore(jax.tree.map(_on_every_device, tree))
+                for name, tree in trees.items()
+            }
+            items["metadata"] = ocp.args.JsonRestore()
             restored = manager.restore(step, args=ocp.args.Composite(**items))
         saved_digest = restored.metadata.pop("digest")
         for name in items:
             if _digest(restored[name]) != saved_digest[name]:
                 raise ValueError(f"its {name} are not what was saved")
+    except UserError:
+        raise
     except Exception as error:  # damaged files surface as any of a dozen types
+        if _is_scarcity(error):
+            where = directory / str(step)
+            raise UserError(f"can't read checkpoint {where}: {first_line(error)[:120]}") from error
         raise UserError(_damaged(directory, step, found, error)) from error
-    return Checkpoint(step, restored.variables, restored.get("training"), restored.metadata)
+    return Checkpoint(
+        step,
+        restored.variables,
+        restored.get("training"),
+        restored.get("permutation"),
+        restored.metadata,
+    )
 
 
 @contextlib.contextmanager
@@ -99,6 +126,7 @@ def _manager(directory: Path) -> Iterator[ocp.CheckpointManager]:
     handlers = {
         "variables": ocp.StandardCheckpointHandler(),
         "training": ocp.StandardCheckpointHandler(),
+        "permutation": ocp.StandardCheckpointHandler(),
         "metadata": ocp.JsonCheckpointHandler(),
     }
     with ocp.CheckpointManager(directory.absolute(), options=options, item_handlers=handlers) as manager:
@@ -119,14 +147,30 @@ def _digest(tree: PyTree) -> str:
     return digest.hexdigest()
 
 
+def _check_fits(directory: Path, training: PyTree, saved: PyTree) -> None:
+    expected, found = ({tuple(leaf.shape) for leaf in jax.tree.leaves(tree)} for tree in (training, saved))
+    count, count_found = len(jax.tree.leaves(training)), len(jax.tree.leaves(saved))
+    if (expected, count) != (found, count_found):
+        raise UserError(
+            f"checkpoint {directory}: expected the state of this optimizer, {count} arrays; found "
+            f"{count_found} of another, perhaps of another version of optax; choose another --workdir"
+        )
+
+
+def _is_scarcity(error: Exception) -> bool:
+    """Whether it is not the files that are at fault, but memory, rights or open files."""
+    scarce = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return (
+        isinstance(error, MemoryError | PermissionError)
+        or (isinstance(error, OSError) and error.errno in scarce)
+        or "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
 def _damaged(directory: Path, step: int, found: list[int], error: Exception) -> str:
     before = max((other for other in found if other < step), default=None)
     if before is None:
         advice = f"no step before it is left; delete {directory} to train again"
     else:
         advice = f"delete it to go on from the step before, {before}"
-    return f"checkpoint {directory / str(step)} is damaged ({_first_line(error)}): {advice}"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:120]
+    return f"checkpoint {directory / str(step)} is damaged ({first_line(error)[:120]}): {advice}"

@@ -193,7 +193,9 @@ def _align_family(bench: Bench, checkpoints: Path, first: str, others: Sequence[
                 "alignment": aligned.summary,
                 "source": other.metadata.get("source"),
             }
-            checkpoint.save(directory, other.step, aligned.variables, metadata, aligned.permutation or None)
+            checkpoint.save(
+                directory, other.step, aligned.variables, metadata, permutation=aligned.permutation
+            )
             seconds = aligned.summary["seconds"]
             progress.say(f"aligned {name} to {first} by {config.align.method}: {seconds:.1f} s")
 

@@ -135,7 +135,7 @@ def complaints(directory, damage):
         except UserError as error:
             found[path.relative_to(directory / "20")] = str(error)
         else:
-            assert_identical(restored[1:3], (variables, training))
+            assert_identical((restored.variables, restored.training), (variables, training))
             assert restored.metadata == METADATA | {"step": 20}
             found[path.relative_to(directory / "20")] = None
         path.write_bytes(original)
@@ -185,8 +185,37 @@ def test_where_no_step_before_is_left_it_says_so(copy):
 
 
 def test_training_state_of_another_optimizer_is_not_taken(saved):
-    with pytest.raises(UserError, match=f"^checkpoint {saved / '20'} is damaged"):
+    with pytest.raises(
+        UserError, match=f"^checkpoint {saved}: expected the state of this optimizer, 1 array"
+    ):
         checkpoint.restore(saved, training={"momentum": jax.ShapeDtypeStruct((3,), jnp.float32)})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no memory"),
+        PermissionError(13, "Permission denied"),
+        OSError(24, "Too many open files"),
+        RuntimeError("RESOURCE_EXHAUSTED: out of memory while trying to allocate"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_files_are_not_to_blame_for_is_not_called_damage(saved, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "restore", fail)
+    with pytest.raises(UserError, match=f"^can't read checkpoint {saved / '20'}: "):
+        checkpoint.restore(saved)
+
+
+def test_a_permutation_comes_back_with_the_network_that_it_made(tmp_path):
+    permutation = {"P0": jnp.int32([2, 0, 1]), "P1": jnp.int32([0])}
+    checkpoint.save(tmp_path, 0, some_variables(), {}, permutation=permutation)
+    assert_identical(checkpoint.restore(tmp_path).permutation, permutation)
+    checkpoint.save(tmp_path, 1, some_variables(), {}, permutation={})
+    assert checkpoint.restore(tmp_path).permutation is None
 
 
 def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):

@@ -8,8 +8,7 @@ import numpy as np
 
 from llfc_jax import progress
 from llfc_jax.data.dataset import Source, Split, in_memory
-from llfc_jax.data.preparation import first_line
-from llfc_jax.errors import UserError
+from llfc_jax.errors import UserError, first_line
 
 _NAMES = {
     "train": ("train_image", "train_label"),

@@ -23,7 +23,7 @@ from urllib.parse import urlparse
 import numpy as np
 from PIL import Image
 
-from llfc_jax.errors import UserError
+from llfc_jax.errors import UserError, first_line
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
@@ -83,11 +83,6 @@ def quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its type where it has none."""
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def _describe(root: Path) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from llfc_jax.data.dataset import Source, Split
-from llfc_jax.data.preparation import first_line, prepare, quiet
+from llfc_jax.data.preparation import prepare, quiet
 from llfc_jax.data.splits import Slice
-from llfc_jax.errors import UserError
+from llfc_jax.errors import UserError, first_line
 
 _RECORDS_AT_A_TIME = 4096
 _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}

@@ -23,8 +23,7 @@ import safetensors.numpy
 from flax.traverse_util import unflatten_dict
 
 from llfc_jax import checkpoint, workdir
-from llfc_jax.data.preparation import first_line
-from llfc_jax.errors import UserError
+from llfc_jax.errors import UserError, first_line
 from llfc_jax.types import PyTree
 
 Arrays = dict[str, np.ndarray]

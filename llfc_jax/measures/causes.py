@@ -51,6 +51,8 @@ def explain(
 ) -> dict[str, Any]:
     """Each measure's entry in `results.json`, with what needs no data, and the paper's theory checked on it.
 
+    A measure that finds no layer to look at, as weak additivity in a network without a ReLU, has no entry.
+
     Args:
         stages: as given to `plan`.
         chosen: as given to `plan`.
@@ -81,7 +83,8 @@ def explain(
         theory["theorem1"] = theorem1(stages, a, b, results["deviation"])
     if "lmc" in chosen:
         theory["lemma1"] = lemma1(found["lmc"])
-    return results | ({"theory": theory} if theory else {})
+    found_somewhere = {name: entry for name, entry in results.items() if entry["layers"]}
+    return found_somewhere | ({"theory": theory} if theory else {})
 
 
 def _with_ends(alphas: tuple[float, ...]) -> tuple[float, ...]:

@@ -9,6 +9,9 @@ import numpy as np
 from llfc_jax.measures.fold import Moments, add_moments, no_moments
 from llfc_jax.types import Array
 
+_ROUNDING = 1e-12
+"""A squared norm below this part of the other is what rounding of float32 left of zero."""
+
 
 class Comparison(NamedTuple):
     """State of the comparison of a stream of u with a stream of v.
@@ -27,7 +30,7 @@ class Comparison(NamedTuple):
     residual: Array
     """Sum of ||r||^2."""
     dead: Array
-    """Number of samples for which u or v is zero; they have no angle and enter nothing else."""
+    """Number of samples for which u or v is zero; they have no angle and count for the whole matrix alone."""
 
 
 def no_comparison() -> Comparison:
@@ -51,12 +54,12 @@ def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
     u, v = u.astype(jnp.float32), v.astype(jnp.float32)
     v_square = _sum_features(jnp.square(v))
     alive = (v_square > 0) & (_sum_features(jnp.square(u)) > 0)
-    v_square = jnp.where(alive, v_square, 1)
-    deviation = _sum_features((u - v) * v) / v_square
+    deviation = _sum_features((u - v) * v) / jnp.where(v_square > 0, v_square, 1)
     coefficient = 1 + deviation
     residual = _sum_features(jnp.square(u - jnp.expand_dims(coefficient, range(1, v.ndim)) * v))
     u_square = jnp.square(coefficient) * v_square + residual
-    u_square = jnp.where(alive, u_square, 1)
+    dataset_coefficient = add_moments(state.dataset_coefficient, deviation, mask * v_square)
+    u_square, v_square = (jnp.where(alive, square, 1) for square in (u_square, v_square))
     weights = jnp.where(alive, mask, 0)
     cosine = coefficient * jnp.sqrt(v_square / u_square)
     distance = jnp.where(cosine > 0, residual / u_square / (1 + jnp.abs(cosine)), 1 - cosine)
@@ -65,8 +68,8 @@ def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
         distance=add_moments(state.distance, distance, weights),
         coefficient=add_moments(state.coefficient, deviation, weights),
         dist=add_moments(state.dist, dist, weights),
-        dataset_coefficient=add_moments(state.dataset_coefficient, deviation, weights * v_square),
-        residual=state.residual + jnp.vdot(weights, residual),
+        dataset_coefficient=dataset_coefficient,
+        residual=state.residual + jnp.vdot(mask, residual),
         dead=state.dead + jnp.vdot(mask, ~alive),
     )
 
@@ -107,18 +110,18 @@ def _whole(state: Comparison) -> dict[str, Any]:
     ||u - v||^2 is the same with 1 for C, or (C - 1)^2 ||v||^2 more.
     """
     moments = state.dataset_coefficient
-    defined = moments.weight > 0
-    v_square = np.where(defined, moments.weight, 1)
+    has_v = moments.weight > 0
+    v_square = np.where(has_v, moments.weight, 1)
     coefficient = 1 + moments.mean
     residual = state.residual + moments.squares
-    u_square = coefficient**2 * v_square + residual
+    found_square = coefficient**2 * moments.weight + residual
     difference = moments.mean**2 * v_square + residual
-    cosine = coefficient * np.sqrt(v_square / np.where(defined, u_square, 1))
-    distance = np.where(
-        cosine > 0, residual / np.where(defined, u_square, 1) / (1 + np.abs(cosine)), 1 - cosine
-    )
+    has_angle = has_v & (found_square > _ROUNDING * v_square)
+    u_square = np.where(has_angle, found_square, 1)
+    cosine = coefficient * np.sqrt(v_square / u_square)
+    distance = np.where(cosine > 0, residual / u_square / (1 + np.abs(cosine)), 1 - cosine)
     return {
-        "cosine_distance": np.where(defined, distance, np.nan),
-        "coefficient": np.where(defined, coefficient, np.nan),
-        "dist": np.where(defined, difference / np.sqrt(np.where(defined, u_square, 1) * v_square), np.nan),
+        "cosine_distance": np.where(has_angle, distance, np.nan),
+        "coefficient": np.where(has_v, coefficient, np.nan),
+        "dist": np.where(has_angle, difference / np.sqrt(u_square * v_square), np.nan),
     }

@@ -10,6 +10,12 @@ from llfc_jax.report.reading import RUN_SEPARATOR, Results
 BY_PATH = (*MEASURES, "theory", "alignment")
 """Measures keyed by path."""
 
+SHARED = (
+    *(("model", field) for field in ("stages", "parameters")),
+    *(("data", field) for field in ("name", "fingerprint", "test_examples", "measured_train_examples")),
+)
+"""What runs must have in common, by section of `results.json`."""
+
 
 def combine(runs: Mapping[str, Results]) -> dict[str, Any]:
     """Results whose paths and networks bear the name of their run: `RUN|a-b`.
@@ -18,11 +24,11 @@ def combine(runs: Mapping[str, Results]) -> dict[str, Any]:
       runs: Name -> results, of one architecture and data set.
 
     Raises:
-      UserError: if they have different stages or data.
+      UserError: if they have different architectures, data, or alphas at which features were looked at.
     """
     first_name, first = next(iter(runs.items()))
     for name, results in runs.items():
-        for section, field in (("model", "stages"), ("data", "name")):
+        for section, field in SHARED:
             expected, found = first[section][field], results[section][field]
             if found != expected:
                 raise UserError(
@@ -42,8 +48,17 @@ def combine(runs: Mapping[str, Results]) -> dict[str, Any]:
             for key, entry in results.get(section, {}).items()
         }
         combined |= {section: entries} if entries else {}
+    _check_alphas(combined)
     return combined
 
 
+def _check_alphas(combined: Results) -> None:
+    """Figures give a colour to each alpha at which features were looked at; curves have a common axis."""
+    for section in set(BY_PATH) - {"lmc"}:
+        found = {tuple(entry.get("alphas", ())) for entry in combined.get(section, {}).values()}
+        if len(found) > 1:
+            raise UserError(f"llfc.alphas: expected the same in all runs; found {sorted(found)}")
+
+
 def _short(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value[0]} ... {value[-1]} ({len(value)})"
+    return f"{value[0]} ... {value[-1]} ({len(value)})" if isinstance(value, list) else str(value)

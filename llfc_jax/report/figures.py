@@ -303,10 +303,15 @@ def _rows(columns: list[tuple[Results, Callable[..., None]]]) -> "Figure":
     ):
         axes = part.subplots(len(paths), sharex=True, sharey=True, squeeze=False)[:, 0]
         for ax, path in zip(axes, paths, strict=True):
-            panel(ax, entries[path], width / len(columns) - layer_panels.MARGIN)
+            entry = entries.get(path, {"layers": []})
+            if entry["layers"]:
+                panel(ax, entry, width / len(columns) - layer_panels.MARGIN)
+            else:
+                ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=style.GREY)
             if len(paths) > 1:
-                ax.set_title(reading.path_label(path), loc="left", pad=13 if _staged(entries[path]) else 4)
-        handles, labels = axes[0].get_legend_handles_labels()
+                ax.set_title(reading.path_label(path), loc="left", pad=13 if _staged(entry) else 4)
+        drawn_in = axes[next(index for index, path in enumerate(paths) if path in entries)]
+        handles, labels = drawn_in.get_legend_handles_labels()
         part.legend(handles, labels, ncols=2 if width == style.COLUMN else 3, **ABOVE)
         axes[-1].set_xlabel(LAYER_AXIS)
     return figure

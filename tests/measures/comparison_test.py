@@ -108,6 +108,15 @@ def test_dead_samples_are_counted_and_left_out():
     np.testing.assert_allclose(found["coefficient"]["std"], alive["coefficient"]["std"], rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:(invalid value|divide by zero):RuntimeWarning")  # of the oracle's samples
+def test_the_whole_matrix_holds_samples_that_are_dead_on_one_side():
+    u, v = features(0), features(1)
+    u[:40], v[20:90] = 0, 0
+    found, expected = fold(u, v, 64)["dataset"], oracle(u, v)["dataset"]
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+
+
 def test_a_dead_layer_is_nan_and_counted():
     found = fold(np.zeros((9, 4), np.float32), features(1, (9, 4)), 4)
     assert found["dead"] == 9

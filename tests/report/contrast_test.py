@@ -30,6 +30,33 @@ def test_one_page_names_all_runs_and_shows_their_paths():
     assert "permuted: π(B)" in tables.terminal(results)
 
 
+def test_what_a_run_did_not_measure_leaves_a_gap_not_an_error():
+    for measure in ("weak_additivity", "principal_angles", "deviation", "llfc"):
+        fewer = {name: entry for name, entry in RUNS["spawned"].items() if name != measure}
+        for runs in ({"fewer": fewer, "all": RUNS["permuted"]}, {"all": RUNS["permuted"], "fewer": fewer}):
+            assert "causes" in dict(figures.drawn(contrast.combine(runs)))
+
+
+def changed(results, section, field, value):
+    return results | {section: results[section] | {field: value}}
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [("model", "parameters", 7), ("data", "fingerprint", "another"), ("data", "test_examples", 100)],
+)
+def test_runs_of_another_size_or_data_are_refused(section, field, value):
+    other = changed(RUNS["permuted"], section, field, value)
+    with pytest.raises(UserError, match=f"other: expected the {section}'s {field} of mlp, .*; found {value}"):
+        contrast.combine({"mlp": RUNS["spawned"], "other": other})
+
+
+def test_runs_that_looked_at_other_alphas_are_refused():
+    llfc = {path: entry | {"alphas": [0.5]} for path, entry in RUNS["permuted"]["llfc"].items()}
+    with pytest.raises(UserError, match=r"llfc.alphas: expected the same in all runs; found \[\(0.25, .*"):
+        contrast.combine({"mlp": RUNS["spawned"], "other": RUNS["permuted"] | {"llfc": llfc}})
+
+
 def test_runs_of_different_architectures_are_refused():
     with pytest.raises(UserError, match=r"deep: expected the model's stages of mlp, dense1 .* found conv0"):
         contrast.combine({"mlp": synthetic_results.spawned_mlp(), "deep": synthetic_results.deep_resnet()})
