@@ -4,7 +4,8 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
 
 * the line between two networks: `lerp`, `alpha_grid`;
 * what happens on it: `evaluate_path` (LMC), `measure_features` (LLFC);
-* permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`;
+* permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`,
+  `check_equivalence`;
 * moving B into A's basin: `weight_matching`, `activation_matching`, `straight_through`.
 
 The names are imported when they are first used: `import llfc_jax` alone doesn't import JAX.
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         activation_matching,
         alpha_grid,
         apply_permutation,
+        check_equivalence,
         describe,
         evaluate_path,
         lerp,
@@ -32,6 +34,7 @@ __all__ = [
     "activation_matching",
     "alpha_grid",
     "apply_permutation",
+    "check_equivalence",
     "describe",
     "evaluate_path",
     "lerp",

@@ -25,13 +25,14 @@ from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.path import FeaturesFn, LinearPath, Planned, chunk_for, measure_path
 from llfc_jax.models import Stage
-from llfc_jax.symmetry import apply_permutation, describe, permutation_spec
+from llfc_jax.symmetry import apply_permutation, check_equivalence, describe, permutation_spec
 from llfc_jax.types import Array, PyTree, Variables
 
 __all__ = [
     "activation_matching",
     "alpha_grid",
     "apply_permutation",
+    "check_equivalence",
     "describe",
     "evaluate_path",
     "lerp",
@@ -72,7 +73,7 @@ def evaluate_path(
         `error_midpoint_gap`, L(theta_1/2) - (L(A) + L(B)) / 2.
 
     Raises:
-        UserError: A and B differ in structure, a batch is not one, or there is none.
+        UserError: A and B differ in structure, a batch is not one, a label is no class, or there is none.
 
     Example:
         >>> apply = lambda w, x: x @ w
@@ -123,8 +124,9 @@ def measure_features(
         `theory`, as in `results.json`: see `llfc_jax.measures.causes`.
 
     Raises:
-        UserError: A and B differ in structure, an alpha is outside [0, 1], a feature is not (n, ...), a batch
-            is not one or there is none, or `stages` name a feature that isn't there.
+        UserError: A and B differ in structure, an alpha is outside [0, 1], a feature is not (n, ...) or not
+            floating-point, a batch is not one or there is none, a label is no class, or `stages` name a
+            feature that isn't there.
 
     Example:
         >>> def apply(w, x):
@@ -179,7 +181,20 @@ def _start(
     for name, feature in program.features.items():
         if feature.shape[:1] != (n,):
             raise UserError(f"feature {name}: expected ({n}, ...); found shape {feature.shape}")
-    return program, itertools.chain([first], stream)
+        if not jnp.issubdtype(feature.dtype, jnp.floating):
+            raise UserError(f"feature {name}: expected floating-point numbers; found {feature.dtype}")
+    return program, _labelled(itertools.chain([first], stream), program.logits.shape[1])
+
+
+def _labelled(stream: Iterable[Batch], classes: int) -> Iterator[Batch]:
+    """The same batches, with labels that name a class."""
+    for batch in stream:
+        labels = np.asarray(batch.labels)
+        if not ((labels >= 0) & (labels < classes)).all():
+            raise UserError(
+                f"labels: expected 0 to {classes - 1}, by the logits; found {labels.min()} to {labels.max()}"
+            )
+        yield batch
 
 
 def _measure(

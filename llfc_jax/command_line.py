@@ -56,7 +56,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         return rest
     except SystemExit as stop:  # after --help, with absl's code 1
         raise SystemExit(0) from stop
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever the user's file raises, besides the flag library's own errors
         if "config" in flags.FLAGS:
             _explain_config(argv)
         last_line = str(error).strip().splitlines()[-1:] or [type(error).__name__]

@@ -32,6 +32,7 @@ _AT_LEAST = {
     "opt.momentum": 0,
     "opt.weight_decay": 0,
     "opt.decay_at": 0,
+    "opt.decay_factor": 0,
     "train.networks": 2,
     "train.epochs": 1,
     "train.batch_size": 1,
@@ -69,6 +70,7 @@ def validate(config: ConfigDict) -> None:
     Raises:
         UserError: names the first field at fault, what was expected, what was found.
     """
+    _check_complete(config)
     for field, value in _fields(config):
         if field in _AT_LEAST and value is not None:
             for number in value if isinstance(value, tuple) else (value,):
@@ -105,6 +107,17 @@ def validate(config: ConfigDict) -> None:
         raise UserError(
             f"config.train.{field}: expected train.epochs={config.train.epochs} at most; found {latest}"
         )
+
+
+def _check_complete(config: Any) -> None:
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"config: expected get_config to return a ConfigDict; found {type(config).__name__}")
+    known = {field for field, _ in _fields(config)}
+    for field in (*_AT_LEAST, *_CHOICES):
+        if field not in known:
+            raise UserError(
+                f"config.{field}: expected the fields of configs/default.py; found none of this name"
+            )
 
 
 def _fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def describe() -> dict[str, Any]:
-    """Versions, device and the commit of the source (None outside a git checkout)."""
+    """Versions, device and the commit of the source (`-dirty` with changes; None outside a git checkout)."""
     return {
         "python": platform.python_version(),
         **{package.removesuffix("-checkpoint"): importlib.metadata.version(package) for package in PACKAGES},
@@ -32,8 +32,12 @@ def peak_memory_bytes() -> int:
 
 
 def _git_commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # it may lie within another repository
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -179,15 +179,16 @@ def _align_family(bench: Bench, checkpoints: Path, first: str, others: Sequence[
         directory = checkpoints / aligned_name(name)
         if not checkpoint.steps(directory):
             other = checkpoint.restore(checkpoints / name)
-            aligned = align(
-                jax.random.fold_in(jax.random.key(config.seed), ALIGN_STREAM),
-                a.variables,
-                other.variables,
-                config.align,
-                apply=bench.apply,
-                loss=bench.loss,
-                batches=lambda: full_batches(examples, batch_size),
-            )
+            with progress.bar(f"align {name} to {first} by {config.align.method}", total=None):
+                aligned = align(
+                    jax.random.fold_in(jax.random.key(config.seed), ALIGN_STREAM),
+                    a.variables,
+                    other.variables,
+                    config.align,
+                    apply=bench.apply,
+                    loss=bench.loss,
+                    batches=lambda: full_batches(examples, batch_size),
+                )
             metadata = {
                 "config": config.to_dict(),
                 "alignment": aligned.summary,

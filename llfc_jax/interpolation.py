@@ -1,6 +1,7 @@
 """The straight line between two pytrees, and the grid of points on it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,3 +71,7 @@ def check_same_structure(a: PyTree, b: PyTree) -> None:
             raise UserError(
                 f"the networks differ at {readable_path(name)}: found {found}; expected the same architecture"
             )
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (a, b)]
+    if structures[0] != structures[1]:
+        kinds = " and ".join(sorted({type(tree).__name__ for tree in (a, b)}))
+        raise UserError(f"the networks differ: expected trees of the same containers; found {kinds}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from llfc_jax import checkpoint, models
+from llfc_jax import checkpoint, models, progress
 from llfc_jax.batchnorm import recompute_statistics, with_statistics
 from llfc_jax.bench import Bench, full_stream, stream
 from llfc_jax.data import Split
@@ -164,7 +164,8 @@ def _measure_path(
         a, b, _ = path.path
         top_k = config.principal_angles.top_k
         seen = found.get("test", {})
-        results |= causes.explain(
-            bench.network.stages, config.measures, _llfc_alphas(bench), a, b, seen, top_k
-        )
+        with progress.bar(f"explain {key}", total=None):
+            results |= causes.explain(
+                bench.network.stages, config.measures, _llfc_alphas(bench), a, b, seen, top_k
+            )
     return results

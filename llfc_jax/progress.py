@@ -21,8 +21,10 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def bar(label: str, total: int) -> Iterator[Advance]:
+def bar(label: str, total: int | None) -> Iterator[Advance]:
     """A bar that vanishes when its stage is over (and never shows where nobody watches, as in a pipe).
+
+    Without a total it only says that something goes on.
 
     Yields:
         `advance(steps, note)`.

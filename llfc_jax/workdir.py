@@ -24,8 +24,8 @@ def check_owner(workdir: Path, config: dict[str, Any]) -> None:
     if owner != config:
         field, theirs, ours = _first_difference(owner, config)
         raise UserError(
-            f"--workdir={workdir} belongs to another run: config.{field} was {theirs!r} there "
-            f"and is {ours!r} now; choose another --workdir"
+            f"{workdir} belongs to another run: config.{field} was {theirs!r} there and is {ours!r} now; "
+            "choose another directory"
         )
 
 
@@ -52,7 +52,7 @@ def writing(workdir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"--workdir={workdir} can't be written: {error.strerror or error}") from error
+        raise UserError(f"{workdir} can't be written: {error.strerror or error}") from error
 
 
 def write_json(path: Path, tree: Any) -> None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.core import FrozenDict
 
 import llfc_jax
 from llfc_jax import models
@@ -204,6 +205,14 @@ class WithState(nnx.Module):
         return self.out(self.dropout(nnx.relu(self.norm(self.hidden(x)))))
 
 
+def with_statistics(state, seed):
+    """The same state with other running statistics."""
+    mean = 100 * jax.random.normal(jax.random.key(seed), (HIDDEN,))
+    state = jax.tree.map(lambda leaf: leaf, state)
+    state["norm"]["mean"] = nnx.BatchStat(mean)
+    return state
+
+
 def test_random_state_stays_and_b_is_aligned_around_it():
     graph, a = nnx.split(WithState(0))
     _, b = nnx.split(WithState(1))
@@ -215,6 +224,8 @@ def test_random_state_stays_and_b_is_aligned_around_it():
     assert list(spec.sizes.values()) == [HIDDEN]
     permutation, info = llfc_jax.weight_matching(jax.random.key(0), spec, a, b)
     assert info.converged
+    moved, _ = llfc_jax.weight_matching(jax.random.key(0), spec, a, with_statistics(b, seed=2))
+    jax.tree.map(np.testing.assert_array_equal, moved, permutation)  # running statistics have no say
     aligned = llfc_jax.apply_permutation(spec, permutation, b)
     naive, matched = (llfc_jax.evaluate_path(apply, a, end, uneven(), 5) for end in (b, aligned))
     assert_close(matched["loss"][-1], naive["loss"][-1])
@@ -265,6 +276,16 @@ def measured(a=None, b=None, stream=((INPUTS, LABELS),), alphas=(0.5,), apply=NE
         ),
         ({"stream": [{"x": INPUTS, "y": LABELS}]}, "batches: .* found the keys x, y"),
         ({"stream": [(INPUTS, np.eye(EXAMPLES))]}, "labels: expected .n,. integers.*found float64 of shape"),
+        (
+            {"stream": [(INPUTS, LABELS - 1)]},
+            f"labels: expected 0 to {CLASSES - 1}, by the logits; found -1 to",
+        ),
+        ({"stream": [(INPUTS, LABELS + 1)]}, f"labels: expected 0 to .*; found 1 to {CLASSES}"),
+        ({"b": FrozenDict(ours(2))}, "the networks differ: .* containers; found FrozenDict and dict"),
+        (
+            {"apply": lambda v, x: (NETWORK.apply(v, x), {"sign": jnp.int32(x)})},
+            "feature sign: expected floating-point numbers; found int32",
+        ),
         ({"stream": [(INPUTS, LABELS[:9])]}, r"inputs: expected 9, one for each label; found \(50, 5\)"),
         ({"stream": [(INPUTS[:0], LABELS[:0])]}, "labels: expected .n,. integers, n > 0; found"),
         ({"alphas": (0.5, 1.5)}, r"alphas: expected numbers in \[0, 1\]; found 1.5"),

@@ -67,7 +67,10 @@ def _moments(config: ConfigDict, train: Split) -> Moments:
     channels = train.images.shape[-1]
     for field, above in (("mean", -math.inf), ("std", 0)):
         numbers = config[field]
-        if len(numbers) != channels or not all(above < number < math.inf for number in numbers):
+        are_numbers = all(isinstance(number, int | float) for number in numbers)
+        if len(numbers) != channels or not (
+            are_numbers and all(above < number < math.inf for number in numbers)
+        ):
             kind = "positive numbers" if field == "std" else "numbers"
             raise UserError(f"data.{field}: expected {channels} {kind}, one per channel; found {numbers}")
     return config.mean, config.std

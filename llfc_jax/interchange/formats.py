@@ -100,11 +100,13 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], format: str) -> None:
 
 
 def holds(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether a path holds exactly these arrays."""
+    """Whether a path holds exactly what `write` would write there."""
     try:
         found = read(path).arrays
     except UserError:
         return False
+    if path.suffix == ".npz":
+        arrays = _widened(arrays)
     return found.keys() == arrays.keys() and all(
         (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
         and found[name].tobytes() == array.tobytes()
@@ -191,10 +193,16 @@ def _from_tensor(torch: ModuleType, tensor: Any) -> np.ndarray:
 def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
     del path
     buffer = io.BytesIO()
-    wide = {name: array.astype(np.float32) for name, array in arrays.items() if array.dtype == jnp.bfloat16}
-    contents: dict[str, Any] = {**arrays, **wide}
+    contents: dict[str, Any] = _widened(arrays)
     np.savez(buffer, **contents)
     return buffer.getvalue()
+
+
+def _widened(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    return {
+        name: array.astype(np.float32) if array.dtype == jnp.bfloat16 else array
+        for name, array in arrays.items()
+    }
 
 
 def _write_safetensors(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:

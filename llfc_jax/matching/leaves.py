@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from llfc_jax.errors import UserError
 from llfc_jax.symmetry import PermutationSpec, readable_path
@@ -16,7 +17,9 @@ Leaves: TypeAlias = dict[str, Array]
 def matched_leaves(
     spec: PermutationSpec, params_a: Params, params_b: Params, exclude: tuple[str, ...]
 ) -> tuple[Leaves, Leaves]:
-    """The floating-point leaves of A and of B outside the collections to exclude, by path.
+    """The floating-point leaves of A and of B, by path, without running statistics.
+
+    Those are the collections to exclude in Linen's trees, and the `BatchStat`s in NNX's.
 
     Raises:
         UserError: the trees differ, the spec doesn't fit them, or a number is not finite.
@@ -28,7 +31,7 @@ def matched_leaves(
         )
         if shape_a != shape_b:
             raise UserError(f"{readable_path(path)}: A and B differ, A has {shape_a}, B has {shape_b}")
-    excluded = tuple(f"['{collection}']" for collection in exclude)
+    excluded = (*(f"['{collection}']" for collection in exclude), *_batch_stats(params_a))
     leaves_a, leaves_b = {}, {}
     for path in (path for path in {**spec.leaves, **flat_a} if not path.startswith(excluded)):
         expected, found = (
@@ -44,6 +47,12 @@ def matched_leaves(
     check_finite(leaves_a, "A")
     check_finite(leaves_b, "B")
     return leaves_a, leaves_b
+
+
+def _batch_stats(tree: PyTree) -> list[str]:
+    """Where an NNX state has running statistics."""
+    nodes = jax.tree.leaves_with_path(tree, is_leaf=lambda node: isinstance(node, nnx.BatchStat))
+    return [jax.tree_util.keystr(path) for path, node in nodes if isinstance(node, nnx.BatchStat)]
 
 
 def by_path(tree: PyTree) -> Leaves:

@@ -1,5 +1,6 @@
 """What the singular vectors and values of the weights say: principal angles and effective rank."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,7 +36,8 @@ def principal_angles(
     """Angles (degrees, rising) between the subspaces of the k largest singular values of A's and B's weights.
 
     Bjorck & Golub (1973), as `scipy.linalg.subspace_angles`. A layer with fewer than k of them has as many
-    angles as it has singular values.
+    angles as it has singular values; where they span the whole space, as the outputs of a layer with no more
+    than k units, there is nothing to compare and every angle is NaN.
 
     Args:
         stages: of the network, in forward order.
@@ -48,7 +50,10 @@ def principal_angles(
     """
 
     def angles(side: str, layer: str) -> list[float]:
-        bases = (getattr(spectrum[layer], side)[:, :k] for spectrum in (a, b))
+        bases = [getattr(spectrum[layer], side)[:, :k] for spectrum in (a, b)]
+        dimension, spanned = bases[0].shape
+        if dimension == spanned:
+            return [math.nan] * spanned
         return np.sort(np.degrees(scipy.linalg.subspace_angles(*bases))).tolist()
 
     return [
@@ -61,14 +66,20 @@ def weight_ranks(
     stages: Sequence[Stage], a: Variables, b: Variables, alphas: Sequence[float]
 ) -> dict[str, list[float]]:
     """Layer -> effective rank of the weights of theta_alpha, parallel to the alphas."""
-    along = [spectra(stages, lerp(a, b, alpha)) for alpha in alphas]
-    return {
-        name: [effective_rank(spectrum[name].values) for spectrum in along] for name in linear_stages(stages)
-    }
+
+    def rank(name: str, alpha: float) -> float:
+        kernel = lerp(a["params"][name]["kernel"], b["params"][name]["kernel"], alpha)
+        return effective_rank(scipy.linalg.svdvals(_matrix(kernel)))
+
+    return {name: [rank(name, alpha) for alpha in alphas] for name in linear_stages(stages)}
 
 
 def _spectrum(kernel: np.ndarray) -> Spectrum:
     """Of a kernel (..., in, out), whose order of rows the left vectors and the values don't depend on."""
-    matrix = np.asarray(kernel, np.float64)
-    left, values, right = scipy.linalg.svd(matrix.reshape(-1, matrix.shape[-1]).T, full_matrices=False)
+    left, values, right = scipy.linalg.svd(_matrix(kernel), full_matrices=False)
     return Spectrum(left, values, right.T)
+
+
+def _matrix(kernel: np.ndarray) -> np.ndarray:
+    kernel = np.asarray(kernel, np.float64)
+    return kernel.reshape(-1, kernel.shape[-1]).T

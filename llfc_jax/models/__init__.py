@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 from llfc_jax.errors import UserError
@@ -66,15 +67,16 @@ def count_parameters(variables: Mapping[str, Any]) -> int:
 
 
 def _check_images_fit(name: str, network: Network, input_shape: tuple[int, ...]) -> None:
+    @cache
+    def output(layer: nn.Module, mode: tuple[tuple[str, bool], ...], *arguments: jax.ShapeDtypeStruct) -> Any:
+        options: dict[str, Any] = dict(mode)
+        return jax.eval_shape(partial(layer.init_with_output, **options), jax.random.key(0), *arguments)[0]
+
     values = {INPUT: jax.ShapeDtypeStruct((1, *input_shape), "float32")}
     for stage in network.stages:
-        arguments = [values[source] for source in stage.inputs]
+        mode = tuple(stage.mode(train=False).items())
         try:
-            shape = jax.eval_shape(
-                partial(stage.layer.init_with_output, **stage.mode(train=False)),
-                jax.random.key(0),
-                *arguments,
-            )[0]
+            shape = output(stage.layer, mode, *(values[source] for source in stage.inputs))
         except (ValueError, TypeError, ZeroDivisionError):
             shape = None
         if shape is None or 0 in shape.shape:

@@ -13,8 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from llfc_jax.errors import UserError
 from llfc_jax.models.convolution import conv_general_dilated
 from llfc_jax.types import Array
+
+
+def scaled(size: int, width: float) -> int:
+    """`size` units, times `width`.
+
+    Raises:
+        UserError: none are left.
+    """
+    if not (units := round(size * width)):
+        raise UserError(f"model.width: expected to leave a unit at least of {size}; found {width}")
+    return units
 
 
 @cache

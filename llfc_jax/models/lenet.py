@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 
-from llfc_jax.models.layers import Flatten, MaxPool, ReLU, conv, dense, torch_kernel, uniform_fan_in
+from llfc_jax.models.layers import Flatten, MaxPool, ReLU, conv, dense, scaled, torch_kernel, uniform_fan_in
 from llfc_jax.models.network import Network, sequence
 
 
@@ -17,7 +17,7 @@ def lenet(input_shape: tuple[int, ...], num_classes: int, *, width: float = 1) -
         width: multiplies every channel count and hidden width.
     """
     height, wide, channels = input_shape
-    c1, c2, d3, d4 = (round(size * width) for size in (6, 16, 120, 84))
+    c1, c2, d3, d4 = (scaled(size, width) for size in (6, 16, 120, 84))
     positions = ((height // 2 - 4) // 2) * ((wide // 2 - 4) // 2)
 
     def conv5(fan_in: int, features: int, padding: str) -> nn.Conv:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import flax.linen as nn
 
-from llfc_jax.models.layers import Flatten, ReLU, dense, norm_stages
+from llfc_jax.models.layers import Flatten, ReLU, dense, norm_stages, scaled
 from llfc_jax.models.network import Network, sequence
 
 
@@ -28,7 +28,7 @@ def mlp(
         width: multiplies every hidden width.
         norm: `none`, `batch` or `layer`, before each ReLU.
     """
-    widths = [math.prod(input_shape), *(round(size * width) for size in hidden), num_classes]
+    widths = [math.prod(input_shape), *(scaled(size, width) for size in hidden), num_classes]
     steps: list[tuple[str, nn.Module]] = [("flatten", Flatten())]
     for index, (fan_in, features) in enumerate(pairwise(widths), start=1):
         steps += [(f"dense{index}", dense(fan_in, features))]

@@ -9,6 +9,7 @@ from llfc_jax.models.layers import (
     conv,
     kaiming_fan_in,
     norm_stages,
+    scaled,
     uniform_fan_in,
 )
 from llfc_jax.models.network import Network, sequence
@@ -39,7 +40,7 @@ def resnet(
             the paper's) or `conv` (option B: a 1x1 convolution and the norm).
     """
     del input_shape
-    channels = [round(size * width) for size in (16, 32, 64)]
+    channels = [scaled(size, width) for size in (16, 32, 64)]
     steps: Steps = [("conv0", _conv(channels[0])), *norm_stages(norm, "norm0"), ("relu0", ReLU())]
     entry, entry_channels = "relu0", channels[0]
     for group, features in enumerate(channels, start=1):

@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 
-from llfc_jax.models.layers import MaxPool, MeanPool, ReLU, conv, dense, kaiming_fan_out, norm_stages
+from llfc_jax.models.layers import MaxPool, MeanPool, ReLU, conv, dense, kaiming_fan_out, norm_stages, scaled
 from llfc_jax.models.network import Network, sequence
 from llfc_jax.models.residual import Steps, residual_block
 
@@ -39,7 +39,7 @@ def resnet_imagenet(
             of stride 1).
     """
     del input_shape
-    channels = [round(size * width) for size in (64, 128, 256, 512)]
+    channels = [scaled(size, width) for size in (64, 128, 256, 512)]
     steps: Steps = _stem(stem, channels[0], norm)
     entry, entry_channels = steps[-1][0], channels[0]
     for group, (features, count) in enumerate(zip(channels, BLOCKS[depth], strict=True), start=1):

@@ -11,6 +11,7 @@ from llfc_jax.models.layers import (
     conv,
     kaiming_fan_out,
     norm_stages,
+    scaled,
 )
 from llfc_jax.models.network import Network, sequence
 
@@ -57,7 +58,7 @@ def vgg(
         for index in range(1, count + 1):
             name = f"{group}_{index}"
             steps += [
-                (f"conv{name}", conv(round(channels * width), kernel_init=kaiming_fan_out)),
+                (f"conv{name}", conv(scaled(channels, width), kernel_init=kaiming_fan_out)),
                 *norm_stages(norm, f"norm{name}"),
                 (f"relu{name}", ReLU()),
             ]
@@ -67,7 +68,7 @@ def vgg(
     else:
         steps += [("mean", AdaptiveMeanPool(pool)), ("flatten", Flatten())]
     for index, size in enumerate(head, start=6):
-        steps += [(f"dense{index}", _dense(round(size * width))), (f"relu{index}", ReLU())]
+        steps += [(f"dense{index}", _dense(scaled(size, width))), (f"relu{index}", ReLU())]
         if dropout:
             steps += [(f"dropout{index}", nn.Dropout(dropout))]
     steps += [(f"dense{6 + len(head)}", _dense(num_classes))]

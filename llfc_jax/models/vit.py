@@ -3,7 +3,7 @@
 import flax.linen as nn
 
 from llfc_jax.errors import UserError
-from llfc_jax.models.layers import GELU, Add, MeanPool, dense
+from llfc_jax.models.layers import GELU, Add, MeanPool, dense, scaled
 from llfc_jax.models.network import Network, Stage, sequence
 from llfc_jax.models.tokens import ClassToken, FirstToken, Position, Tokens
 
@@ -40,7 +40,7 @@ def vit(
     Raises:
         UserError: patches don't divide the image, or heads the dimension.
     """
-    dim = round(DIM * width)
+    dim = scaled(DIM, width)
     if patch < 1 or any(side % patch for side in input_shape[:2]):
         size = "x".join(map(str, input_shape[:2]))
         raise UserError(f"model.patch: expected a divisor of both sides of images of {size}; found {patch}")

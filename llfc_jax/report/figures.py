@@ -20,6 +20,7 @@ from llfc_jax.report import (
     training_panels,
 )
 from llfc_jax.report.reading import Results
+from llfc_jax.workdir import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -287,7 +288,7 @@ def write(results: Results, directory: Path | str) -> list[Path]:
     for name, figure in drawn(results):
         for suffix in UNDATED:
             written.append(directory / f"{name}.{suffix}")
-            written[-1].write_bytes(encode(figure, suffix))
+            write_bytes(written[-1], encode(figure, suffix))
     return written
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from llfc_jax.report import reading
 from llfc_jax.report.judgement import MAX_BASELINE_SHARE, baseline_shares, verdict
 from llfc_jax.report.reading import Results
+from llfc_jax.workdir import write_text
 
 LAYER_COLUMNS = ("path", "index", "layer", "kind", "alpha", "quantity", "mean", "std", "dataset", "dead")
 CURVE_COLUMNS = ("path", "split", "alpha", "loss", "error")
@@ -89,10 +90,11 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
 
 
 def _llfc_rows(results: Results) -> Iterator[tuple[Any, ...]]:

@@ -9,6 +9,8 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from llfc_jax.errors import UserError
 
 TRUNK = "trunk"
@@ -89,7 +91,7 @@ def _children(names: tuple[str, ...], trunk: str, spawn: int, last: int) -> Iter
 
 
 def _spawned(name: str, epoch: float) -> str:
-    return f"{name}@{epoch:g}"
+    return f"{name}@{np.format_float_positional(epoch, trim='-')}"  # no exponent: names are joined by dashes
 
 
 def network_names(count: int) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules by name, all of them optax's."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ Schedule = Callable[[Any], Any]
 
 def step_decay(config: Mapping[str, Any], steps: int) -> Schedule:
     """Times `decay_factor` at the fractions `decay_at` of training (the paper: 0.1 at 1/2 and 3/4)."""
-    boundaries = {round(fraction * steps): config["decay_factor"] for fraction in config["decay_at"]}
-    return optax.piecewise_constant_schedule(config["learning_rate"], boundaries)
+    boundaries = Counter(round(fraction * steps) for fraction in config["decay_at"])
+    factors = {step: config["decay_factor"] ** times for step, times in boundaries.items()}
+    return optax.piecewise_constant_schedule(config["learning_rate"], factors)
 
 
 def warmup_cosine(config: Mapping[str, Any], steps: int) -> Schedule:

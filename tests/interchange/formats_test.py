@@ -61,6 +61,7 @@ def test_bfloat16_survives_where_the_format_has_it(tmp_path):
     assert formats.holds(tmp_path / "x.safetensors", {"x": values})
     formats.write(tmp_path / "x.npz", {"x": values}, "npz")
     assert formats.holds(tmp_path / "x.npz", {"x": values.astype(np.float32)})
+    assert formats.holds(tmp_path / "x.npz", {"x": values})  # as `write` widens it
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, lambda content: b"", lambda content: b"weights"])

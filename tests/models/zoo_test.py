@@ -230,6 +230,12 @@ def test_every_step_of_the_vit_is_a_named_stage():
         ({"name": "vit", "patch": 5}, CIFAR, "model.patch: expected a divisor .* images of 32x32; found 5"),
         ({"name": "vit", "heads": 5}, CIFAR, "model.heads: expected a divisor of the dimension 192; found 5"),
         ({"name": "vit", "readout": "max"}, CIFAR, "model.readout: expected one of mean, token"),
+        (
+            {"name": "mlp", "width": 5e-4},
+            CIFAR,
+            "model.width: expected to leave a unit .* of 512; found 0.0005",
+        ),
+        ({"name": "resnet20", "width": 0.01}, CIFAR, "model.width: expected to leave a unit .*; found 0.01"),
     ],
 )
 def test_bad_requests_are_one_line(config, image, line):

@@ -1,6 +1,7 @@
 import pytest
 
 from llfc_jax.errors import UserError
+from llfc_jax.report import reading
 from llfc_jax.training.lineage import TRUNK, families, network_names, plan
 
 TRAIN = {"pair": "spawn", "networks": 2, "epochs": 6, "spawn_epochs": 2.0, "spawn_steps": None}
@@ -60,6 +61,12 @@ def test_a_sweep_spawns_children_along_one_trunk_that_is_trained_once():
     ]
     assert families(TRAIN | {"spawn_sweep": (0.0, 2.0)}) == (("a@0", "b@0"), ("a@2", "b@2"))
     assert families(TRAIN) == (("a", "b"),)
+
+
+def test_epochs_in_names_have_no_exponent_whose_dash_would_part_a_path():
+    epochs = (1e-5, 1.0, 1.0000001)
+    names = families(TRAIN | {"spawn_sweep": epochs})
+    assert [reading.spawn_epoch("-".join(pair)) for pair in names] == list(epochs)
 
 
 def test_a_trunk_longer_than_training_is_refused():
