@@ -102,4 +102,5 @@ def get_config() -> ConfigDict:
 
     config.merge = ConfigDict()
     config.merge.alpha = placeholder(float)  # save the network at this point of the path as `merged`
+    config.lock()  # a file that starts from here can't misspell a field
     return config

@@ -18,15 +18,22 @@ from llfc_jax.data.batches import Batch
 from llfc_jax.errors import UserError
 from llfc_jax.intermediates import NamedFeatures, Program, WithoutFeatures, read_program
 from llfc_jax.interpolation import alpha_grid, check_same_structure, lerp
-from llfc_jax.matching import activation_matching, straight_through, weight_matching
+from llfc_jax.matching import MatchInfo, activations, straight_through, weight_matching
+from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.measures import causes
 from llfc_jax.measures.fold import Measure
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.path import FeaturesFn, LinearPath, Planned, chunk_for, measure_path
 from llfc_jax.models import Stage
-from llfc_jax.symmetry import apply_permutation, check_equivalence, describe, permutation_spec
-from llfc_jax.types import Array, PyTree, Variables
+from llfc_jax.symmetry import (
+    PermutationSpec,
+    apply_permutation,
+    check_equivalence,
+    describe,
+    permutation_spec,
+)
+from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
 
 __all__ = [
     "activation_matching",
@@ -73,7 +80,8 @@ def evaluate_path(
         `error_midpoint_gap`, L(theta_1/2) - (L(A) + L(B)) / 2.
 
     Raises:
-        UserError: A and B differ in structure, a batch is not one, a label is no class, or there is none.
+        UserError: A and B differ in structure, one has a NaN, a batch is not one or there is none, or a label
+            is no class.
 
     Example:
         >>> apply = lambda w, x: x @ w
@@ -124,9 +132,9 @@ def measure_features(
         `theory`, as in `results.json`: see `llfc_jax.measures.causes`.
 
     Raises:
-        UserError: A and B differ in structure, an alpha is outside [0, 1], a feature is not (n, ...) or not
-            floating-point, a batch is not one or there is none, a label is no class, or `stages` name a
-            feature that isn't there.
+        UserError: A and B differ in structure, one has a NaN, an alpha is outside [0, 1], a feature is not
+            (n, ...) or not floating-point, a batch is not one or there is none, a label is no class, or
+            `stages` name a feature that isn't there.
 
     Example:
         >>> def apply(w, x):
@@ -154,6 +162,44 @@ def measure_features(
     return {"alphas": taken, "layers": join(found["llfc"], found["baseline"]), **explained}
 
 
+def activation_matching(
+    key: PRNGKey,
+    spec: PermutationSpec,
+    a: Variables,
+    b: Variables,
+    *,
+    apply: Callable[[Variables, Any], PyTree],
+    batches: Iterable[Examples],
+    statistic: str = "correlation",
+) -> tuple[Permutation, MatchInfo]:
+    """The permutation of B whose units vary together with A's over data (Li et al. 2016, arXiv 1511.07543).
+
+    Args:
+        key: unused: there is nothing to draw.
+        spec: from `permutation_spec(apply, ...)`.
+        a: variables of A.
+        b: variables of B.
+        apply: variables, inputs -> logits, in evaluation mode; pure.
+        batches: see `Examples`; labels are not looked at.
+        statistic: `correlation`, or `covariance` (Git Re-Basin, section 3.1, without subtracting means).
+
+    Returns:
+        The permutation, for `apply_permutation(spec, permutation, b)`, and how it was found: see
+        `llfc_jax.matching.activation_matching`.
+
+    Raises:
+        UserError: an unknown statistic, no data, a batch that is not one, a spec that doesn't fit, or an
+            activation that is NaN or infinite.
+    """
+    inputs = (_unpadded(_as_batch(examples)) for examples in batches)
+    return activations.activation_matching(key, spec, a, b, apply=apply, batches=inputs, statistic=statistic)
+
+
+def _unpadded(batch: Batch) -> Any:
+    kept = np.asarray(batch.mask) > 0
+    return batch.images if kept.all() else jax.tree.map(lambda x: x[kept], batch.images)
+
+
 @lru_cache(maxsize=32)
 def _llfc(names: tuple[str, ...]) -> tuple[Measure, Measure]:
     """The same measures for the same layers, so that jit doesn't compile them again."""
@@ -171,6 +217,8 @@ def _start(
 ) -> tuple[Program, Iterator[Batch]]:
     """What the network is like on the first batch, and the stream with this batch still in it."""
     check_same_structure(a, b)
+    for name, network in (("A", a), ("B", b)):
+        check_finite({path: leaf for path, leaf in by_path(network).items() if _is_float(leaf)}, name)
     stream = _of_one_size(batches)
     first = next(stream, None)
     if first is None:
@@ -181,9 +229,13 @@ def _start(
     for name, feature in program.features.items():
         if feature.shape[:1] != (n,):
             raise UserError(f"feature {name}: expected ({n}, ...); found shape {feature.shape}")
-        if not jnp.issubdtype(feature.dtype, jnp.floating):
+        if not _is_float(feature):
             raise UserError(f"feature {name}: expected floating-point numbers; found {feature.dtype}")
     return program, _labelled(itertools.chain([first], stream), program.logits.shape[1])
+
+
+def _is_float(leaf: Array | jax.ShapeDtypeStruct) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _labelled(stream: Iterable[Batch], classes: int) -> Iterator[Batch]:

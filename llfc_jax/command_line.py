@@ -1,5 +1,6 @@
 """The manners of the command line: one line for bad input, logs in a file."""
 
+import _thread
 import contextlib
 import difflib
 import itertools
@@ -63,6 +64,12 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         raise UserError(last_line[0]) from error
 
 
+def split_names(config: ConfigDict) -> None:
+    """Take the names in `--config.measures=lmc,llfc`, which arrive as one, apart."""
+    if isinstance(names := config.get("measures"), tuple):
+        config.measures = tuple(name for one in names for name in str(one).split(","))
+
+
 @contextlib.contextmanager
 def logs_to(path: Path) -> Iterator[None]:
     """Send the logs and warnings of all libraries to `path`, appending, instead of to the terminal.
@@ -99,7 +106,12 @@ class _LogFile(logging.FileHandler):
 
 
 def _log_unraisable(unraisable: Any) -> None:
-    """Log what Python can only print, such as the end of coroutines that Orbax leaves behind an error."""
+    """Log what Python can only print, such as the end of coroutines that Orbax leaves behind an error.
+
+    An interrupt that came while it was inside such a callback is sent again.
+    """
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        _thread.interrupt_main()
     logging.getLogger("python").warning("ignored in %r: %r", unraisable.object, unraisable.exc_value)
 
 

@@ -39,19 +39,32 @@ def compare(runs: Sequence[Path], out: Path, command: str) -> Path:
         The report page.
 
     Raises:
-        UserError: two runs have the same name, one can't be read, or they don't fit each other.
+        UserError: a run is named twice, one can't be read, or they don't fit each other.
     """
     from llfc_jax import experiment, workdir  # JAX takes seconds to import: --help needs none of it
     from llfc_jax.report import contrast
 
-    named = {run.resolve().name: run for run in runs}
-    if len(named) < len(runs):
-        raise UserError(f"expected runs in directories of different names; found {', '.join(map(str, runs))}")
-    combined = contrast.combine({name: experiment.read_results(run) for name, run in named.items()})
+    named = zip(_names(runs), runs, strict=True)
+    combined = contrast.combine({name: experiment.read_results(run) for name, run in named})
     workdir.claim(out, {"name": combined["config"]["name"], "runs": [str(run.resolve()) for run in runs]})
     with workdir.writing(out):
         workdir.write_json(out / workdir.RESULTS, combined | {"command": command})
     return experiment.write_report(out)
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """The ends of the paths, as long as it takes to tell them apart.
+
+    Example:
+        >>> _names([Path("/runs/mlp"), Path("/runs/vgg")]), _names([Path("/mlp/seed0"), Path("/vgg/seed0")])
+        (['mlp', 'vgg'], ['mlp:seed0', 'vgg:seed0'])
+    """
+    parts = [run.resolve().parts for run in runs]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = [":".join(each[-length:]) for each in parts]
+        if len({*names}) == len(names):
+            return names
+    raise UserError(f"expected different runs; found {', '.join(map(str, runs))}")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,23 @@ def evaluate(apply: ApplyFn, variables: Variables, batches: Iterable[Batch]) -> 
     return loss / count, mistakes / count
 
 
+def losses_and_mistakes(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Cross-entropy (nats), and 1 for a mistake, else 0; both NaN where a logit is.
+
+    Args:
+        logits: (n, classes).
+        labels: (n,).
+
+    Returns:
+        Both (n,), float32.
+    """
+    logits = logits.astype(jnp.float32)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    mistakes = jnp.where(logits.argmax(-1) == labels, 0.0, 1.0)
+    return losses, jnp.where(jnp.isnan(logits).any(-1), jnp.nan, mistakes)
+
+
 @partial(jax.jit, static_argnums=0)
 def _sums(apply: ApplyFn, variables: Variables, batch: Batch) -> tuple[Array, Array, Array]:
-    logits = apply(variables, batch.images)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-    mistakes = logits.argmax(-1) != batch.labels
+    losses, mistakes = losses_and_mistakes(apply(variables, batch.images), batch.labels)
     return jnp.vdot(batch.mask, losses), jnp.vdot(batch.mask, mistakes), batch.mask.sum()

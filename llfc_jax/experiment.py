@@ -20,7 +20,7 @@ from llfc_jax.interchange import Source
 from llfc_jax.interpolation import lerp
 from llfc_jax.measurement import measure, paths
 from llfc_jax.training import loop
-from llfc_jax.training.lineage import aligned_name
+from llfc_jax.training.lineage import MERGED, aligned_name
 from llfc_jax.training.step import Recipe, make_runner, scans
 
 SCHEMA_VERSION = 1
@@ -138,6 +138,9 @@ def keep_given(bench: Bench, checkpoints: Path) -> None:
             metadata = {"config": bench.config.to_dict(), "history": {"step": []}, "source": source}
             checkpoint.save(directory, 0, variables, metadata)
             progress.say(f"imported {name} from {file} by {source['matched_by']}")
+            moments = bench.dataset.mean, bench.dataset.std
+            mean, std = (" ".join(f"{x:g}" for x in moment) for moment in moments)
+            progress.say(f"  it sees images less {mean}, over {std} (config.data.mean and std)")
 
 
 def train(bench: Bench, checkpoints: Path) -> None:
@@ -206,7 +209,7 @@ def merge(bench: Bench, checkpoints: Path) -> None:
 
     Its running statistics or units are corrected where `corrections` says so.
     """
-    config, directory = bench.config, checkpoints / "merged"
+    config, directory = bench.config, checkpoints / MERGED
     if config.merge.alpha is None or checkpoint.steps(directory):
         return
     name_b = "b" if config.align.method == "none" else aligned_name("b")
@@ -222,6 +225,7 @@ def merge(bench: Bench, checkpoints: Path) -> None:
         "source": a.metadata.get("source"),
     }
     checkpoint.save(directory, a.step, variables, metadata)
+    progress.say(f"merged a and {name_b} at alpha = {alpha:g}: {directory}")
 
 
 def _provenance(source: Source) -> dict[str, Any]:

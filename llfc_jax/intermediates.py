@@ -48,8 +48,8 @@ class Program(NamedTuple):
 def named_features(tree: PyTree) -> Features:
     """The arrays of a nested pytree by their paths.
 
-    Of what Linen's `capture_intermediates` and NNX's `capture` return, it drops `__call__` and the index of a
-    method that was called once.
+    Of what Linen's `capture_intermediates` and NNX's `capture` return, it drops the output of the whole
+    network, `__call__`, and the index of a method that was called once.
 
     Example:
         >>> x = jax.numpy.zeros((2, 3))
@@ -62,6 +62,8 @@ def named_features(tree: PyTree) -> Features:
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
+    if len(leaves) > 1:  # the output of the whole, besides that of its last part
+        leaves = {name: leaf for name, leaf in leaves.items() if name not in ("__call__", "__call__/0")}
     return {_short(name, leaves): leaf for name, leaf in leaves.items()}
 
 

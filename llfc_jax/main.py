@@ -32,6 +32,9 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}: fields are set as --config.FIELD=VALUE")
     config = _CONFIG.value
+    if getattr(config, "name", None) is None:
+        raise UserError("config.name: expected the fields of configs/default.py; found none of this name")
+    command_line.split_names(config)
     workdir = Path(_WORKDIR.value or Path("runs") / config.name)
     command = shlex.join(["python", "-m", "llfc_jax.main", *sys.argv[1:]])
     with command_line.logs_to(workdir / "log.txt"):

@@ -59,7 +59,10 @@ def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:
             if "alignment" not in found.metadata and (history := found.metadata["history"])["step"]
         },
         "alignment": {f"{first}-{name}": networks[name].metadata["alignment"] for first, name in aligned},
-        "endpoints": {name: _endpoints(bench, found.variables) for name, found in networks.items()},
+        "endpoints": {
+            name: _endpoints(bench, found.variables)
+            for name, found in (networks | _merged(checkpoints)).items()
+        },
     }
     plans = _plans(bench)
     # What explains LLFC is about the two networks as they are: only along plain paths.
@@ -72,6 +75,11 @@ def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:
             for measure_name, result in _measure_path(bench, plan, path, key).items():
                 results.setdefault(measure_name, {})[key] = result
     return results
+
+
+def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
+    directory = checkpoints / lineage.MERGED
+    return {lineage.MERGED: checkpoint.restore(directory)} if checkpoint.steps(directory) else {}
 
 
 def paths(bench: Bench, a: Variables, b: Variables, alphas: Sequence[float]) -> dict[str, CorrectedPath]:
@@ -98,6 +106,8 @@ def _describe_data(bench: Bench) -> dict[str, Any]:
         "test_examples": len(dataset.test.labels),
         "measured_train_examples": len(bench.measured["train"].labels),
         "num_classes": dataset.num_classes,
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
         "fingerprint": dataset.fingerprint,
     }
 

@@ -25,8 +25,16 @@ def check_owner(workdir: Path, config: dict[str, Any]) -> None:
         field, theirs, ours = _first_difference(owner, config)
         raise UserError(
             f"{workdir} belongs to another run: config.{field} was {theirs!r} there and is {ours!r} now; "
-            "choose another directory"
+            f"choose another directory{_hint(workdir, field)}"
         )
+
+
+def _hint(workdir: Path, field: str) -> str:
+    """How to measure the networks of a run in another way, where no other training is asked for."""
+    if field.partition(".")[0] not in ("measures", "lmc", "llfc", "align", "merge", "corrections", "eval"):
+        return ""
+    a, b = (f"--config.pair.{name}={workdir / 'checkpoints' / name}" for name in "ab")
+    return f", and to take its networks as they are, add {a} {b}"
 
 
 def claim(workdir: Path, config: dict[str, Any]) -> None:

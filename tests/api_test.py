@@ -15,7 +15,7 @@ from flax.core import FrozenDict
 
 import llfc_jax
 from llfc_jax import models
-from llfc_jax.data.batches import batches
+from llfc_jax.data.batches import Batch, batches
 from llfc_jax.data.dataset import Split
 from llfc_jax.errors import UserError
 from llfc_jax.interpolation import alpha_grid
@@ -247,6 +247,21 @@ def test_nothing_is_traced_again_for_the_same_function_and_layers():
     assert not traces
 
 
+def test_activation_matching_takes_the_same_batches_as_the_rest_and_leaves_padding_out():
+    spec = llfc_jax.permutation_spec(NETWORK.apply, ours(1), INPUTS[:2])
+    half = EXAMPLES // 2
+    padded = Batch(INPUTS, LABELS, jnp.arange(EXAMPLES) < half)
+    streams = [(INPUTS[:half], LABELS[:half])], [{"image": INPUTS[:half], "label": LABELS[:half]}], [padded]
+    found = [
+        llfc_jax.activation_matching(
+            jax.random.key(0), spec, ours(1), ours(2), apply=NETWORK.apply, batches=stream
+        )
+        for stream in streams
+    ]
+    for permutation, info in found[1:]:
+        jax.tree.map(np.testing.assert_array_equal, (permutation, info), found[0])
+
+
 def test_the_public_names_are_there_and_documented():
     for name in llfc_jax.__all__:
         assert inspect.getdoc(getattr(llfc_jax, name)), name
@@ -281,6 +296,7 @@ def measured(a=None, b=None, stream=((INPUTS, LABELS),), alphas=(0.5,), apply=NE
             f"labels: expected 0 to {CLASSES - 1}, by the logits; found -1 to",
         ),
         ({"stream": [(INPUTS, LABELS + 1)]}, f"labels: expected 0 to .*; found 1 to {CLASSES}"),
+        ({"b": jax.tree.map(lambda x: x * jnp.nan, ours(2))}, "expected finite numbers, found NaN .* in B"),
         ({"b": FrozenDict(ours(2))}, "the networks differ: .* containers; found FrozenDict and dict"),
         (
             {"apply": lambda v, x: (NETWORK.apply(v, x), {"sign": jnp.int32(x)})},

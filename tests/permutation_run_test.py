@@ -124,6 +124,8 @@ def test_the_merged_network_is_the_midpoint_and_restores_like_any_other(plain):
     merged, a, b = (plain.restore(name) for name in ("merged", "a", "b_aligned"))
     jax.tree.map(np.testing.assert_array_equal, merged.variables, lerp(a.variables, b.variables, 0.5))
     assert merged.metadata["merged"] == {"alpha": 0.5}
+    found = plain.results["endpoints"]["merged"]["test"]["loss"]
+    assert plain.loss(merged.variables) == pytest.approx(found, rel=1e-5)
     curve = plain.results["lmc"]["a-b_aligned"]
     at_middle = curve["test"]["loss"][curve["alphas"].index(0.5)]
     assert plain.loss(merged.variables) == pytest.approx(at_middle, rel=1e-5)

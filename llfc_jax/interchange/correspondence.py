@@ -85,7 +85,7 @@ def find(found: Mapping[str, Shape], wanted: Target) -> tuple[Places, str]:
     in_order = _by_order(found, wanted)
     if in_order is not None and _fits(in_order, found):
         return in_order, "order and shape"
-    raise UserError(_misfit(found, wanted, [places for _, places in candidates]))
+    raise UserError(_misfit(found, wanted, [places for _, places in candidates], in_order))
 
 
 def _fits(places: Places, found: Mapping[str, Shape]) -> bool:
@@ -181,12 +181,16 @@ def _split(name: str) -> tuple[str, str]:
     return module.removeprefix("params/").removeprefix("batch_stats/"), array
 
 
-def _misfit(found: Mapping[str, Shape], wanted: Target, candidates: list[Places]) -> str:
-    """What is wrong with the file, by the naming that comes closest to its own."""
+def _misfit(
+    found: Mapping[str, Shape], wanted: Target, candidates: list[Places], in_order: Places | None
+) -> str:
+    """What is wrong with the file, by the naming that comes closest to its own, else by order."""
     expected = max(
         ({place.key: place.layout.shape for place in places.values()} for places in candidates),
         key=lambda shapes: (len(shapes.keys() & found.keys()), _is_tree(shapes) == _is_tree(found)),
     )
+    if in_order is not None and not expected.keys() & found.keys():
+        expected = {place.key: place.layout.shape for place in in_order.values()}
     wrong = [
         f"{key!r} is {_size(found[key])} (expected {_size(shape)})"
         for key, shape in expected.items()

@@ -52,6 +52,8 @@ def load_variables(path: Path, network: Network, input_shape: tuple[int, ...]) -
     for key in weights.values():
         if not jnp.issubdtype(file.arrays[key].dtype, jnp.floating):
             raise UserError(f"{path}: {key!r}: expected floating point; found {file.arrays[key].dtype}")
+        if not np.isfinite(file.arrays[key].astype(np.float32)).all():
+            raise UserError(f"{path}: {key!r}: expected finite numbers; found NaN or infinity")
     try:
         places, title = find({bare: file.arrays[key].shape for bare, key in weights.items()}, wanted)
     except UserError as error:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-import optax
 
+from llfc_jax.evaluation import losses_and_mistakes
 from llfc_jax.measures.fold import Measure, Moments, Point, add_moments, no_moments
 from llfc_jax.types import Array
 
@@ -61,9 +60,7 @@ def no_curves() -> Curves:
 
 def add_logits(state: Curves, logits: Array, labels: Array, mask: Array) -> Curves:
     """Add one batch: (n, classes) logits, (n,) labels and mask (0 for padding)."""
-    logits = logits.astype(jnp.float32)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    mistakes = (logits.argmax(-1) != labels).astype(jnp.float32)
+    losses, mistakes = losses_and_mistakes(logits, labels)
     return Curves(add_moments(state.loss, losses, mask), add_moments(state.error, mistakes, mask))
 
 

@@ -51,7 +51,10 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: 
     accepted = inspect.signature(MODELS[name]).parameters
     for field, value in options.items():
         if field not in accepted:
-            raise UserError(f"model.{field}: model.name={name!r} has no such option; leave it at None")
+            raise UserError(
+                f"model.{field}: model.name={name!r} has no such option; "
+                "leave it at None, as configs/default.py has it"
+            )
         if field in CHOICES and value not in CHOICES[field]:
             raise UserError(f"model.{field}: expected one of {', '.join(CHOICES[field])}; found {value!r}")
     if options.get("width", 1) <= 0:

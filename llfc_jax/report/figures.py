@@ -261,7 +261,9 @@ def drawn(results: Results) -> Iterator[tuple[str, "Figure"]]:
     for name, spec in FIGURES.items():
         with style.applied():
             if (figure := spec.draw(results)) is not None:
+                figure.draw_without_rendering()
                 figure.draw_without_rendering()  # the layout settles in its second pass
+                figure.set_layout_engine("none")
                 yield name, figure
 
 

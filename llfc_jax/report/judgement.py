@@ -46,6 +46,7 @@ class Verdict:
       layers: How many layers could be judged.
       dead: Layers without a single sample to judge by.
       at_chance: Whether an endpoint is about as good as guessing, which makes connectivity trivial.
+      same: Whether the features of A and B are equal in every layer, which makes everything trivial.
     """
 
     path: str
@@ -60,11 +61,14 @@ class Verdict:
     layers: int = 0
     dead: tuple[str, ...] = ()
     at_chance: bool = False
+    same: bool = False
 
     def __str__(self) -> str:
         parts = [part for part in (self._connectivity(), self._linearity()) if part]
         if self.at_chance:
             parts.append("but an endpoint is no better than chance, so this says little")
+        if self.same:
+            parts.append("but the two are one network, so this says nothing")
         return "; ".join(parts) or "nothing was measured along this path"
 
     def _connectivity(self) -> str:
@@ -114,6 +118,7 @@ def verdict(results: Results, path: str = "a-b") -> Verdict:
         found |= _judge_barrier(lmc[path]["test"])
     if path in llfc:
         found |= _judge_layers(llfc[path])
+        found["same"] = all(layer["baseline"]["mean"] == 0 for layer in llfc[path]["layers"])
     return Verdict(path, **found)
 
 

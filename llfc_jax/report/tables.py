@@ -14,12 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from llfc_jax.report import reading
-from llfc_jax.report.judgement import MAX_BASELINE_SHARE, baseline_shares, verdict
+from llfc_jax.report.judgement import MAX_BASELINE_SHARE, MAX_ERROR_BARRIER, baseline_shares, verdict
 from llfc_jax.report.reading import Results
 from llfc_jax.workdir import write_text
 
 LAYER_COLUMNS = ("path", "index", "layer", "kind", "alpha", "quantity", "mean", "std", "dataset", "dead")
 CURVE_COLUMNS = ("path", "split", "alpha", "loss", "error")
+
+CRITERIA = (
+    f"LMC: test error barrier below {100 * MAX_ERROR_BARRIER:g} %. LLFC: at α = ½, on the test set, the "
+    f"distance in every layer at most {100 * MAX_BASELINE_SHARE:g} % of that between the ends."
+)
+"""By which paths are judged."""
 
 MAX_ROWS = 16
 """The terminal shows every layer of a network with no more than this many."""
@@ -84,8 +90,12 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
         shown = sorted(llfc, key=lambda path: "/" in path)[:MAX_PATHS]  # plain paths before corrected ones
         rows = _rows_shown(np.stack([baseline_shares(llfc[path]) for path in shown]))
         _print(console, _layers_title(llfc[shown[0]], len(rows)), _layers(llfc, shown, rows))
+        if hidden := len(llfc) - len(shown):
+            console.print(f"{hidden} more paths in report.html", "", sep="\n")
     for path in paths:
         console.print(Text(f"{reading.path_label(path)}: {verdict(results, path)}."), "", sep="\n")
+    if paths:
+        console.print(CRITERIA)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 

@@ -105,6 +105,10 @@ def network_names(count: int) -> tuple[str, ...]:
     return tuple(string.ascii_lowercase[:count])
 
 
+MERGED = "merged"
+"""What a network between two others is called."""
+
+
 def aligned_name(name: str) -> str:
     """What a network is called once it is permuted into the basin of `a`."""
     return f"{name}_aligned"

@@ -1,12 +1,22 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llfc_jax.evaluation import losses_and_mistakes
 from llfc_jax.interpolation import alpha_grid
 from llfc_jax.measures.lmc import barrier, midpoint_gap
 
 GRID = alpha_grid(25)
+
+
+def test_a_sample_with_nan_logits_has_no_error():
+    logits = jnp.array([[0.0, 1.0], [jnp.nan, 0.0]])
+    losses, mistakes = losses_and_mistakes(logits, jnp.array([1, 1]))
+    assert mistakes[0] == 0
+    assert np.isnan(losses[1])
+    assert np.isnan(mistakes[1])
 
 
 @pytest.mark.parametrize("height", [0.0, 1e-4, 2.0])

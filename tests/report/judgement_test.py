@@ -68,6 +68,14 @@ def test_untrained_ends_are_called_so():
     assert "no better than chance" in str(verdict(results))
 
 
+def test_a_network_compared_with_itself_is_called_so():
+    results = synthetic_results.spawned_mlp()
+    assert "one network" not in str(verdict(results))
+    for layer in results["llfc"]["a-b"]["layers"]:
+        layer["baseline"]["mean"] = 0.0
+    assert str(verdict(results)).endswith("but the two are one network, so this says nothing")
+
+
 def test_without_alpha_one_half_the_nearest_is_named():
     results = synthetic_results.spawned_mlp()
     results["llfc"]["a-b"]["alphas"] = [0.2, 0.4, 0.9]
