@@ -69,7 +69,9 @@ def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:
     explained = causes.plan(bench.network.stages, bench.config.measures, _llfc_alphas(bench))
     for name_a, name_b in [*pairs, *aligned]:
         a, b = networks[name_a].variables, networks[name_b].variables
-        for suffix, path in paths(bench, a, b, _all_alphas(bench)).items():
+        plain = {"": CorrectedPath(LinearPath(a, b), None)}
+        found = paths(bench, a, b, _all_alphas(bench)) if any(plans.values()) else plain
+        for suffix, path in found.items():
             key = f"{name_a}-{name_b}{suffix}"
             plan = plans if path.correct else plans | {"test": plans["test"] | explained}
             for measure_name, result in _measure_path(bench, plan, path, key).items():

@@ -276,6 +276,12 @@ def test_importing_the_package_does_not_import_jax():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_run_starts_without_what_takes_long_to_import_and_training_does_not_need():
+    unneeded = {"flax.nnx", "matplotlib", "scipy", "sklearn", "tensorflow_datasets"}
+    code = f"import sys, llfc_jax.experiment; found = {unneeded} & sys.modules.keys(); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def measured(a=None, b=None, stream=((INPUTS, LABELS),), alphas=(0.5,), apply=NETWORK.apply_with_features):
     return llfc_jax.measure_features(apply, a or ours(1), b or ours(2), stream, alphas)
 

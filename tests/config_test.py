@@ -19,7 +19,8 @@ def test_a_config_that_is_no_config_dict_is_refused():
 
 
 def test_a_config_that_lacks_a_field_of_the_default_is_refused():
-    config = default.get_config()
+    config = ConfigDict(default.get_config())
+    config.unlock()
     del config.align
     expected = r"^config.align.restarts: expected the fields of configs/default.py; found none of this name$"
     with pytest.raises(UserError, match=expected):

@@ -4,7 +4,6 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from llfc_jax.errors import UserError
 from llfc_jax.symmetry import PermutationSpec, readable_path
@@ -50,9 +49,13 @@ def matched_leaves(
 
 
 def _batch_stats(tree: PyTree) -> list[str]:
-    """Where an NNX state has running statistics."""
-    nodes = jax.tree.leaves_with_path(tree, is_leaf=lambda node: isinstance(node, nnx.BatchStat))
-    return [jax.tree_util.keystr(path) for path, node in nodes if isinstance(node, nnx.BatchStat)]
+    """Where an NNX state has running statistics; told by their type's name, as importing NNX takes long."""
+
+    def is_one(node: PyTree) -> bool:
+        return any(kind.__name__ == "BatchStat" for kind in type(node).__mro__)
+
+    nodes = jax.tree.leaves_with_path(tree, is_leaf=is_one)
+    return [jax.tree_util.keystr(path) for path, node in nodes if is_one(node)]
 
 
 def by_path(tree: PyTree) -> Leaves:

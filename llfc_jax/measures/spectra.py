@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from llfc_jax.interpolation import lerp
 from llfc_jax.measures.commutativity import linear_stages
@@ -48,6 +47,7 @@ def principal_angles(
     Returns:
         `{layer, kind, left, right}` of each layer; left belongs to the outputs, right to the inputs.
     """
+    import scipy.linalg  # takes half a second, which a run that only trains can do without
 
     def angles(side: str, layer: str) -> list[float]:
         bases = [getattr(spectrum[layer], side)[:, :k] for spectrum in (a, b)]
@@ -69,14 +69,14 @@ def weight_ranks(
 
     def rank(name: str, alpha: float) -> float:
         kernel = lerp(a["params"][name]["kernel"], b["params"][name]["kernel"], alpha)
-        return effective_rank(scipy.linalg.svdvals(_matrix(kernel)))
+        return effective_rank(np.linalg.svd(_matrix(kernel), compute_uv=False))
 
     return {name: [rank(name, alpha) for alpha in alphas] for name in linear_stages(stages)}
 
 
 def _spectrum(kernel: np.ndarray) -> Spectrum:
     """Of a kernel (..., in, out), whose order of rows the left vectors and the values don't depend on."""
-    left, values, right = scipy.linalg.svd(_matrix(kernel), full_matrices=False)
+    left, values, right = np.linalg.svd(_matrix(kernel), full_matrices=False)
     return Spectrum(left, values, right.T)
 
 

@@ -13,7 +13,7 @@ from llfc_jax.report.reading import Results
 LOG_RANGE = 30
 """An axis is logarithmic when its largest value is this many times its smallest."""
 
-DECADES = 5
+DECADES = 7
 """A logarithmic axis has room for values this far below its top; smaller ones are drawn as ▽ at its foot."""
 
 CROWDED = 24

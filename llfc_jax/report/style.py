@@ -91,4 +91,4 @@ def colours(count: int) -> list[Any]:
     import matplotlib
 
     # The map's last part is too pale for lines on white.
-    return [matplotlib.colormaps["cividis"](0.85 * index / (count - 1)) for index in range(count)]
+    return [matplotlib.colormaps["viridis"](0.88 * index / (count - 1)) for index in range(count)]
