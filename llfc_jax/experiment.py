@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 
 from llfc_jax import checkpoint, environment, progress, report, workdir
 from llfc_jax.alignment import align
-from llfc_jax.bench import Bench, prepare
 from llfc_jax.config import validate
 from llfc_jax.data.batches import batches, full_batches
 from llfc_jax.errors import UserError
@@ -22,6 +21,7 @@ from llfc_jax.measurement import measure, paths
 from llfc_jax.training import loop
 from llfc_jax.training.lineage import MERGED, aligned_name
 from llfc_jax.training.step import Recipe, make_runner, scans
+from llfc_jax.workbench import Workbench, prepare
 
 SCHEMA_VERSION = 1
 CHECKPOINTS = "checkpoints"
@@ -54,7 +54,7 @@ def run(config: ConfigDict, directory: Path, command: str) -> Path:
     return write_report(directory)
 
 
-def find_results(bench: Bench, checkpoints: Path, command: str) -> dict[str, Any]:
+def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str, Any]:
     """Train, align, measure, and return what `results.json` holds."""
     started = time.monotonic()
     with jax.default_matmul_precision("highest"):  # a training step has its own
@@ -120,7 +120,7 @@ def write_report(directory: Path) -> Path:
     return page
 
 
-def keep_given(bench: Bench, checkpoints: Path) -> None:
+def keep_given(bench: Workbench, checkpoints: Path) -> None:
     """Save the networks of `config.pair` as checkpoints, with what it takes to write them as they came.
 
     Raises:
@@ -143,7 +143,7 @@ def keep_given(bench: Bench, checkpoints: Path) -> None:
             progress.say(f"  it sees images less {mean}, over {std} (config.data.mean and std)")
 
 
-def train(bench: Bench, checkpoints: Path) -> None:
+def train(bench: Workbench, checkpoints: Path) -> None:
     """Bring all lineages of the run to their ends, as checkpoints."""
     if not bench.lineages:
         return
@@ -167,14 +167,14 @@ def train(bench: Bench, checkpoints: Path) -> None:
         loop.train(one, setting, checkpoints)
 
 
-def align_to_first(bench: Bench, checkpoints: Path) -> None:
+def align_to_first(bench: Workbench, checkpoints: Path) -> None:
     """Permute every other network into the basin of `a`; saves `b_aligned`, ... with their permutations."""
     if bench.config.align.method != "none":
         for first, *others in bench.families:
             _align_family(bench, checkpoints, first, others)
 
 
-def _align_family(bench: Bench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
+def _align_family(bench: Workbench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
     config, a = bench.config, checkpoint.restore(checkpoints / first)
     examples = bench.some_training_data(config.align.examples)
     batch_size = min(config.train.batch_size, len(examples.labels))
@@ -204,7 +204,7 @@ def _align_family(bench: Bench, checkpoints: Path, first: str, others: Sequence[
             progress.say(f"aligned {name} to {first} by {config.align.method}: {seconds:.1f} s")
 
 
-def merge(bench: Bench, checkpoints: Path) -> None:
+def merge(bench: Workbench, checkpoints: Path) -> None:
     """Save the network at `merge.alpha` between `a` and `b` (aligned, if it was) as `merged`.
 
     Its running statistics or units are corrected where `corrections` says so.

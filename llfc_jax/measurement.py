@@ -9,7 +9,6 @@ import jax
 
 from llfc_jax import checkpoint, models, progress
 from llfc_jax.batchnorm import recompute_statistics, with_statistics
-from llfc_jax.bench import Bench, full_stream, stream
 from llfc_jax.data import Split
 from llfc_jax.data.batches import batches
 from llfc_jax.evaluation import evaluate
@@ -21,6 +20,7 @@ from llfc_jax.measures.path import Correct, LinearPath, Planned, chunk_for, meas
 from llfc_jax.repair import corrected, repair_corrections
 from llfc_jax.training import lineage
 from llfc_jax.types import Variables
+from llfc_jax.workbench import Workbench, full_stream, stream
 
 
 class CorrectedPath(NamedTuple):
@@ -30,7 +30,7 @@ class CorrectedPath(NamedTuple):
     correct: Correct | None
 
 
-def measure(bench: Bench, checkpoints: Path) -> dict[str, Any]:
+def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     """Everything in `results.json` that comes from the trained networks."""
     pairs = [pair for family in bench.families for pair in itertools.combinations(family, 2)]
     aligned = [
@@ -84,7 +84,7 @@ def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
     return {lineage.MERGED: checkpoint.restore(directory)} if checkpoint.steps(directory) else {}
 
 
-def paths(bench: Bench, a: Variables, b: Variables, alphas: Sequence[float]) -> dict[str, CorrectedPath]:
+def paths(bench: Workbench, a: Variables, b: Variables, alphas: Sequence[float]) -> dict[str, CorrectedPath]:
     """Suffix of the key in `results.json` -> the path, plain and with each correction that is on."""
     config = bench.config.corrections
     found = {"": CorrectedPath(LinearPath(a, b), None)}
@@ -100,7 +100,7 @@ def paths(bench: Bench, a: Variables, b: Variables, alphas: Sequence[float]) -> 
     return found
 
 
-def _describe_data(bench: Bench) -> dict[str, Any]:
+def _describe_data(bench: Workbench) -> dict[str, Any]:
     dataset = bench.dataset
     return {
         "name": dataset.name,
@@ -114,7 +114,7 @@ def _describe_data(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _endpoints(bench: Bench, variables: Variables) -> dict[str, dict[str, float]]:
+def _endpoints(bench: Workbench, variables: Variables) -> dict[str, dict[str, float]]:
     def ends(examples: Split) -> dict[str, float]:
         loss, error = evaluate(bench.apply, variables, batches(examples, bench.config.eval.batch_size))
         return {"loss": loss, "error": error}
@@ -122,11 +122,11 @@ def _endpoints(bench: Bench, variables: Variables) -> dict[str, dict[str, float]
     return {split: ends(examples) for split, examples in bench.measured.items()}
 
 
-def _all_alphas(bench: Bench) -> list[float]:
+def _all_alphas(bench: Workbench) -> list[float]:
     return sorted({*alpha_grid(bench.config.lmc.num_alphas), *bench.config.llfc.alphas})
 
 
-def _plans(bench: Bench) -> dict[str, dict[str, Planned]]:
+def _plans(bench: Workbench) -> dict[str, dict[str, Planned]]:
     """Split -> what to measure on it along every path: LMC on both, LLFC on the test split."""
     config = bench.config
     alphas, layers = alpha_grid(config.lmc.num_alphas), _layers(bench)
@@ -139,16 +139,16 @@ def _plans(bench: Bench) -> dict[str, dict[str, Planned]]:
     return plans
 
 
-def _layers(bench: Bench) -> dict[str, str]:
+def _layers(bench: Workbench) -> dict[str, str]:
     return {stage.name: stage.kind for stage in bench.network.stages if stage.is_feature}
 
 
-def _llfc_alphas(bench: Bench) -> tuple[float, ...]:
+def _llfc_alphas(bench: Workbench) -> tuple[float, ...]:
     return tuple(sorted({*bench.config.llfc.alphas}))
 
 
 def _measure_path(
-    bench: Bench, plans: Mapping[str, Mapping[str, Planned]], path: CorrectedPath, key: str
+    bench: Workbench, plans: Mapping[str, Mapping[str, Planned]], path: CorrectedPath, key: str
 ) -> dict[str, Any]:
     """All planned measures of one path, as `results.json` has them; one pass over each split."""
     config = bench.config

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import test as test_config
-from llfc_jax import bench, experiment, measurement
+from llfc_jax import experiment, measurement, workbench
 
 NORMALISED = {
     "model__norm": "batch",
@@ -36,7 +36,7 @@ def make_config(**changes):
 
 def measured(checkpoints, **changes):
     """What is measured on networks that were trained before."""
-    return measurement.measure(bench.prepare(make_config(**changes)), checkpoints)
+    return measurement.measure(workbench.prepare(make_config(**changes)), checkpoints)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def normalised(tmp_path_factory):
     """Checkpoints and results of a pair with BatchNorm that has shared its initialisation alone."""
     checkpoints = tmp_path_factory.mktemp("normalised")
     config = make_config(**NORMALISED)
-    return checkpoints, experiment.find_results(bench.prepare(config), checkpoints, COMMAND)
+    return checkpoints, experiment.find_results(workbench.prepare(config), checkpoints, COMMAND)
 
 
 def test_the_workdir_holds_all_that_is_promised(run):
@@ -152,7 +152,7 @@ def test_histories_are_parallel_lists_of_every_network(run):
 
 
 def test_the_same_configuration_gives_the_same_numbers(run, tmp_path):
-    results = experiment.find_results(bench.prepare(make_config()), tmp_path, COMMAND)
+    results = experiment.find_results(workbench.prepare(make_config()), tmp_path, COMMAND)
     results = json.loads(json.dumps(results))
     for name in ("data", "model", "training", "endpoints", "lmc", "llfc"):
         assert results[name] == run[1][name], name
@@ -173,7 +173,7 @@ def test_measures_can_be_switched_off(measure, run):
 
 def test_independent_networks_are_measured_in_all_pairs(tmp_path):
     config = make_config(train__pair="independent", train__networks=3, train__epochs=1)
-    results = experiment.find_results(bench.prepare(config), tmp_path, COMMAND)
+    results = experiment.find_results(workbench.prepare(config), tmp_path, COMMAND)
     assert list(results["lmc"]) == ["a-b", "a-c", "b-c"]
     assert list(results["training"]) == list(results["endpoints"]) == ["a", "b", "c"]
     losses = [entry["test"]["loss"] for entry in results["lmc"].values()]

@@ -10,11 +10,11 @@ import pytest
 
 from configs import test as test_config
 from llfc_jax import checkpoint, experiment
-from llfc_jax.bench import Bench, prepare
 from llfc_jax.data.batches import batches
 from llfc_jax.evaluation import evaluate
 from llfc_jax.interpolation import lerp
 from llfc_jax.symmetry import apply_permutation, permutation_spec
+from llfc_jax.workbench import Workbench, prepare
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ COMMAND = "python -m llfc_jax.main --config=configs/test.py"
 
 class Run(NamedTuple):
     directory: Any
-    bench: Bench
+    bench: Workbench
     results: dict[str, Any]
 
     def restore(self, name, **options):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import test as test_config
-from llfc_jax import bench, experiment, sharding
+from llfc_jax import experiment, sharding, workbench
 from llfc_jax.data.batches import batches
 from llfc_jax.errors import UserError
 
@@ -33,7 +33,7 @@ print(json.dumps([devices_of_a_batch(), train(case, checkpoints / "again"), meas
 def prepare(case):
     config = test_config.get_config()
     config.update_from_flattened_dict(case)
-    return bench.prepare(config)
+    return workbench.prepare(config)
 
 
 def devices_of_a_batch():

@@ -54,7 +54,7 @@ ROWS: dict[str, Row] = {
         ("forward", passes.forward, _SIZES),
         ("training step", passes.training_step, _SIZES),
         ("path evaluation", path_evaluation, _SIZES),
-        ("all measures", all_measures, ("mlp", "resnet20")),
+        ("all measures", all_measures, ("mlp",)),
         ("weight matching", matching.weights, _MATCHED),
         ("activation matching", matching.activations, _MATCHED),
     )

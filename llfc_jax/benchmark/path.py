@@ -37,16 +37,13 @@ def path_evaluation(case: Case) -> dict[str, Any]:
 def all_measures(case: Case) -> dict[str, Any]:
     """LMC, LLFC and everything that explains it, against LMC and LLFC alone."""
     alone, stages = connectivity(case), case.network.stages
-    without = [name for name in MEASURES if name != "stitching"]
     took = _walk(case, alone)
-    unstitched = _walk(case, alone | causes.plan(stages, without, LLFC_ALPHAS))
     everything = _walk(case, alone | causes.plan(stages, MEASURES, LLFC_ALPHAS))
     return {
         "images": case.images,
         "seconds": everything,
         "LMC and LLFC alone": took,
         "ratio to them": everything / took,
-        "ratio without stitching": unstitched / took,
         "peak memory (MB)": environment.peak_memory_bytes() / 1e6,
     }
 

@@ -110,4 +110,4 @@ def test_the_peer_is_given_what_the_row_does():
     wanted = job(ROWS["path evaluation, resnet20x4"])
     assert wanted["model"] == {"name": "resnet20", "width": 4}
     assert wanted["batch_size"] == 16
-    assert job(ROWS["training step, resnet20x4"])["batch_size"] == 128
+    assert job(ROWS["training step, resnet20x4"])["batch_size"] == 32

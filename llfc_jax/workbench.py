@@ -18,7 +18,7 @@ from llfc_jax.types import Array, Features, PRNGKey, Variables
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Bench:
+class Workbench:
     """The data, the network and how it is trained, put together."""
 
     config: ConfigDict
@@ -77,7 +77,7 @@ class Bench:
         return data.subset(train, min(examples, len(train.labels)), self.config.seed)
 
 
-def prepare(config: ConfigDict) -> Bench:
+def prepare(config: ConfigDict) -> Workbench:
     """Load the data, build the network, and plan the training or load the networks of `config.pair`.
 
     Raises:
@@ -103,7 +103,7 @@ def prepare(config: ConfigDict) -> Bench:
     optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
     lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
     given = {} if trains else {name: _load(config, name, network, dataset) for name in config.pair}
-    return Bench(config, dataset, network, measured, optimizer, schedule, lineages, given)
+    return Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
 
 
 def _load(
