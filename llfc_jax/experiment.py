@@ -112,10 +112,12 @@ def write_report(directory: Path) -> Path:
     results_file, page = directory / workdir.RESULTS, directory / "report.html"
     if not page.exists() or page.stat().st_mtime < results_file.stat().st_mtime:
         progress.say("drawing figures and writing the report")
+        number = len(report.figures.FIGURES)
+        drawings = list(progress.track(report.figures.draw(results), "draw", number))
         with workdir.writing(directory):
-            report.figures.write(results, directory / "figures")
+            report.figures.write(drawings, directory / "figures")
             report.tables.write_csv(results, directory)
-            workdir.write_text(page, report.page.render(results))
+            workdir.write_text(page, report.page.render(results, drawings))
     print(report.tables.terminal(results, colour=sys.stdout.isatty()))
     return page
 

@@ -6,7 +6,7 @@ To add one, write `draw(results) -> Figure | None` (None where the results lack 
 
 import functools
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +38,16 @@ class FigureSpec(NamedTuple):
     draw: Callable[[Results], "Figure | None"]
     title: str
     caption: str
+
+
+class Drawing(NamedTuple):
+    """A figure as files, which hold no date: the same results give the same bytes."""
+
+    name: str
+    files: dict[str, bytes]
+    """`png` and `svg`."""
+    wide: bool
+    """Whether it is wider than a column."""
 
 
 def draw_summary(results: Results) -> "Figure | None":
@@ -267,18 +277,22 @@ def drawn(results: Results) -> Iterator[tuple[str, "Figure"]]:
                 yield name, figure
 
 
-def encode(figure: "Figure", suffix: str) -> bytes:
-    """The bytes of a figure as `png` or `svg`, which hold no date: the same results give the same file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix, metadata=UNDATED[suffix])
-    return buffer.getvalue()
-
-
-def write(results: Results, directory: Path | str) -> list[Path]:
-    """Writes every figure that the results allow as `directory/NAME.png` and `directory/NAME.svg`.
+def draw(results: Results) -> Iterator[Drawing]:
+    """Draws, in the registry's order, every figure that the results allow, and encodes it.
 
     Args:
       results: The contents of `results.json`.
+    """
+    for name, figure in drawn(results):
+        files = {suffix: _encode(figure, suffix) for suffix in UNDATED}
+        yield Drawing(name, files, wide=figure.get_figwidth() > style.COLUMN)
+
+
+def write(drawings: Iterable[Drawing], directory: Path | str) -> list[Path]:
+    """Writes figures as `directory/NAME.png` and `directory/NAME.svg`.
+
+    Args:
+      drawings: From `draw`.
       directory: Where to write; made if it is missing.
 
     Returns:
@@ -287,11 +301,17 @@ def write(results: Results, directory: Path | str) -> list[Path]:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, figure in drawn(results):
-        for suffix in UNDATED:
-            written.append(directory / f"{name}.{suffix}")
-            write_bytes(written[-1], encode(figure, suffix))
+    for drawing in drawings:
+        for suffix, content in drawing.files.items():
+            written.append(directory / f"{drawing.name}.{suffix}")
+            write_bytes(written[-1], content)
     return written
+
+
+def _encode(figure: "Figure", suffix: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix, metadata=UNDATED[suffix])
+    return buffer.getvalue()
 
 
 def _rows(columns: list[tuple[Results, Callable[..., None]]]) -> "Figure":

@@ -1,13 +1,13 @@
 """The report: one self-contained HTML page made from the results."""
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from typing import Any
 
 import jinja2
 
-from llfc_jax.report import figures, reading, style
+from llfc_jax.report import figures, reading
 from llfc_jax.report.judgement import MAX_BASELINE_SHARE, MAX_ERROR_BARRIER, baseline_shares, verdict
 from llfc_jax.report.reading import Results
 
@@ -29,10 +29,14 @@ OPEN_LAYERS = 24
 """A table with more layers than this is folded until it is asked for."""
 
 
-def render(results: Results) -> str:
+def render(results: Results, drawings: Iterable[figures.Drawing]) -> str:
     """The report's HTML: what was run, the verdict, the figures, the tables and how to run it again.
 
     Nothing in the page is loaded from elsewhere: figures are embedded as SVG.
+
+    Args:
+      results: The contents of `results.json`.
+      drawings: From `figures.draw`.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -43,7 +47,7 @@ def render(results: Results) -> str:
     return environment.from_string(template).render(
         results=results,
         verdicts=[verdict(results, path) for path in paths],
-        figures=[_embedded(name, figure) for name, figure in figures.drawn(results)],
+        figures=[_embedded(drawing) for drawing in drawings],
         layers={path: _layers(entry) for path, entry in results.get("llfc", {}).items()},
         config=list(_flat(results.get("config", {}))),
         normalised=any("/recompute" in path for path in paths),
@@ -53,12 +57,12 @@ def render(results: Results) -> str:
     )
 
 
-def _embedded(name: str, figure: Any) -> dict[str, Any]:
+def _embedded(drawing: figures.Drawing) -> dict[str, Any]:
     """A figure as the template wants it; one wider than a column takes the page's whole width."""
-    spec = figures.FIGURES[name]
-    svg = base64.b64encode(figures.encode(figure, "svg")).decode()
-    wide = figure.get_figwidth() > style.COLUMN
-    return {"name": name, "title": spec.title, "caption": spec.caption, "svg": svg, "wide": wide}
+    spec = figures.FIGURES[drawing.name]
+    svg = base64.b64encode(drawing.files["svg"]).decode()
+    about = {"name": drawing.name, "title": spec.title, "caption": spec.caption}
+    return about | {"svg": svg, "wide": drawing.wide}
 
 
 def _layers(entry: Results) -> dict[str, Any]:

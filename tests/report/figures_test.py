@@ -12,7 +12,7 @@ from llfc_jax.report import figures, layer_panels, style
 @pytest.mark.parametrize("case", ["aligned", "deep", "wounded"])
 def test_every_case_gives_wellformed_svg_and_png(case, tmp_path):
     results = synthetic_results.CASES[case]()
-    written = figures.write(results, tmp_path / "figures")
+    written = figures.write(figures.draw(results), tmp_path / "figures")
     absent = {"spawn_sweep"} if "training" in results else {"spawn_sweep", "training"}
     names = [name for name in figures.FIGURES if name not in absent]
     assert [path.name for path in written] == [
@@ -28,8 +28,8 @@ def test_every_case_gives_wellformed_svg_and_png(case, tmp_path):
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
     results = {"llfc": synthetic_results.aligned_mlp()["llfc"]}
-    first = figures.write(results, tmp_path / "first")
-    second = figures.write(results, tmp_path / "second")
+    first = figures.write(figures.draw(results), tmp_path / "first")
+    second = figures.write(figures.draw(results), tmp_path / "second")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 

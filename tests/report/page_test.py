@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 import synthetic_results
 
-from llfc_jax.report import page
+from llfc_jax.report import figures, page
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -30,6 +30,10 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
 
+def rendered(results):
+    return page.render(results, figures.draw(results))
+
+
 def without_figures():
     results = synthetic_results.spawned_mlp()
     for key in ("lmc", "llfc", "training"):
@@ -39,7 +43,7 @@ def without_figures():
 
 @pytest.mark.parametrize("case", ["aligned", "deep", "wounded"])
 def test_the_page_is_wellformed_self_contained_and_without_nan(case):
-    text = page.render(synthetic_results.CASES[case]())
+    text = rendered(synthetic_results.CASES[case]())
     checker = Checker()
     checker.feed(text)
     assert checker.open == []
@@ -55,7 +59,7 @@ def test_the_page_is_wellformed_self_contained_and_without_nan(case):
 def test_the_page_states_verdict_command_and_every_override_field():
     results = synthetic_results.aligned_mlp()
     del results["training"]
-    text = html.unescape(page.render(results))
+    text = html.unescape(rendered(results))
     assert results["command"] in text
     assert "Barrier 1.310 nats (error 43.0 %): not linearly mode connected" in text
     assert "Barrier 0.0140 nats (error 0.40 %): linearly mode connected" in text
@@ -66,7 +70,7 @@ def test_the_page_states_verdict_command_and_every_override_field():
 def test_what_comes_from_the_user_is_escaped():
     results = without_figures()
     results["config"]["name"] = "<script>alert(1)</script>"
-    text = page.render(results)
+    text = rendered(results)
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 
@@ -75,14 +79,14 @@ def test_what_comes_from_the_user_is_escaped():
 def test_long_layer_tables_are_folded_and_short_ones_open(blocks, unfolded):
     layers = synthetic_results.resnet_layers(blocks)
     results = without_figures() | {"llfc": {"a-b": synthetic_results.llfc_entry(layers, 0.1)}}
-    assert page.render(results).count("<details open>") == unfolded
+    assert rendered(results).count("<details open>") == unfolded
 
 
 def test_optional_keys_may_be_missing():
     results = without_figures()
     for key in ("endpoints", "seconds", "peak_memory_bytes", "environment"):
         del results[key]
-    assert results["command"] in page.render(results)
+    assert results["command"] in rendered(results)
 
 
 def test_importing_the_room_does_not_import_matplotlib():
