@@ -90,7 +90,8 @@ def test_every_path_is_measured_plain_and_with_its_correction(each_run_and_corre
     results = found.results
     expected = {f"{path}{suffix}" for path in ("a-b", "a-b_aligned") for suffix in ("", correction)}
     assert results["lmc"].keys() == results["llfc"].keys() == expected
-    assert results["endpoints"].keys() == {"a", "b", "b_aligned"}
+    merged = {"merged"} if found.bench.config.merge.alpha is not None else set()
+    assert results["endpoints"].keys() == {"a", "b", "b_aligned"} | merged
 
 
 def test_the_alignment_is_reported_and_leaves_the_network_what_it_was(each_run):
