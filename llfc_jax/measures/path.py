@@ -135,6 +135,7 @@ def _step(
         point = Point(jnp.float32(alpha), theta, ends[0.0], ends[1.0], batch.labels, batch.mask)
         return {name: measure.update(state[name], point) for name, measure in measures if name in state}
 
+    # A corrected theta_alpha is no longer linear in alpha.
     evaluate = along_line(features_fn, path.a, path.b, batch.images) if correct is None else None
 
     def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
