@@ -17,7 +17,7 @@ _console = Console(stderr=True, highlight=False)
 def say(line: str) -> None:
     """One line for the reader, and for the log."""
     logging.getLogger(__name__).info(line)
-    _console.print(line, markup=False)
+    _console.print(line, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
