@@ -218,7 +218,7 @@ def _start(
     """What the network is like on the first batch, and the stream with this batch still in it."""
     check_same_structure(a, b)
     for name, network in (("A", a), ("B", b)):
-        check_finite({path: leaf for path, leaf in by_path(network).items() if _is_float(leaf)}, name)
+        check_finite(by_path(network), name)
     stream = _of_one_size(batches)
     first = next(stream, None)
     if first is None:
@@ -229,13 +229,9 @@ def _start(
     for name, feature in program.features.items():
         if feature.shape[:1] != (n,):
             raise UserError(f"feature {name}: expected ({n}, ...); found shape {feature.shape}")
-        if not _is_float(feature):
+        if not jnp.issubdtype(feature.dtype, jnp.floating):
             raise UserError(f"feature {name}: expected floating-point numbers; found {feature.dtype}")
     return program, _labelled(itertools.chain([first], stream), program.logits.shape[1])
-
-
-def _is_float(leaf: Array | jax.ShapeDtypeStruct) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _labelled(stream: Iterable[Batch], classes: int) -> Iterator[Batch]:

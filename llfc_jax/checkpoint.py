@@ -57,9 +57,7 @@ def save(
         with _manager(directory) as manager:
             manager.save(step, args=ocp.args.Composite(**items), force=True)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"can't write checkpoint {directory / str(step)}: {first_line(error)[:120]}"
-        ) from error
+        raise UserError(f"can't write checkpoint {directory / str(step)}: {_reason(error)}") from error
 
 
 def steps(directory: Path) -> list[int]:
@@ -109,7 +107,7 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
     except Exception as error:  # damaged files surface as any of a dozen types
         if _is_scarcity(error):
             where = directory / str(step)
-            raise UserError(f"can't read checkpoint {where}: {first_line(error)[:120]}") from error
+            raise UserError(f"can't read checkpoint {where}: {_reason(error)}") from error
         raise UserError(_damaged(directory, step, found, error)) from error
     return Checkpoint(
         step,
@@ -167,10 +165,14 @@ def _is_scarcity(error: Exception) -> bool:
     )
 
 
+def _reason(error: Exception) -> str:
+    return first_line(error)[:120]  # Orbax's messages can be pages
+
+
 def _damaged(directory: Path, step: int, found: list[int], error: Exception) -> str:
     before = max((other for other in found if other < step), default=None)
     if before is None:
         advice = f"no step before it is left; delete {directory} to train again"
     else:
         advice = f"delete it to go on from the step before, {before}"
-    return f"checkpoint {directory / str(step)} is damaged ({first_line(error)[:120]}): {advice}"
+    return f"checkpoint {directory / str(step)} is damaged ({_reason(error)}): {advice}"

@@ -113,9 +113,9 @@ def write_report(directory: Path) -> Path:
     if not page.exists() or page.stat().st_mtime < results_file.stat().st_mtime:
         progress.say("drawing figures and writing the report")
         number = len(report.figures.FIGURES)
-        drawings = list(progress.track(report.figures.draw(results), "draw", number))
+        drawings = list(progress.track(report.drawing.draw(results), "draw", number))
         with workdir.writing(directory):
-            report.figures.write(drawings, directory / "figures")
+            report.drawing.write(drawings, directory / "figures")
             report.tables.write_csv(results, directory)
             workdir.write_text(page, report.page.render(results, drawings))
     print(report.tables.terminal(results, colour=sys.stdout.isatty()))

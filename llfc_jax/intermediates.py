@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 from jax.extend.core import JaxprEqn
 
-from llfc_jax.symmetry.interpreter import interpret
+from llfc_jax.interpreter import interpret
 from llfc_jax.types import Array, Features, PyTree, Variables
 
 

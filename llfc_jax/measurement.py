@@ -65,13 +65,12 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
         },
     }
     plans = _plans(bench)
+    corrected_at = _all_alphas(bench) if any(plans.values()) else []
     # What explains LLFC is about the two networks as they are: only along plain paths.
     explained = causes.plan(bench.network.stages, bench.config.measures, _llfc_alphas(bench))
     for name_a, name_b in [*pairs, *aligned]:
         a, b = networks[name_a].variables, networks[name_b].variables
-        plain = {"": CorrectedPath(LinearPath(a, b), None)}
-        found = paths(bench, a, b, _all_alphas(bench)) if any(plans.values()) else plain
-        for suffix, path in found.items():
+        for suffix, path in paths(bench, a, b, corrected_at).items():
             key = f"{name_a}-{name_b}{suffix}"
             plan = plans if path.correct else plans | {"test": plans["test"] | explained}
             for measure_name, result in _measure_path(bench, plan, path, key).items():
@@ -85,9 +84,11 @@ def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
 
 
 def paths(bench: Workbench, a: Variables, b: Variables, alphas: Sequence[float]) -> dict[str, CorrectedPath]:
-    """Suffix of the key in `results.json` -> the path, plain and with each correction that is on."""
+    """Suffix of the key in `results.json` -> the path: plain, and with each correction, known at `alphas`."""
     config = bench.config.corrections
     found = {"": CorrectedPath(LinearPath(a, b), None)}
+    if not alphas:
+        return found
     examples = bench.some_training_data(config.examples)
     batch_size = min(bench.config.eval.batch_size, len(examples.labels))
     common = (bench.network, bench.preprocess, a, b, alphas)

@@ -67,10 +67,8 @@ def _moments(config: ConfigDict, train: Split) -> Moments:
     channels = train.images.shape[-1]
     for field, above in (("mean", -math.inf), ("std", 0)):
         numbers = config[field]
-        are_numbers = all(isinstance(number, int | float) for number in numbers)
-        if len(numbers) != channels or not (
-            are_numbers and all(above < number < math.inf for number in numbers)
-        ):
+        fit = [isinstance(number, int | float) and above < number < math.inf for number in numbers]
+        if len(fit) != channels or not all(fit):
             kind = "positive numbers" if field == "std" else "numbers"
             raise UserError(f"data.{field}: expected {channels} {kind}, one per channel; found {numbers}")
     return config.mean, config.std

@@ -64,12 +64,13 @@ def by_path(tree: PyTree) -> Leaves:
 
 
 def check_finite(leaves: Leaves, name: str) -> None:
-    """Checks the arrays of a network called `name`.
+    """Checks the floating-point arrays of a network called `name`.
 
     Raises:
         UserError: names the first array that holds NaN or infinity.
     """
-    for path, finite in jax.device_get(_finite(leaves)).items():
+    floats = {path: leaf for path, leaf in leaves.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    for path, finite in jax.device_get(_finite(floats)).items():
         if not finite:
             raise UserError(
                 f"{readable_path(path)}: expected finite numbers, found NaN or infinity in {name}"

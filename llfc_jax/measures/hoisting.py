@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
 from llfc_jax.interpolation import lerp
-from llfc_jax.symmetry.interpreter import interpret
+from llfc_jax.interpreter import interpret
 from llfc_jax.types import Array, PyTree
 
 _JOINTLY_LINEAR = {

@@ -5,9 +5,7 @@ To add one, write `draw(results) -> Figure | None` (None where the results lack 
 """
 
 import functools
-import io
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llfc_jax.report import (
@@ -20,14 +18,12 @@ from llfc_jax.report import (
     training_panels,
 )
 from llfc_jax.report.reading import Results
-from llfc_jax.workdir import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ALPHA_AXIS = r"$\alpha$  in  $\theta_\alpha=(1-\alpha)\,\theta_A+\alpha\,\theta_B$"
 LAYER_AXIS = r"layer $\ell$"
-UNDATED = {"png": {"Software": None}, "svg": {"Date": None}}
 LINE = 0.14  # inches that one more entry adds to a legend
 ABOVE: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
 
@@ -38,16 +34,6 @@ class FigureSpec(NamedTuple):
     draw: Callable[[Results], "Figure | None"]
     title: str
     caption: str
-
-
-class Drawing(NamedTuple):
-    """A figure as files, which hold no date: the same results give the same bytes."""
-
-    name: str
-    files: dict[str, bytes]
-    """`png` and `svg`."""
-    wide: bool
-    """Whether it is wider than a column."""
 
 
 def draw_summary(results: Results) -> "Figure | None":
@@ -247,7 +233,8 @@ FIGURES: dict[str, FigureSpec] = {
         draw_spectra,
         "Subspaces and ranks",
         "Left: principal angles between the subspaces of the largest singular values of A's and B's weights: "
-        "median, smallest and largest. Right: effective rank, the exponential of the entropy of the "
+        "median, smallest and largest; none where the subspaces fill the whole space. "
+        "Right: effective rank, the exponential of the entropy of the "
         "normalised singular values, of the features (lines) and of the weights (crosses) of θ<sub>α</sub>.",
     ),
     "training": FigureSpec(
@@ -257,61 +244,6 @@ FIGURES: dict[str, FigureSpec] = {
         "A vertical line marks the epoch at which spawned children part.",
     ),
 }
-
-
-def drawn(results: Results) -> Iterator[tuple[str, "Figure"]]:
-    """Draws, in the registry's order, every figure that the results allow.
-
-    Args:
-      results: The contents of `results.json`.
-
-    Yields:
-      Names and figures. The style holds until the next one is asked for: save a figure before that.
-    """
-    for name, spec in FIGURES.items():
-        with style.applied():
-            if (figure := spec.draw(results)) is not None:
-                figure.draw_without_rendering()
-                figure.draw_without_rendering()  # the layout settles in its second pass
-                figure.set_layout_engine("none")
-                yield name, figure
-
-
-def draw(results: Results) -> Iterator[Drawing]:
-    """Draws, in the registry's order, every figure that the results allow, and encodes it.
-
-    Args:
-      results: The contents of `results.json`.
-    """
-    for name, figure in drawn(results):
-        files = {suffix: _encode(figure, suffix) for suffix in UNDATED}
-        yield Drawing(name, files, wide=figure.get_figwidth() > style.COLUMN)
-
-
-def write(drawings: Iterable[Drawing], directory: Path | str) -> list[Path]:
-    """Writes figures as `directory/NAME.png` and `directory/NAME.svg`.
-
-    Args:
-      drawings: From `draw`.
-      directory: Where to write; made if it is missing.
-
-    Returns:
-      The files written.
-    """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    written = []
-    for drawing in drawings:
-        for suffix, content in drawing.files.items():
-            written.append(directory / f"{drawing.name}.{suffix}")
-            write_bytes(written[-1], content)
-    return written
-
-
-def _encode(figure: "Figure", suffix: str) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix, metadata=UNDATED[suffix])
-    return buffer.getvalue()
 
 
 def _rows(columns: list[tuple[Results, Callable[..., None]]]) -> "Figure":

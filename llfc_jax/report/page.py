@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from llfc_jax.report import figures, reading
+from llfc_jax.report.drawing import Drawing
 from llfc_jax.report.judgement import MAX_BASELINE_SHARE, MAX_ERROR_BARRIER, baseline_shares, verdict
 from llfc_jax.report.reading import Results
 
@@ -29,14 +30,14 @@ OPEN_LAYERS = 24
 """A table with more layers than this is folded until it is asked for."""
 
 
-def render(results: Results, drawings: Iterable[figures.Drawing]) -> str:
+def render(results: Results, drawings: Iterable[Drawing]) -> str:
     """The report's HTML: what was run, the verdict, the figures, the tables and how to run it again.
 
     Nothing in the page is loaded from elsewhere: figures are embedded as SVG.
 
     Args:
       results: The contents of `results.json`.
-      drawings: From `figures.draw`.
+      drawings: From `report.drawing.draw`.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -57,7 +58,7 @@ def render(results: Results, drawings: Iterable[figures.Drawing]) -> str:
     )
 
 
-def _embedded(drawing: figures.Drawing) -> dict[str, Any]:
+def _embedded(drawing: Drawing) -> dict[str, Any]:
     """A figure as the template wants it; one wider than a column takes the page's whole width."""
     spec = figures.FIGURES[drawing.name]
     svg = base64.b64encode(drawing.files["svg"]).decode()

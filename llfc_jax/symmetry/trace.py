@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from llfc_jax.interpreter import interpret, open_jaxpr
 from llfc_jax.symmetry.factors import (
     Axes,
     Factor,
@@ -24,7 +25,6 @@ from llfc_jax.symmetry.factors import (
     new_axis,
     unify,
 )
-from llfc_jax.symmetry.interpreter import interpret, open_jaxpr
 from llfc_jax.symmetry.rules import RULES, opaque, shape_of
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec
 from llfc_jax.types import PyTree

@@ -14,6 +14,8 @@ import numpy as np
 from llfc_jax.errors import UserError
 
 TRUNK = "trunk"
+MERGED = "merged"
+"""What a network between two others is called."""
 
 
 class Lineage(NamedTuple):
@@ -103,10 +105,6 @@ def network_names(count: int) -> tuple[str, ...]:
     if count > len(string.ascii_lowercase):
         raise UserError(f"config.train.networks: expected 26 at most; found {count}")
     return tuple(string.ascii_lowercase[:count])
-
-
-MERGED = "merged"
-"""What a network between two others is called."""
 
 
 def aligned_name(name: str) -> str:

@@ -52,7 +52,7 @@ def apply(stage, variables, *inputs, bias=True):
             return x.reshape(len(x), -1)
         case "add":
             return x + others[0]
-    raise NotImplementedError(stage.kind)
+    raise ValueError(f"the oracle has no account of a stage of kind {stage.kind!r}")
 
 
 def forward(stages, variables, inputs):

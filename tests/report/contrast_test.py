@@ -6,7 +6,7 @@ import pytest
 import synthetic_results
 
 from llfc_jax.errors import UserError
-from llfc_jax.report import contrast, figures, page, tables, verdict
+from llfc_jax.report import contrast, drawing, figures, page, tables, verdict
 
 RUNS = {"spawned": synthetic_results.spawned_mlp(), "permuted": synthetic_results.aligned_mlp()}
 
@@ -23,10 +23,10 @@ def test_every_path_keeps_its_numbers_and_verdict_under_its_runs_name():
 
 def test_one_page_names_all_runs_and_shows_their_paths():
     results = contrast.combine(RUNS) | {"command": "python -m llfc_jax.compare spawned permuted --out=both"}
-    html = page.render(results, figures.draw(results))
+    html = page.render(results, drawing.draw(results))
     for label in ("spawned · permuted", "spawned: A–B", "permuted: A–π(B)"):
         assert label in html
-    assert {"lmc", "llfc", "causes", "deviation"} <= {name for name, _ in figures.drawn(results)}
+    assert {"lmc", "llfc", "causes", "deviation"} <= {name for name, _ in drawing.drawn(results)}
     assert "permuted: π(B)" in tables.terminal(results)
 
 

@@ -6,13 +6,13 @@ import pytest
 import synthetic_results
 from PIL import Image
 
-from llfc_jax.report import figures, layer_panels, style
+from llfc_jax.report import drawing, figures, layer_panels, style
 
 
 @pytest.mark.parametrize("case", ["aligned", "deep", "wounded"])
 def test_every_case_gives_wellformed_svg_and_png(case, tmp_path):
     results = synthetic_results.CASES[case]()
-    written = figures.write(figures.draw(results), tmp_path / "figures")
+    written = drawing.write(drawing.draw(results), tmp_path / "figures")
     absent = {"spawn_sweep"} if "training" in results else {"spawn_sweep", "training"}
     names = [name for name in figures.FIGURES if name not in absent]
     assert [path.name for path in written] == [
@@ -28,20 +28,20 @@ def test_every_case_gives_wellformed_svg_and_png(case, tmp_path):
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
     results = {"llfc": synthetic_results.aligned_mlp()["llfc"]}
-    first = figures.write(figures.draw(results), tmp_path / "first")
-    second = figures.write(figures.draw(results), tmp_path / "second")
+    first = drawing.write(drawing.draw(results), tmp_path / "first")
+    second = drawing.write(drawing.draw(results), tmp_path / "second")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 def test_a_figure_without_its_measure_is_left_out():
     results = synthetic_results.spawned_mlp()
     del results["llfc"], results["training"]
-    assert [name for name, _ in figures.drawn(results)] == ["lmc"]
-    assert list(figures.drawn({})) == []
+    assert [name for name, _ in drawing.drawn(results)] == ["lmc"]
+    assert list(drawing.drawn({})) == []
 
 
 def test_no_text_is_smaller_than_seven_points():
-    for _, figure in figures.drawn(synthetic_results.deep_resnet()):
+    for _, figure in drawing.drawn(synthetic_results.deep_resnet()):
         texts = figure.findobj(lambda artist: hasattr(artist, "get_fontsize"))
         assert min(text.get_fontsize() for text in texts) >= 7
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 import synthetic_results
 
-from llfc_jax.report import figures, page
+from llfc_jax.report import drawing, page
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -31,7 +31,7 @@ class Checker(HTMLParser):
 
 
 def rendered(results):
-    return page.render(results, figures.draw(results))
+    return page.render(results, drawing.draw(results))
 
 
 def without_figures():

@@ -1,0 +1,82 @@
+"""From results to figures as files: whatever the registry of `figures` can draw."""
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from llfc_jax.report import style
+from llfc_jax.report.figures import FIGURES
+from llfc_jax.report.reading import Results
+from llfc_jax.workdir import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+UNDATED = {"png": {"Software": None}, "svg": {"Date": None}}
+"""Format -> metadata to leave out."""
+
+
+class Drawing(NamedTuple):
+    """A figure as files, which hold no date: the same results give the same bytes."""
+
+    name: str
+    files: dict[str, bytes]
+    """`png` and `svg`."""
+    wide: bool
+    """Whether it is wider than a column."""
+
+
+def drawn(results: Results) -> Iterator[tuple[str, "Figure"]]:
+    """Draws, in the registry's order, every figure that the results allow.
+
+    Args:
+      results: The contents of `results.json`.
+
+    Yields:
+      Names and figures. The style holds until the next one is asked for: save a figure before that.
+    """
+    for name, spec in FIGURES.items():
+        with style.applied():
+            if (figure := spec.draw(results)) is not None:
+                figure.draw_without_rendering()
+                figure.draw_without_rendering()  # the layout settles in its second pass
+                figure.set_layout_engine("none")
+                yield name, figure
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    """Draws, in the registry's order, every figure that the results allow, and encodes it.
+
+    Args:
+      results: The contents of `results.json`.
+    """
+    for name, figure in drawn(results):
+        files = {suffix: _encode(figure, suffix) for suffix in UNDATED}
+        yield Drawing(name, files, wide=figure.get_figwidth() > style.COLUMN)
+
+
+def write(drawings: Iterable[Drawing], directory: Path | str) -> list[Path]:
+    """Writes figures as `directory/NAME.png` and `directory/NAME.svg`.
+
+    Args:
+      drawings: From `draw`.
+      directory: Where to write; made if it is missing.
+
+    Returns:
+      The files written.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for drawing in drawings:
+        for suffix, content in drawing.files.items():
+            written.append(directory / f"{drawing.name}.{suffix}")
+            write_bytes(written[-1], content)
+    return written
+
+
+def _encode(figure: "Figure", suffix: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix, metadata=UNDATED[suffix])
+    return buffer.getvalue()
