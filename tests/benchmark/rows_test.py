@@ -26,7 +26,6 @@ KINDS = dict.fromkeys(row.kind for row in ROWS.values() if row.kind != growth.KI
         *((kind, "mlp") for kind in KINDS if kind != "all measures"),
         pytest.param("all measures", "mlp", marks=pytest.mark.slow),
         pytest.param("training step", "resnet20", marks=pytest.mark.slow),
-        pytest.param("path evaluation", "resnet20", marks=pytest.mark.slow),
     ],
 )
 def test_a_row_measures_positive_numbers(kind, name):

@@ -1,6 +1,6 @@
 """The causes of LLFC against float64 NumPy, on a network with every kind of layer, and their identities."""
 
-from functools import partial
+from functools import cache, partial
 
 import flax.linen as nn
 import float64
@@ -54,7 +54,7 @@ NETWORKS = {"batch": residual_network(nn.BatchNorm), "layer": residual_network(n
 
 def variables_of(network, seed):
     """Drawn so that no parameter or statistic has a special value."""
-    variables = network.init(jax.random.key(seed), jnp.zeros((1, *IMAGE)))
+    variables = jax.jit(network.init)(jax.random.key(seed), jnp.zeros((1, *IMAGE)))
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: x + 0.2 * rng.standard_normal(x.shape, np.float32) ** 2, variables)
 
@@ -69,13 +69,15 @@ def inputs(images):
     return images / 255 - 0.5
 
 
-def measured(network, a, b, measures, alphas=ALPHAS):
-    def features_fn(variables, images):
-        return network.apply_with_features(variables, inputs(images))
+@cache  # the same function each time: nothing is compiled again
+def features_fn_of(network):
+    return lambda variables, images: network.apply_with_features(variables, inputs(images))
 
+
+def measured(network, a, b, measures, alphas=ALPHAS):
     plan = {name: Planned(measure, alphas) for name, measure in measures.items()}
     # Batches of 8 leave a padded one: padding must not count.
-    return measure_path(features_fn, LinearPath(a, b), batches(data(), 8), plan, chunk=1)
+    return measure_path(features_fn_of(network), LinearPath(a, b), batches(data(), 8), plan, chunk=1)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -245,6 +247,7 @@ def test_effective_ranks_agree_with_float64(pair, ends):
         np.testing.assert_allclose(ranks, [effective_rank(values)], rtol=1e-9)
 
 
+@cache
 def everything(network):
     layers = {stage.name: stage.kind for stage in network.stages if stage.is_feature}
     return {

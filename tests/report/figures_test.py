@@ -4,26 +4,8 @@ from xml.etree import ElementTree
 
 import pytest
 import synthetic_results
-from PIL import Image
 
-from llfc_jax.report import drawing, figures, layer_panels, style
-
-
-@pytest.mark.parametrize("case", ["aligned", "deep", "wounded"])
-def test_every_case_gives_wellformed_svg_and_png(case, tmp_path):
-    results = synthetic_results.CASES[case]()
-    written = drawing.write(drawing.draw(results), tmp_path / "figures")
-    absent = {"spawn_sweep"} if "training" in results else {"spawn_sweep", "training"}
-    names = [name for name in figures.FIGURES if name not in absent]
-    assert [path.name for path in written] == [
-        f"{name}.{suffix}" for name in names for suffix in ("png", "svg")
-    ]
-    for path in written:
-        if path.suffix == ".svg":
-            assert ElementTree.parse(path).getroot().tag.endswith("svg")
-        else:
-            with Image.open(path) as image:
-                assert image.width in {round(300 * style.COLUMN), round(300 * style.PAGE)}
+from llfc_jax.report import drawing, figures, layer_panels
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
@@ -41,7 +23,7 @@ def test_a_figure_without_its_measure_is_left_out():
 
 
 def test_no_text_is_smaller_than_seven_points():
-    for _, figure in drawing.drawn(synthetic_results.deep_resnet()):
+    for _, figure in drawing.drawn(synthetic_results.wounded_mlp()):
         texts = figure.findobj(lambda artist: hasattr(artist, "get_fontsize"))
         assert min(text.get_fontsize() for text in texts) >= 7
 

@@ -3,11 +3,13 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 import synthetic_results
+from PIL import Image
 
-from llfc_jax.report import drawing, page
+from llfc_jax.report import drawing, figures, page, style
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -30,10 +32,6 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
 
-def rendered(results):
-    return page.render(results, drawing.draw(results))
-
-
 def without_figures():
     results = synthetic_results.spawned_mlp()
     for key in ("lmc", "llfc", "training"):
@@ -41,9 +39,31 @@ def without_figures():
     return results
 
 
-@pytest.mark.parametrize("case", ["aligned", "deep", "wounded"])
-def test_the_page_is_wellformed_self_contained_and_without_nan(case):
-    text = rendered(synthetic_results.CASES[case]())
+@pytest.fixture(scope="module", params=["aligned", "deep", "wounded"])
+def drawn(request):
+    """Results and their figures."""
+    results = synthetic_results.CASES[request.param]()
+    return results, list(drawing.draw(results))
+
+
+def test_every_case_gives_wellformed_svg_and_png(drawn, tmp_path):
+    results, drawings = drawn
+    written = drawing.write(drawings, tmp_path / "figures")
+    absent = {"spawn_sweep"} if "training" in results else {"spawn_sweep", "training"}
+    names = [name for name in figures.FIGURES if name not in absent]
+    assert [path.name for path in written] == [
+        f"{name}.{suffix}" for name in names for suffix in ("png", "svg")
+    ]
+    for path in written:
+        if path.suffix == ".svg":
+            assert ElementTree.parse(path).getroot().tag.endswith("svg")
+        else:
+            with Image.open(path) as image:
+                assert image.width in {round(300 * style.COLUMN), round(300 * style.PAGE)}
+
+
+def test_the_page_is_wellformed_self_contained_and_without_nan(drawn):
+    text = page.render(*drawn)
     checker = Checker()
     checker.feed(text)
     assert checker.open == []
@@ -58,8 +78,7 @@ def test_the_page_is_wellformed_self_contained_and_without_nan(case):
 
 def test_the_page_states_verdict_command_and_every_override_field():
     results = synthetic_results.aligned_mlp()
-    del results["training"]
-    text = html.unescape(rendered(results))
+    text = html.unescape(page.render(results, ()))
     assert results["command"] in text
     assert "Barrier 1.310 nats (error 43.0 %): not linearly mode connected" in text
     assert "Barrier 0.0140 nats (error 0.40 %): linearly mode connected" in text
@@ -70,7 +89,7 @@ def test_the_page_states_verdict_command_and_every_override_field():
 def test_what_comes_from_the_user_is_escaped():
     results = without_figures()
     results["config"]["name"] = "<script>alert(1)</script>"
-    text = rendered(results)
+    text = page.render(results, ())
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 
@@ -79,14 +98,14 @@ def test_what_comes_from_the_user_is_escaped():
 def test_long_layer_tables_are_folded_and_short_ones_open(blocks, unfolded):
     layers = synthetic_results.resnet_layers(blocks)
     results = without_figures() | {"llfc": {"a-b": synthetic_results.llfc_entry(layers, 0.1)}}
-    assert rendered(results).count("<details open>") == unfolded
+    assert page.render(results, ()).count("<details open>") == unfolded
 
 
 def test_optional_keys_may_be_missing():
     results = without_figures()
     for key in ("endpoints", "seconds", "peak_memory_bytes", "environment"):
         del results[key]
-    assert results["command"] in rendered(results)
+    assert results["command"] in page.render(results, ())
 
 
 def test_importing_the_room_does_not_import_matplotlib():
