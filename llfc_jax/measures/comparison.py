@@ -33,12 +33,40 @@ class Comparison(NamedTuple):
     """Number of samples for which u or v is zero; they have no angle and count for the whole matrix alone."""
 
 
+class Split(NamedTuple):
+    """What the numbers of a sample are made of, each (n,): few enough to be stacked over all layers."""
+
+    v_square: Array
+    """||v||^2."""
+    deviation: Array
+    """c - 1."""
+    residual: Array
+    """||r||^2."""
+    alive: Array
+    """Whether neither u nor v is zero."""
+
+
 def no_comparison() -> Comparison:
     """The state before the first batch."""
     return Comparison(no_moments(), no_moments(), no_moments(), no_moments(), jnp.zeros(()), jnp.zeros(()))
 
 
-def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
+def split(u: Array, v: Array) -> Split:
+    """Split v off from u, sample by sample.
+
+    Args:
+        u: (n, ...) features.
+        v: (n, ...) features.
+    """
+    u, v = u.astype(jnp.float32), v.astype(jnp.float32)
+    v_square = _sum_features(jnp.square(v))
+    deviation = _sum_features((u - v) * v) / jnp.where(v_square > 0, v_square, 1)
+    residual = u - jnp.expand_dims(1 + deviation, range(1, v.ndim)) * v
+    alive = (v_square > 0) & (_sum_features(jnp.square(u)) > 0)
+    return Split(v_square, deviation, _sum_features(jnp.square(residual)), alive)
+
+
+def compare(state: Comparison, batch: Split, mask: Array) -> Comparison:
     """Add one batch.
 
     Per sample, coefficient c = <u, v> / ||v||^2, distance 1 - cos(u, v) (LLFC, section 3) and
@@ -47,16 +75,11 @@ def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
 
     Args:
         state: what was seen before.
-        u: (n, ...) features.
-        v: (n, ...) features, compared with `u` sample by sample.
+        batch: u and v, sample by sample.
         mask: (n,), 0 for padding.
     """
-    u, v = u.astype(jnp.float32), v.astype(jnp.float32)
-    v_square = _sum_features(jnp.square(v))
-    alive = (v_square > 0) & (_sum_features(jnp.square(u)) > 0)
-    deviation = _sum_features((u - v) * v) / jnp.where(v_square > 0, v_square, 1)
+    v_square, deviation, residual, alive = batch
     coefficient = 1 + deviation
-    residual = _sum_features(jnp.square(u - jnp.expand_dims(coefficient, range(1, v.ndim)) * v))
     u_square = jnp.square(coefficient) * v_square + residual
     dataset_coefficient = add_moments(state.dataset_coefficient, deviation, mask * v_square)
     u_square, v_square = (jnp.where(alive, square, 1) for square in (u_square, v_square))
@@ -69,8 +92,8 @@ def compare(state: Comparison, u: Array, v: Array, mask: Array) -> Comparison:
         coefficient=add_moments(state.coefficient, deviation, weights),
         dist=add_moments(state.dist, dist, weights),
         dataset_coefficient=dataset_coefficient,
-        residual=state.residual + jnp.vdot(mask, residual),
-        dead=state.dead + jnp.vdot(mask, ~alive),
+        residual=state.residual + jnp.sum(mask * residual),
+        dead=state.dead + jnp.sum(mask * ~alive),
     )
 
 

@@ -40,7 +40,7 @@ RESOLUTION = 1e-6
 
 
 class Account(NamedTuple):
-    """Sums over samples and features of one layer."""
+    """Sums over features, per sample of one layer, or over samples as well, per layer."""
 
     deviation: Array
     """||delta||^2."""
@@ -69,20 +69,23 @@ def deviation(stages: Sequence[Stage]) -> Measure:
 
     def init(point: Point) -> dict[str, Any]:
         del point
-        nothing = Account(*(jnp.zeros(()) for _ in Account._fields))
-        return {"samples": jnp.zeros(()), "layers": {stage.name: nothing for stage in stages}}
+        nothing = Account(*(jnp.zeros(len(stages)) for _ in Account._fields))
+        return {"samples": jnp.zeros(()), "layers": nothing}
 
     def update(state: dict[str, Any], point: Point) -> dict[str, Any]:
-        layers = {
-            stage.name: jax.tree.map(jnp.add, state["layers"][stage.name], _account(stage, point))
-            for stage in stages
-        }
+        def add(seen: Array, *of_layers: Array) -> Array:
+            return seen + jnp.stack(of_layers) @ point.mask
+
+        accounts = (_account(stage, point) for stage in stages)
+        layers = jax.tree.map(add, state["layers"], *accounts)
         return {"samples": state["samples"] + point.mask.sum(), "layers": layers}
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas
         samples = np.asarray(state["samples"], np.float64)
-        return [_summary(stage, state["layers"][stage.name], samples) for stage in stages if stage.is_feature]
+        accounts = (Account(*(sums[..., index] for sums in state["layers"])) for index in range(len(stages)))
+        found = zip(stages, accounts, strict=True)
+        return [_summary(stage, account, samples) for stage, account in found if stage.is_feature]
 
     return Measure(init, update, finalize)
 
@@ -105,7 +108,7 @@ def _account(stage: Stage, point: Point) -> Account:
         own = Network.run(point.theta.variables, inputs, [stage])[stage.name] - reference
 
     def inner(x: Array, y: Array) -> Array:
-        return jnp.vdot(point.mask, (x * y).sum(range(1, x.ndim)))
+        return (x * y).sum(range(1, x.ndim))
 
     return Account(inner(delta, delta), inner(own, own), inner(own, delta), inner(reference, reference))
 

@@ -8,6 +8,7 @@ than one batch of features, whatever the number of samples.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from llfc_jax.types import Array, Features, PyTree, Variables
@@ -48,6 +49,11 @@ class Measure(NamedTuple):
     """States stacked over alphas (NumPy), the alphas -> the result as plain dicts, lists and floats."""
 
 
+def repeat(state: PyTree, times: int) -> PyTree:
+    """An empty state for each of many things that are measured alike, along a new first axis."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (times, *leaf.shape)), state)
+
+
 class Moments(NamedTuple):
     """Weighted count, mean and sum of squared deviations of a stream of numbers.
 
@@ -68,8 +74,8 @@ def add_moments(moments: Moments, values: Array, weights: Array) -> Moments:
     """Moments joined with those of `values` (n,), weighted by `weights` (n,); weight 0 hides a value."""
     values = jnp.where(weights > 0, values, 0)
     weight = weights.sum()
-    mean = _ratio(jnp.vdot(weights, values), weight)
-    squares = jnp.vdot(weights, jnp.square(values - mean))
+    mean = _ratio(jnp.sum(weights * values), weight)
+    squares = jnp.sum(weights * jnp.square(values - mean))
     total = moments.weight + weight
     share = _ratio(weight, total)
     shift = mean - moments.mean

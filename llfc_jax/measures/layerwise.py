@@ -1,10 +1,14 @@
 """Measures that compare two arrays at every layer."""
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
-from llfc_jax.measures.comparison import Comparison, compare, no_comparison, summarise
-from llfc_jax.measures.fold import Measure, Point
+import jax
+import jax.numpy as jnp
+
+from llfc_jax.measures.comparison import Comparison, compare, no_comparison, split, summarise
+from llfc_jax.measures.fold import Measure, Point, repeat
 from llfc_jax.types import Array, PyTree
 
 Sides = Callable[[Point, str], tuple[Array, Array]]
@@ -23,18 +27,23 @@ def compare_layers(layers: Mapping[str, str], sides: Sides) -> Measure:
         as lists parallel to the alphas.
     """
 
-    def init(point: Point) -> dict[str, Comparison]:
+    def init(point: Point) -> Comparison:
         del point
-        return {layer: no_comparison() for layer in layers}
+        return repeat(no_comparison(), len(layers))
 
-    def update(state: dict[str, Comparison], point: Point) -> dict[str, Comparison]:
-        return {layer: compare(state[layer], *sides(point, layer), point.mask) for layer in layers}
+    def update(state: Comparison, point: Point) -> Comparison:
+        if not layers:
+            return state
+        splits = [split(*sides(point, layer)) for layer in layers]
+        stacked = jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *splits)
+        return jax.vmap(compare, in_axes=(0, 0, None))(state, stacked, point.mask)
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas
+        of_layers = (jax.tree.map(itemgetter((..., index)), state) for index in range(len(layers)))
         return [
-            {"layer": layer, "kind": kind} | to_lists(summarise(state[layer]))
-            for layer, kind in layers.items()
+            {"layer": layer, "kind": kind} | to_lists(summarise(own))
+            for (layer, kind), own in zip(layers.items(), of_layers, strict=True)
         ]
 
     return Measure(init, update, finalize)

@@ -12,7 +12,7 @@ import numpy as np
 from llfc_jax import sharding
 from llfc_jax.data.batches import Batch
 from llfc_jax.interpolation import lerp
-from llfc_jax.measures.fold import Measure, Point, View
+from llfc_jax.measures.fold import Measure, Point, View, repeat
 from llfc_jax.measures.hoisting import along_line
 from llfc_jax.types import Array, Features, PyTree, Variables
 
@@ -183,16 +183,12 @@ def _empty_states(
     point = jax.eval_shape(look)
     return [
         {
-            name: _repeat(measure.init(point), len(group.alphas))
+            name: repeat(measure.init(point), len(group.alphas))
             for name, measure in measures
             if name in group.names
         }
         for group in groups
     ]
-
-
-def _repeat(tree: PyTree, times: int) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (times, *leaf.shape)), tree)
 
 
 def _along_path(name: str, groups: Iterable[_Group], states: Iterable[PyTree]) -> PyTree:

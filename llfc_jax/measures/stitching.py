@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Measure, Point, View
+from llfc_jax.measures.fold import Measure, Point, View, repeat
 from llfc_jax.measures.lmc import Curves, add_logits, no_curves
 from llfc_jax.models import Network, Stage
 from llfc_jax.models.network import INPUT
@@ -32,7 +32,7 @@ def stitching(stages: Sequence[Stage]) -> Measure:
 
     def init(point: Point) -> dict[str, Curves]:
         cuts = len(_cuts(stages, point.a.variables))
-        return {direction: _repeat(no_curves(), cuts) for direction in DIRECTIONS}
+        return {direction: repeat(no_curves(), cuts) for direction in DIRECTIONS}
 
     def update(state: dict[str, Curves], point: Point) -> dict[str, Curves]:
         def direction(state: Curves, prefix: View, suffix: View) -> Curves:
@@ -114,7 +114,3 @@ def _last_cut(stages: Sequence[Stage], variables: Variables) -> Iterator[tuple[S
         passed += stage.name in cuts
         if stage.is_feature and passed >= 0:
             yield stage, passed
-
-
-def _repeat(tree: PyTree, times: int) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (times, *leaf.shape)), tree)

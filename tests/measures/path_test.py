@@ -221,8 +221,10 @@ def test_nothing_is_traced_again_for_more_batches_or_another_pair(pair):
     assert len(traces) == once
 
 
-@pytest.mark.parametrize("measure", [lmc(), llfc(LAYERS)], ids=["lmc", "llfc"])
-def test_a_state_is_a_few_numbers_whatever_the_number_of_samples(measure, pair):
+@pytest.mark.parametrize(
+    ("measure", "shape"), [(lmc(), ()), (llfc(LAYERS), (len(LAYERS),))], ids=["lmc", "llfc"]
+)
+def test_a_state_is_a_few_numbers_whatever_the_number_of_samples(measure, shape, pair):
     def init(images):
         logits, features = features_fn(pair[0], images)
         labels = jnp.zeros(len(images), jnp.int32)
@@ -231,7 +233,7 @@ def test_a_state_is_a_few_numbers_whatever_the_number_of_samples(measure, pair):
 
     for examples in (1, 1000):
         shapes = jax.eval_shape(init, jax.ShapeDtypeStruct((examples, *IMAGE), jnp.uint8))
-        assert {leaf.shape for leaf in jax.tree.leaves(shapes)} == {()}
+        assert {leaf.shape for leaf in jax.tree.leaves(shapes)} == {shape}
 
 
 def test_a_correction_is_applied_at_its_own_alpha(pair):
