@@ -8,6 +8,7 @@ for 10,000 images, its features growing with them. Our memory does not depend on
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,11 +25,15 @@ from llfc_jax import compilation
 from llfc_jax.benchmark import growth, matching, passes
 from llfc_jax.benchmark.cases import CASES, Case
 from llfc_jax.benchmark.path import all_measures, path_evaluation
+from llfc_jax.training.step import PRECISIONS
 
 _ROW = flags.DEFINE_string("row", None, "Run this row alone, in this process, and print it as JSON.")
 _ONLY = flags.DEFINE_string("only", "", "Run the rows whose name contains this.")
 _IMAGES = flags.DEFINE_integer("images", None, "Number of images; by default the row's own.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Times that something short is timed; the median counts.")
+_PRECISION = flags.DEFINE_enum(
+    "precision", "float32", list(PRECISIONS), "Of forward passes and training steps, on accelerators."
+)
 _PEER = flags.DEFINE_bool("peer", True, "Do the same work in PyTorch, where it is installed.")
 _JSON = flags.DEFINE_string("json", None, "Write all numbers to this file.")
 
@@ -68,6 +73,8 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     compilation.avoid_slow_fusions()
+    # Or this process and PyTorch's would find an accelerator's memory taken, and peaks would tell nothing.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if _ROW.value:
         row = ROWS[_ROW.value]
         print(json.dumps(row.work(_case(row))))
@@ -90,13 +97,17 @@ def main(argv: list[str]) -> None:
 
 
 def _case(row: Row) -> Case:
-    images = row.case.images if row.kind == growth.KIND else _IMAGES.value or row.case.images
-    return row.case._replace(repeats=_REPEATS.value, images=images)
+    case = row.case._replace(repeats=_REPEATS.value, precision=_PRECISION.value)
+    if row.kind == growth.KIND:
+        return case
+    case = case.on(jax.default_backend())
+    return case._replace(images=_IMAGES.value or case.images)
 
 
 def _measure(names: list[str]) -> Iterator[tuple[str, Numbers, Numbers | None]]:
     has_peer = _PEER.value and importlib.util.find_spec("torch") is not None
-    options = [f"--repeats={_REPEATS.value}", *([f"--images={_IMAGES.value}"] if _IMAGES.value else [])]
+    options = [f"--repeats={_REPEATS.value}", f"--precision={_PRECISION.value}"]
+    options += [f"--images={_IMAGES.value}"] if _IMAGES.value else []
     for name in names:
         row = ROWS[name]
         ours = _run("llfc_jax.benchmark", f"--row={name}", *options)
@@ -115,6 +126,7 @@ def job(row: Row) -> dict[str, Any]:
         "batch_size": case.batch_size if on_dataset else case.training_batch_size,
         "images": case.images,
         "repeats": case.repeats,
+        "precision": case.precision,
     }
 
 

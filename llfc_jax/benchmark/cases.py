@@ -1,5 +1,7 @@
 """Networks and data to measure on. Both are random: that changes nothing of the work."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -7,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax import data, models
-from llfc_jax.types import Array, Features, Variables
+from llfc_jax.types import Array, Features, PRNGKey, Variables
 
 
 class Case(NamedTuple):
@@ -24,15 +26,21 @@ class Case(NamedTuple):
     """Of a training step, and of a bare forward pass."""
     alphas: int = 25
     """Of the path, for LMC."""
+    precision: str = "float32"
+    """Of forward passes and training steps; measures are always taken in float32."""
+
+    def on(self, backend: str) -> "Case":
+        """The same with what fills an accelerator."""
+        return self if backend == "cpu" else self._replace(images=2_000, batch_size=500)
 
     @property
     def network(self) -> models.Network:
         """Of ten classes."""
-        return models.build(self.model, self.image, num_classes=10)
+        return _network(tuple(self.model.items()), self.image)[0]
 
     def variables(self, seed: int) -> Variables:
         """A random network."""
-        init = jax.jit(lambda key: self.network.init(key, jnp.zeros((1, *self.image))))
+        _, init = _network(tuple(self.model.items()), self.image)
         return init(jax.random.key(seed))
 
     def split(self) -> data.Split:
@@ -48,6 +56,15 @@ class Case(NamedTuple):
     def apply(self, variables: Variables, images: Array) -> Array:
         """Raw images -> logits."""
         return self.apply_with_features(variables, images)[0]
+
+
+@cache
+def _network(
+    model: tuple[tuple[str, Any], ...], image: tuple[int, int, int]
+) -> tuple[models.Network, Callable[[PRNGKey], Variables]]:
+    """The network and its initialisation, compiled once."""
+    network = models.build(dict(model), image, num_classes=10)
+    return network, jax.jit(lambda key: network.init(key, jnp.zeros((1, *image))))
 
 
 _CIFAR = (32, 32, 3)

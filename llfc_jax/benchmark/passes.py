@@ -10,7 +10,7 @@ import optax
 
 from llfc_jax.benchmark.cases import Case
 from llfc_jax.benchmark.timing import forward_flops, median_seconds, rates
-from llfc_jax.training.step import Recipe, init_state, train_step
+from llfc_jax.training.step import PRECISIONS, Recipe, init_state, train_step
 from llfc_jax.types import Array
 
 
@@ -18,14 +18,15 @@ def forward(case: Case) -> dict[str, Any]:
     """Logits of one batch."""
     images, _ = _batch(case)
     variables, apply = case.variables(0), jax.jit(case.network.apply)
-    return _rates(case, lambda: apply(variables, images), passes=1)
+    with jax.default_matmul_precision(PRECISIONS[case.precision]):
+        return _rates(case, lambda: apply(variables, images), passes=1)
 
 
 def training_step(case: Case) -> dict[str, Any]:
     """One update on one batch by SGD with momentum and weight decay; counted as three forward passes."""
     images, labels = _batch(case)
     optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, momentum=0.9))
-    recipe = Recipe(case.network, optimizer, preprocess=lambda key, images: images)
+    recipe = Recipe(case.network, optimizer, preprocess=lambda key, images: images, precision=case.precision)
     step = jax.jit(partial(train_step, recipe), donate_argnums=1)
     key, state = jax.random.key(0), init_state(recipe, case.variables(0))
 
@@ -46,4 +47,4 @@ def _rates(case: Case, work: Callable[[], Array], passes: int) -> dict[str, Any]
     images, _ = _batch(case)
     took = median_seconds(work, case.repeats)
     flops = passes * forward_flops(case.network.apply, case.variables(0), images)
-    return {"images": len(images)} | rates(took, len(images), flops)
+    return {"images": len(images)} | rates(took, len(images), flops, case.precision)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax import environment
+from llfc_jax.training.step import PRECISIONS
 from llfc_jax.types import Array, Variables
 
 
@@ -25,11 +26,12 @@ def median_seconds(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(seconds(work) for _ in range(repeats))
 
 
-def matmul_peak(size: int = 2048) -> float:
-    """FLOP/s of a large float32 matrix product on this device."""
-    matrix = jnp.ones((size, size))
-    product = jax.jit(jnp.matmul)
-    return 2 * size**3 / median_seconds(lambda: product(matrix, matrix), 5)
+def matmul_peak(precision: str) -> float:
+    """FLOP/s of a large matrix product on this device, its factors rounded as `PRECISIONS` says."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    matrix = jax.random.normal(jax.random.key(0), (size, size))
+    with jax.default_matmul_precision(PRECISIONS[precision]):
+        return 2 * size**3 / median_seconds(lambda: jnp.matmul(matrix, matrix), 5)
 
 
 def forward_flops(apply: Callable[[Variables, Array], Array], variables: Variables, images: Array) -> float:
@@ -38,18 +40,19 @@ def forward_flops(apply: Callable[[Variables, Array], Array], variables: Variabl
     return float(analysis["flops"]) if analysis else float("nan")
 
 
-def rates(took: float, images: int, flops: float) -> dict[str, float]:
+def rates(took: float, images: int, flops: float, precision: str = "float32") -> dict[str, float]:
     """Seconds, what they are per image and operation, and the peak of memory that this process has seen.
 
     Args:
         took: seconds.
         images: how often a network has seen an image in that time.
         flops: floating-point operations.
+        precision: of the matrix product to compare with, a key of `PRECISIONS`.
     """
     return {
         "seconds": took,
         "images/s": images / took,
         "GFLOP/s": flops / took / 1e9,
-        "of peak": flops / took / matmul_peak(),
+        "of peak": flops / took / matmul_peak(precision),
         "peak memory (MB)": environment.peak_memory_bytes() / 1e6,
     }

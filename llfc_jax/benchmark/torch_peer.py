@@ -28,6 +28,8 @@ State = dict[str, torch.Tensor]
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 """Images (n, c, h, w) and labels (n,)."""
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
 ALPHAS = tuple(index / 24 for index in range(25))
 LLFC_ALPHAS = (0.25, 0.5, 0.75)
 
@@ -41,18 +43,20 @@ class Job(NamedTuple):
     batch_size: int
     images: int
     repeats: int
+    precision: str = "float32"
+    """Of matrix products and convolutions on an accelerator: anything else allows TF32."""
 
     def network(self, seed: int) -> nn.Module:
         """A random network of ten classes."""
         torch.manual_seed(seed)
         options = {key: value for key, value in self.model.items() if key != "name"}
-        return NETWORKS[self.model["name"]](**options)
+        return NETWORKS[self.model["name"]](**options).to(DEVICE)
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Random inputs and labels."""
         height, width, channels = self.image
         images = torch.randn(self.batch_size, channels, height, width)
-        return images, torch.randint(0, 10, (self.batch_size,))
+        return images.to(DEVICE), torch.randint(0, 10, (self.batch_size,)).to(DEVICE)
 
 
 class MLP(nn.Module):
@@ -181,6 +185,7 @@ def lmc(network: nn.Module, a: State, b: State, batches: Batches, alphas: Sequen
         network.load_state_dict(interpolate(a, b, alpha))
         loss = mistakes = seen = 0.0
         for images, labels in batches:
+            images, labels = images.to(DEVICE), labels.to(DEVICE)
             logits = network(images)
             loss += functional.cross_entropy(logits, labels, reduction="sum").item()
             mistakes += (logits.argmax(1) != labels).sum().item()
@@ -203,7 +208,7 @@ def features_of(network: nn.Module, state: State, batches: Batches) -> dict[str,
     ]
     network.load_state_dict(state)
     for images, _ in batches:
-        network(images)
+        network(images.to(DEVICE))
     for hook in hooks:
         hook.remove()
     return {name: torch.cat(kept.pop(name)) for name in list(kept)}
@@ -283,6 +288,8 @@ def _median_seconds(work: Callable[[], None], repeats: int) -> float:
     for _ in range(repeats + 1):
         started = time.perf_counter()
         work()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
     return statistics.median(times[1:])
 
@@ -295,12 +302,20 @@ WORKS: dict[str, Callable[[Job], dict[str, float]]] = {
 """By the names of the benchmark's rows."""
 
 
+def _peak_memory_bytes() -> int:
+    if DEVICE == "cuda":
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def main(argument: str) -> None:
     """Do one job and print what was measured as JSON."""
     fields = json.loads(argument)
-    measured = WORKS[fields.pop("work")](Job(**fields))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    measured["peak memory (MB)"] = peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+    work, job = WORKS[fields.pop("work")], Job(**fields)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.precision != "float32"
+    measured = work(job)
+    measured["peak memory (MB)"] = _peak_memory_bytes() / 1e6
     print(json.dumps(measured))
 
 
