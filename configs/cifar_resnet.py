@@ -21,5 +21,6 @@ def get_config() -> ConfigDict:
     config.train.spawn_epochs = 5.0
     config.train.batch_size = 128
     config.train.checkpoint_every_epochs = 1
+    config.train.checkpoint_every_minutes = 1.0
     config.eval.batch_size = 50
     return config

@@ -70,6 +70,7 @@ def get_config() -> ConfigDict:
     config.train.spawn_sweep = ()  # spawn: several of spawn_epochs, to compare pairs from one trunk
     config.train.batch_size = 64
     config.train.checkpoint_every_epochs = 10
+    config.train.checkpoint_every_minutes = 0.0  # and no sooner than that after the one before
     config.train.precision = "float32"  # of matrix products on accelerators: float32, tf32, bfloat16
 
     config.eval = ConfigDict()

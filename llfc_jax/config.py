@@ -37,6 +37,7 @@ _AT_LEAST = {
     "train.epochs": 1,
     "train.batch_size": 1,
     "train.checkpoint_every_epochs": 1,
+    "train.checkpoint_every_minutes": 0,
     "train.spawn_epochs": 0,
     "train.spawn_steps": 0,
     "train.spawn_sweep": 0,

@@ -163,6 +163,7 @@ def train(bench: Workbench, checkpoints: Path) -> None:
         num_examples=len(dataset.train.labels),
         batch_size=config.train.batch_size,
         checkpoint_every_epochs=config.train.checkpoint_every_epochs,
+        checkpoint_every_minutes=config.train.checkpoint_every_minutes,
         metadata={"config": config.to_dict(), "fingerprint": dataset.fingerprint},
     )
     for one in bench.lineages:

@@ -1,5 +1,6 @@
 """Carrying a lineage to its last step, through checkpoints, from wherever an earlier process left it."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,8 @@ class Setting(NamedTuple):
     num_examples: int
     batch_size: int
     checkpoint_every_epochs: int
+    checkpoint_every_minutes: float
+    """Passed over before so much time has gone by, where epochs take seconds."""
     metadata: dict[str, Any]
     """Saved with every checkpoint: configuration and fingerprint of the data."""
 
@@ -69,13 +72,15 @@ def train(lineage: Lineage, setting: Setting, checkpoints: Path) -> None:
     if first_step == lineage.last_step:
         _save(directory, state, history, lineage, setting)
         return
-    save_every = setting.checkpoint_every_epochs * setting.steps_per_epoch
+    save_every, saved_at = setting.checkpoint_every_epochs * setting.steps_per_epoch, time.monotonic()
     with progress.bar(f"train {lineage.name}", lineage.last_step - first_step) as advance:
         while (step := int(state.step)) < lineage.last_step:
             state, record = _train_epoch(lineage, setting, state, step, advance)
             history = {name: [*history[name], value] for name, value in record._asdict().items()}
-            if record.step == lineage.last_step or record.step % save_every == 0:
+            is_time = time.monotonic() - saved_at >= 60 * setting.checkpoint_every_minutes
+            if record.step == lineage.last_step or (record.step % save_every == 0 and is_time):
                 _save(directory, state, history, lineage, setting)
+                saved_at = time.monotonic()
     progress.say(
         f"trained {lineage.name}: step {lineage.last_step}, test loss {history['test_loss'][-1]:.4f} nats, "
         f"test error {history['test_error'][-1]:.2%}"

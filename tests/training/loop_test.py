@@ -39,6 +39,7 @@ def make_setting(**opt):
         num_examples=EXAMPLES,
         batch_size=BATCH,
         checkpoint_every_epochs=1,
+        checkpoint_every_minutes=0,
         metadata={"config": {"some": "thing"}, "fingerprint": "f" * 64},
     )
 
@@ -123,6 +124,11 @@ def test_history_has_an_entry_per_epoch_and_covers_the_lineage(trained):
     assert (trunk["epoch"], a["epoch"]) == ([1.0, 1.5], [2.0, 3.0, 4.0])
     np.testing.assert_allclose(a["learning_rate"], [0.1, 0.01, 0.001], rtol=1e-6)
     assert {len(values) for values in a.values()} == {3}
+
+
+def test_where_epochs_are_shorter_than_the_time_between_checkpoints_only_the_last_is_saved(setting, tmp_path):
+    train_all(setting._replace(checkpoint_every_minutes=60), tmp_path)
+    assert [checkpoint.steps(tmp_path / name) for name in (TRUNK, "a", "b")] == [[6], [16], [16]]
 
 
 @pytest.mark.parametrize("saves", range(1, 8))
