@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
     """Number of samples for which u or v is zero; they have no angle and count for the whole matrix alone."""
 
 
-class Split(NamedTuple):
+class Decomposition(NamedTuple):
     """What the numbers of a sample are made of, each (n,): few enough to be stacked over all layers."""
 
     v_square: Array
@@ -51,8 +51,8 @@ def no_comparison() -> Comparison:
     return Comparison(no_moments(), no_moments(), no_moments(), no_moments(), jnp.zeros(()), jnp.zeros(()))
 
 
-def split(u: Array, v: Array) -> Split:
-    """Split v off from u, sample by sample.
+def decompose(u: Array, v: Array) -> Decomposition:
+    """Decompose u = c v + r, sample by sample.
 
     Args:
         u: (n, ...) features.
@@ -63,10 +63,10 @@ def split(u: Array, v: Array) -> Split:
     deviation = _sum_features((u - v) * v) / jnp.where(v_square > 0, v_square, 1)
     residual = u - jnp.expand_dims(1 + deviation, range(1, v.ndim)) * v
     alive = (v_square > 0) & (_sum_features(jnp.square(u)) > 0)
-    return Split(v_square, deviation, _sum_features(jnp.square(residual)), alive)
+    return Decomposition(v_square, deviation, _sum_features(jnp.square(residual)), alive)
 
 
-def compare(state: Comparison, batch: Split, mask: Array) -> Comparison:
+def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
     """Add one batch.
 
     Per sample, coefficient c = <u, v> / ||v||^2, distance 1 - cos(u, v) (LLFC, section 3) and

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from llfc_jax.measures.comparison import Comparison, compare, no_comparison, split, summarise
+from llfc_jax.measures.comparison import Comparison, compare, decompose, no_comparison, summarise
 from llfc_jax.measures.fold import Measure, Point, repeat
 from llfc_jax.types import Array, PyTree
 
@@ -34,8 +34,8 @@ def compare_layers(layers: Mapping[str, str], sides: Sides) -> Measure:
     def update(state: Comparison, point: Point) -> Comparison:
         if not layers:
             return state
-        splits = [split(*sides(point, layer)) for layer in layers]
-        stacked = jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *splits)
+        parts = [decompose(*sides(point, layer)) for layer in layers]
+        stacked = jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *parts)
         return jax.vmap(compare, in_axes=(0, 0, None))(state, stacked, point.mask)
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.linalg import norm
 
-from llfc_jax.measures.comparison import compare, no_comparison, split, summarise
+from llfc_jax.measures.comparison import compare, decompose, no_comparison, summarise
 
 
 def oracle(u, v):
@@ -35,7 +35,7 @@ def oracle(u, v):
 
 def fold(u, v, batch_size):
     """In batches, the last one padded with rubbish."""
-    state, update = no_comparison(), jax.jit(lambda state, u, v, mask: compare(state, split(u, v), mask))
+    state, update = no_comparison(), jax.jit(lambda state, u, v, mask: compare(state, decompose(u, v), mask))
     for start in range(0, len(u), batch_size):
         batch = [np.asarray(x[start : start + batch_size]) for x in (u, v)]
         missing = batch_size - len(batch[0])
