@@ -1,7 +1,5 @@
 """Networks and data to measure on. Both are random: that changes nothing of the work."""
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax import data, models
-from llfc_jax.types import Array, Features, PRNGKey, Variables
+from llfc_jax.types import Array, Features, Variables
 
 
 class Case(NamedTuple):
@@ -36,12 +34,11 @@ class Case(NamedTuple):
     @property
     def network(self) -> models.Network:
         """Of ten classes."""
-        return _network(tuple(self.model.items()), self.image)[0]
+        return models.build(self.model, self.image, num_classes=10)
 
     def variables(self, seed: int) -> Variables:
         """A random network."""
-        _, init = _network(tuple(self.model.items()), self.image)
-        return init(jax.random.key(seed))
+        return self.network.init(jax.random.key(seed), jnp.zeros((1, *self.image)))
 
     def split(self) -> data.Split:
         """Random images and labels."""
@@ -56,15 +53,6 @@ class Case(NamedTuple):
     def apply(self, variables: Variables, images: Array) -> Array:
         """Raw images -> logits."""
         return self.apply_with_features(variables, images)[0]
-
-
-@cache
-def _network(
-    model: tuple[tuple[str, Any], ...], image: tuple[int, int, int]
-) -> tuple[models.Network, Callable[[PRNGKey], Variables]]:
-    """The network and its initialisation, compiled once."""
-    network = models.build(dict(model), image, num_classes=10)
-    return network, jax.jit(lambda key: network.init(key, jnp.zeros((1, *image))))
 
 
 _CIFAR = (32, 32, 3)

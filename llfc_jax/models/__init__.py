@@ -2,10 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 
 from llfc_jax.errors import UserError
@@ -70,16 +69,10 @@ def count_parameters(variables: Mapping[str, Any]) -> int:
 
 
 def _check_images_fit(name: str, network: Network, input_shape: tuple[int, ...]) -> None:
-    @cache
-    def output(layer: nn.Module, mode: tuple[tuple[str, bool], ...], *arguments: jax.ShapeDtypeStruct) -> Any:
-        options: dict[str, Any] = dict(mode)
-        return jax.eval_shape(partial(layer.init_with_output, **options), jax.random.key(0), *arguments)[0]
-
-    values = {INPUT: jax.ShapeDtypeStruct((1, *input_shape), "float32")}
+    shapes = {INPUT: jax.ShapeDtypeStruct((1, *input_shape), "float32")}
     for stage in network.stages:
-        mode = tuple(stage.mode(train=False).items())
         try:
-            shape = output(stage.layer, mode, *(values[source] for source in stage.inputs))
+            shape = stage.output_shape(*(shapes[source] for source in stage.inputs))
         except (ValueError, TypeError, ZeroDivisionError):
             shape = None
         if shape is None or 0 in shape.shape:
@@ -87,4 +80,4 @@ def _check_images_fit(name: str, network: Network, input_shape: tuple[int, ...])
             raise UserError(
                 f"model.name={name!r} can't take images of {found}: nothing is left of them at {stage.name!r}"
             )
-        values[stage.name] = shape
+        shapes[stage.name] = shape

@@ -6,12 +6,14 @@ feature of any stage, a prefix of one network feeding a suffix of another, a lay
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-from llfc_jax.models import layers, tokens
+from llfc_jax.models import convolution, layers, tokens
 from llfc_jax.types import Array, Features, PRNGKey, PyTree, Variables
 
 INPUT = "input"
@@ -65,6 +67,14 @@ class Stage(NamedTuple):
             return {"deterministic": not train}
         return {}
 
+    def output_shape(self, *inputs: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        """What comes out of the layer in evaluation mode.
+
+        Raises:
+            Exception: of whatever type Linen or JAX chooses, where the inputs don't fit the layer.
+        """
+        return _output_shape(self.layer, inputs, **self.mode(train=False))
+
 
 def sequence(steps: Iterable[tuple[str, nn.Module] | Stage]) -> tuple[Stage, ...]:
     """Wire steps one after another; a `Stage` among them keeps the inputs it names."""
@@ -93,15 +103,19 @@ class Network:
     stages: tuple[Stage, ...]
 
     def init(self, key: PRNGKey, inputs: Array) -> Variables:
-        """Draw all variables: `{"params": {stage: ...}, "batch_stats": {stage: ...}}`."""
+        """Draw all variables: `{"params": {stage: ...}, "batch_stats": {stage: ...}}`.
+
+        Args:
+            key: folded with the index of each stage.
+            inputs: (n, ...), of which the shape and the dtype alone count.
+        """
         variables: dict[str, dict] = {"params": {}, "batch_stats": {}}
-        values = {INPUT: inputs}
-        for index, stage in enumerate(self.stages):
-            arguments = [values[name] for name in stage.inputs]
-            options = stage.mode(train=False)
-            values[stage.name], own = stage.layer.init_with_output(
-                jax.random.fold_in(key, index), *arguments, **options
-            )
+        shapes = {INPUT: jax.eval_shape(jnp.asarray, inputs)}
+        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(self.stages)))
+        for stage, own_key in zip(self.stages, keys, strict=True):
+            of_inputs = tuple(shapes[name] for name in stage.inputs)
+            shapes[stage.name] = stage.output_shape(*of_inputs)
+            own = _draw(own_key, stage.layer, of_inputs, **stage.mode(train=False))
             for collection, value in own.items():
                 variables[collection][stage.name] = value
         return {name: tree for name, tree in variables.items() if tree}
@@ -120,6 +134,9 @@ class Network:
     ) -> tuple[Array, PyTree]:
         """Logits in training mode, and the running statistics after this batch.
 
+        On CPU there is no forward-mode derivative (`jax.jvp`) of a convolution in training, for the sake of
+        its reverse-mode gradients.
+
         Args:
             variables: parameters and running statistics.
             inputs: (n, ...) images.
@@ -131,17 +148,16 @@ class Network:
         """
         values, statistics = {INPUT: inputs}, {}
         for index, stage in enumerate(self.stages):
-            layer = stage.layer
-            if momentum is not None and isinstance(layer, nn.BatchNorm):
-                layer = layer.clone(momentum=momentum)
+            layer = _in_training(stage.layer, momentum)
             drops_out = isinstance(layer, nn.Dropout)
-            rngs = None if key is None else {"dropout": jax.random.fold_in(key, index)}
-            values[stage.name], updated = layer.apply(
+            rngs = {"dropout": jax.random.fold_in(key, index)} if drops_out and key is not None else None
+            values[stage.name], updated = _apply(
+                layer,
                 _own(variables, stage),
                 *(values[name] for name in stage.inputs),
-                **stage.mode(train=key is not None or not drops_out),
                 rngs=rngs,
-                mutable=["batch_stats"],
+                mutable="batch_stats",
+                **stage.mode(train=key is not None or not drops_out),
             )
             if updated:
                 statistics[stage.name] = updated["batch_stats"]
@@ -153,11 +169,37 @@ class Network:
         known: dict[str, Any] = dict(values)
         for stage in stages:
             arguments = [known[name] for name in stage.inputs]
-            known[stage.name] = stage.layer.apply(
-                _own(variables, stage), *arguments, **stage.mode(train=False)
+            known[stage.name] = _apply(
+                stage.layer, _own(variables, stage), *arguments, **stage.mode(train=False)
             )
         return known
 
 
 def _own(variables: Variables, stage: Stage) -> dict[str, Mapping]:
     return {name: tree[stage.name] for name, tree in variables.items() if stage.name in tree}
+
+
+def _in_training(layer: nn.Module, momentum: float | None) -> nn.Module:
+    if isinstance(layer, nn.BatchNorm) and momentum is not None:
+        return layer.clone(momentum=momentum)
+    if isinstance(layer, nn.Conv) and layer.conv_general_dilated is convolution.conv_general_dilated:
+        return layer.clone(conv_general_dilated=convolution.conv_for_training)
+    return layer
+
+
+# Layers that are alike, of which deep networks have many, are traced, lowered and compiled once.
+
+
+@partial(jax.jit, static_argnames=("layer", "mutable", "use_running_average", "deterministic"))
+def _apply(layer: nn.Module, variables: Variables, *inputs: Array, **options: Any) -> Any:
+    return layer.apply(variables, *inputs, **options)
+
+
+@partial(jax.jit, static_argnames=("layer", "inputs", "use_running_average", "deterministic"))
+def _draw(key: PRNGKey, layer: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...], **mode: Any) -> PyTree:
+    return layer.init(key, *(jnp.zeros(one.shape, one.dtype) for one in inputs), **mode)
+
+
+@cache
+def _output_shape(layer: nn.Module, inputs: tuple[jax.ShapeDtypeStruct, ...], **mode: Any) -> Any:
+    return jax.eval_shape(partial(layer.init_with_output, **mode), jax.random.key(0), *inputs)[0]

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from llfc_jax import sharding
-from llfc_jax.models import Network, convolution
+from llfc_jax.models import Network
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
 PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
@@ -82,7 +82,7 @@ def train_step(
         return losses.mean(), (logits, statistics)
 
     params = state.variables["params"]
-    with jax.default_matmul_precision(PRECISIONS[recipe.precision]), convolution.for_training():
+    with jax.default_matmul_precision(PRECISIONS[recipe.precision]):
         (loss, (logits, statistics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, params)
     variables = {"params": optax.apply_updates(params, updates)}

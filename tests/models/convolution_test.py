@@ -1,6 +1,5 @@
 """The package's convolution against JAX's own, value and gradients, in float64."""
 
-from contextlib import nullcontext
 from functools import partial
 
 import jax
@@ -8,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llfc_jax.models.convolution import conv_general_dilated, for_training
+from llfc_jax.models.convolution import conv_for_training, conv_general_dilated
 
-OURS, JAXS = (
+OURS, IN_TRAINING, JAXS = (
     partial(convolve, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    for convolve in (conv_general_dilated, jax.lax.conv_general_dilated)
+    for convolve in (conv_general_dilated, conv_for_training, jax.lax.conv_general_dilated)
 )
+BOTH = pytest.mark.parametrize("ours", [OURS, IN_TRAINING], ids=["ours", "ours in training"])
 CASES = {
     "3x3": ((4, 6, 5, 3), (3, 3), (1, 1), "SAME"),
     "several blocks of images": ((24, 6, 5, 3), (3, 3), (1, 1), "SAME"),
@@ -42,13 +42,12 @@ def draw(shape, size):
     return jnp.asarray(generator.normal(size=shape)), jnp.asarray(kernel)
 
 
-@pytest.mark.parametrize("context", [nullcontext, for_training])
+@BOTH
 @pytest.mark.parametrize("case", CASES)
-def test_value_and_gradients_are_jax_s(case, context):
+def test_value_and_gradients_are_jax_s(case, ours):
     shape, size, strides, padding = CASES[case]
     x, kernel = draw(shape, size)
-    with context():
-        found, pull = jax.vjp(partial(OURS, window_strides=strides, padding=padding), x, kernel)
+    found, pull = jax.vjp(partial(ours, window_strides=strides, padding=padding), x, kernel)
     expected, pull_reference = jax.vjp(partial(JAXS, window_strides=strides, padding=padding), x, kernel)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
     gradient = jnp.asarray(np.random.default_rng(1).normal(size=expected.shape))
@@ -61,16 +60,15 @@ def test_networks_trained_at_once_are_networks_one_by_one():
     kernels = jnp.asarray(np.random.default_rng(2).normal(size=(3, 3, 3, 3, 4)))
 
     def gradient(kernel):
-        with for_training():
-            return jax.grad(lambda k: jnp.sum(OURS(x, k, (1, 1), "SAME") ** 2))(kernel)
+        return jax.grad(lambda k: jnp.sum(IN_TRAINING(x, k, (1, 1), "SAME") ** 2))(kernel)
 
     at_once = jax.vmap(gradient)(kernels)
     np.testing.assert_allclose(at_once, jnp.stack([gradient(kernel) for kernel in kernels]), rtol=1e-10)
 
 
-@pytest.mark.parametrize("context", [nullcontext, for_training])
+@BOTH
 @pytest.mark.parametrize("mode", ["forward over reverse", "reverse over reverse"])
-def test_second_derivatives_are_jax_s(mode, context):
+def test_second_derivatives_are_jax_s(mode, ours):
     x, kernel = draw((8, 4, 4, 3), (3, 3))
     direction = draw((8, 4, 4, 3), (3, 3))[1]
 
@@ -80,9 +78,7 @@ def test_second_derivatives_are_jax_s(mode, context):
             return jax.jvp(slope, (kernel,), (direction,))[1]
         return jax.grad(lambda k: jnp.vdot(slope(k), direction))(kernel)
 
-    with context():
-        found = product(OURS)
-    np.testing.assert_allclose(found, product(JAXS), rtol=1e-10)
+    np.testing.assert_allclose(product(ours), product(JAXS), rtol=1e-10)
 
 
 @pytest.mark.parametrize("case", ["3x3", "a 2x2 map"])

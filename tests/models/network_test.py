@@ -110,6 +110,22 @@ def test_training_statistics_are_those_of_the_batch():
     np.testing.assert_allclose(statistics["norm1"]["var"], before.var(0), rtol=1e-4, atol=1e-6)
 
 
+def test_layers_that_are_alike_are_written_once_in_a_program():
+    def convolutions(depth):
+        network = models.build({"name": f"resnet{depth}", "width": 0.25}, CIFAR, 10)
+        images = jax.ShapeDtypeStruct((2, *CIFAR), jnp.float32)
+        variables = jax.eval_shape(network.init, jax.random.key(0), images)
+
+        def loss(params, rest, images):
+            return network.apply_train({**rest, "params": params}, images, jax.random.key(0))[0].sum()
+
+        rest = {name: tree for name, tree in variables.items() if name != "params"}
+        lowered = jax.jit(jax.grad(loss)).lower(variables["params"], rest, images)
+        return lowered.as_text().count("stablehlo.convolution")
+
+    assert convolutions(32) == convolutions(20) > 0
+
+
 def test_dropout_acts_in_training_only_and_by_its_key():
     network, variables, images = build("vgg11")
     train = jax.jit(lambda seed: network.apply_train(variables, images, jax.random.key(seed))[0])
