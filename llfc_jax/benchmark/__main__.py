@@ -28,6 +28,7 @@ from llfc_jax.benchmark.path import all_measures, path_evaluation
 from llfc_jax.training.step import PRECISIONS
 
 _ROW = flags.DEFINE_string("row", None, "Run this row alone, in this process, and print it as JSON.")
+_GROWTH = flags.DEFINE_bool("growth", False, "Measure how the cost of a path grows, instead.")
 _ONLY = flags.DEFINE_string("only", "", "Run the rows whose name contains this.")
 _IMAGES = flags.DEFINE_integer("images", None, "Number of images; by default the row's own.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Times that something short is timed; the median counts.")
@@ -81,17 +82,15 @@ def main(argv: list[str]) -> None:
         return
     console = Console()
     console.print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
-    measured = {}
-    for name, ours, theirs in _measure([name for name in ROWS if _ONLY.value in name]):
-        measured[name] = {"llfc_jax": ours, "pytorch": theirs}
+    measured: dict[str, dict[str, Numbers | None]] = {}
+    kept = [name for name, row in ROWS.items() if (row.kind == growth.KIND) == _GROWTH.value]
+    for name, *both in _measure([name for name in kept if _ONLY.value in name]):
+        measured[name] = dict(zip(("llfc_jax", "pytorch"), both, strict=True))
         for program, numbers in measured[name].items():
             if numbers:
                 console.print(f"[bold]{name}[/], {program}: {_listed(numbers)}", highlight=False)
-    others = {name: both for name, both in measured.items() if ROWS[name].kind != growth.KIND}
-    if others:
-        console.print(table(others))
-    if len(others) < len(measured):
-        console.print(growth.table({name: both["llfc_jax"] or {} for name, both in measured.items()}))
+    ours = {name: both["llfc_jax"] or {} for name, both in measured.items()}
+    console.print(growth.table(ours) if _GROWTH.value else table(measured))
     if _JSON.value:
         Path(_JSON.value).write_text(json.dumps(measured, indent=2))
 
