@@ -237,7 +237,7 @@ def _start(
 def _labelled(stream: Iterable[Batch], classes: int) -> Iterator[Batch]:
     """The same batches, with labels that name a class."""
     for batch in stream:
-        labels = np.asarray(batch.labels)
+        labels = np.asarray(batch.labels)[np.asarray(batch.mask) > 0]
         if not ((labels >= 0) & (labels < classes)).all():
             raise UserError(
                 f"labels: expected 0 to {classes - 1}, by the logits; found {labels.min()} to {labels.max()}"

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from llfc_jax.types import Array
+
 Value = TypeVar("Value")
 
 _CALLS = (
@@ -52,6 +54,13 @@ def interpret(
             results = visit(eqn, arguments)
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in body.outvars]
+
+
+def evaluate(eqn: JaxprEqn, operands: Sequence[Array]) -> list[Array]:
+    """The arrays that an equation makes of arrays, in the context in which it was traced."""
+    with eqn.ctx.manager:
+        results = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
+    return results if eqn.primitive.multiple_results else [results]
 
 
 def open_jaxpr(jaxpr: ClosedJaxpr | Jaxpr) -> Jaxpr:

@@ -262,6 +262,12 @@ def test_activation_matching_takes_the_same_batches_as_the_rest_and_leaves_paddi
         jax.tree.map(np.testing.assert_array_equal, (permutation, info), found[0])
 
 
+def test_padding_may_have_labels_that_are_none():
+    kept = np.arange(EXAMPLES) < EXAMPLES // 2
+    padded = Batch(INPUTS, np.where(kept, LABELS, -1), jnp.asarray(kept))
+    assert_close(measured(stream=[padded]), measured(stream=[(INPUTS[kept], LABELS[kept])]))
+
+
 def test_the_public_names_are_there_and_documented():
     for name in llfc_jax.__all__:
         assert inspect.getdoc(getattr(llfc_jax, name)), name

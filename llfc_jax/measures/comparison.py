@@ -36,14 +36,16 @@ class Comparison(NamedTuple):
 class Decomposition(NamedTuple):
     """What the numbers of a sample are made of, each (n,): few enough to be stacked over all layers."""
 
+    u_square: Array
+    """||u||^2."""
     v_square: Array
     """||v||^2."""
+    coefficient: Array
+    """c."""
     deviation: Array
     """c - 1."""
     residual: Array
     """||r||^2."""
-    alive: Array
-    """Whether neither u nor v is zero."""
 
 
 def no_comparison() -> Comparison:
@@ -54,16 +56,22 @@ def no_comparison() -> Comparison:
 def decompose(u: Array, v: Array) -> Decomposition:
     """Decompose u = c v + r, sample by sample.
 
+    With c0 = 1, or 0 where u is far shorter than v, c = c0 + <u - c0 v, v> / ||v||^2 keeps its digits.
+
     Args:
         u: (n, ...) features.
         v: (n, ...) features.
     """
+
+    def times_v(scalars: Array) -> Array:
+        return jnp.expand_dims(scalars, range(1, v.ndim)) * v
+
     u, v = u.astype(jnp.float32), v.astype(jnp.float32)
-    v_square = _sum_features(jnp.square(v))
-    deviation = _sum_features((u - v) * v) / jnp.where(v_square > 0, v_square, 1)
-    residual = u - jnp.expand_dims(1 + deviation, range(1, v.ndim)) * v
-    alive = (v_square > 0) & (_sum_features(jnp.square(u)) > 0)
-    return Decomposition(v_square, deviation, _sum_features(jnp.square(residual)), alive)
+    u_square, v_square = (_sum_features(jnp.square(x)) for x in (u, v))
+    origin = jnp.where(4 * u_square < v_square, 0.0, 1.0)
+    rest = _sum_features((u - times_v(origin)) * v) / jnp.where(v_square == 0, 1, v_square)
+    residual = _sum_features(jnp.square(u - times_v(origin + rest)))
+    return Decomposition(u_square, v_square, origin + rest, origin - 1 + rest, residual)
 
 
 def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
@@ -78,9 +86,8 @@ def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
         batch: u and v, sample by sample.
         mask: (n,), 0 for padding.
     """
-    v_square, deviation, residual, alive = batch
-    coefficient = 1 + deviation
-    u_square = jnp.square(coefficient) * v_square + residual
+    u_square, v_square, coefficient, deviation, residual = batch
+    alive = ~((u_square == 0) | (v_square == 0))  # NaN is no zero, and shows
     dataset_coefficient = add_moments(state.dataset_coefficient, deviation, mask * v_square)
     u_square, v_square = (jnp.where(alive, square, 1) for square in (u_square, v_square))
     weights = jnp.where(alive, mask, 0)

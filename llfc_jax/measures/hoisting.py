@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
 from llfc_jax.interpolation import lerp
-from llfc_jax.interpreter import interpret
+from llfc_jax.interpreter import evaluate, interpret
 from llfc_jax.types import Array, PyTree
 
 _JOINTLY_LINEAR = {
@@ -77,7 +77,7 @@ def along_line(
         def visit(eqn: JaxprEqn, operands: list[Array]) -> list[Array]:
             lines = next(remaining)
             if lines is None:
-                return _evaluate(eqn, operands)
+                return evaluate(eqn, operands)
             return [lerp(line.a, line.b, alpha) if line.moves else line.a for line in lines]
 
         leaves = interpret(jaxpr, jax.tree.leaves((lerp(a, b, alpha), inputs)), jnp.asarray, visit)
@@ -87,7 +87,7 @@ def along_line(
 
 
 def _on_line(a: Array, b: Array) -> _Line:
-    return _Line(a, b if jnp.issubdtype(a.dtype, jnp.inexact) else a, sees_input=False)
+    return _Line(a, b.astype(a.dtype) if jnp.issubdtype(a.dtype, jnp.inexact) else a, sees_input=False)
 
 
 def _fixed(value: Any, sees_input: bool) -> _Line:
@@ -102,8 +102,8 @@ def _lines(eqn: JaxprEqn, operands: list[_Line | None]) -> list[_Line] | None:
     moving = [operand.moves for operand in known]
     if not _keeps_lines(eqn.primitive.name, moving):
         return None
-    of_a = _evaluate(eqn, [operand.a for operand in known])
-    of_b = _evaluate(eqn, [operand.b for operand in known]) if any(moving) else of_a
+    of_a = evaluate(eqn, [operand.a for operand in known])
+    of_b = evaluate(eqn, [operand.b for operand in known]) if any(moving) else of_a
     sees_input = any(operand.sees_input for operand in known)
     return [_Line(*results, sees_input) for results in zip(of_a, of_b, strict=True)]
 
@@ -112,9 +112,3 @@ def _keeps_lines(primitive: str, moving: list[bool]) -> bool:
     if not any(moving) or primitive in _JOINTLY_LINEAR:
         return True
     return sum(moving) == 1 and (primitive in _PRODUCTS or (primitive == "div" and moving[0]))
-
-
-def _evaluate(eqn: JaxprEqn, operands: list[Array]) -> list[Array]:
-    with eqn.ctx.manager:
-        results = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
-    return results if eqn.primitive.multiple_results else [results]

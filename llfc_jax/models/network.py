@@ -51,8 +51,8 @@ class Stage(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The entry of `KINDS` for this stage's layer."""
-        return KINDS[type(self.layer)]
+        """The entry of `KINDS` for this stage's layer; another layer's is the name of its class."""
+        return KINDS.get(type(self.layer), type(self.layer).__name__)
 
     @property
     def is_feature(self) -> bool:

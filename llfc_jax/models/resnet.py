@@ -27,8 +27,8 @@ def resnet(
 ) -> Network:
     """Three groups of (depth - 2) / 6 basic blocks with 16, 32 and 64 channels, then a linear layer.
 
-    Initialisation: Kaiming normal (fan in) for all kernels, PyTorch's default for the last bias, as the
-    paper's code.
+    Initialisation: Kaiming normal (fan in; truncated, as Flax draws it) for all kernels, PyTorch's default
+    for the last bias, as the paper's code.
 
     Args:
         input_shape: of one image.

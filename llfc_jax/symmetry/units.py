@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
 from llfc_jax.errors import UserError
-from llfc_jax.interpreter import interpret
+from llfc_jax.interpreter import evaluate, interpret
 from llfc_jax.symmetry.factors import Axes, Factor, expand, factors_of, fix, flatten, new_axes
 from llfc_jax.symmetry.spec import PermutationSpec, check_fit, readable_path
 from llfc_jax.symmetry.trace import constant_axes, propagate
@@ -81,11 +81,7 @@ def unit_activations(
             contracted.extend(seen)
         from_inputs = any(x.from_inputs for x in operands)
         axes = propagate(eqn, [x.axes for x in operands], [])
-        results = eqn.primitive.bind(
-            *(x.array for x in operands), **eqn.primitive.get_bind_params(eqn.params)
-        )
-        if not eqn.primitive.multiple_results:
-            results = [results]
+        results = evaluate(eqn, [x.array for x in operands])
         return [_Value(*result, from_inputs) for result in zip(results, axes, strict=True)]
 
     jaxpr = jax.make_jaxpr(apply)(variables, *inputs)

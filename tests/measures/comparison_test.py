@@ -64,6 +64,24 @@ def test_agrees_with_float64_to_1e_5_down_to_distances_of_1e_6(noise, scale):
             )
 
 
+@pytest.mark.parametrize("scale", [1e-2, 1e-4, 1e-6])
+def test_collapsed_features_keep_the_digits_of_their_angles(scale):
+    v = features(0)
+    u = (scale * (v + np.random.default_rng(1).normal(size=v.shape))).astype(np.float32)
+    found, expected = fold(u, v, 64)["cosine_distance"], oracle(u, v)["cosine_distance"]
+    np.testing.assert_allclose(found["mean"], expected["mean"], rtol=1e-5)
+    np.testing.assert_allclose(found["std"], expected["std"], rtol=1e-4)
+
+
+def test_features_that_are_no_numbers_show_and_are_not_called_dead():
+    u, v = features(0, (8, 5)), features(1, (8, 5))
+    u[3, 2] = np.nan
+    found = fold(u, v, 4)
+    assert found["dead"] == 0
+    assert np.isnan(found["cosine_distance"]["mean"])
+    assert np.isnan(found["dataset"]["cosine_distance"])
+
+
 def test_the_whole_is_the_same_in_batches_of_any_size():
     u, v = features(0), features(1)
     whole = fold(u, v, 300)

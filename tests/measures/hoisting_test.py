@@ -122,6 +122,14 @@ def test_both_ends_are_exact():
         np.testing.assert_array_equal(evaluate(jnp.float32(alpha)), network.apply(end, x))
 
 
+def test_b_is_read_in_the_precision_of_a_as_lerp_does():
+    network = models.build({"name": "mlp", "hidden": (7,)}, (3, 3, 1), 5)
+    a, b = pair(network, (3, 3, 1))
+    b = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), b)
+    x = jax.random.normal(jax.random.key(1), (3, 3, 3, 1))
+    np.testing.assert_allclose(at_all(network.apply, a, b, x), plainly(network.apply, a, b, x), rtol=1e-5)
+
+
 def test_inputs_may_be_a_tree():
     def fn(weights, inputs):
         return weights * inputs["x"] + inputs["y"]
