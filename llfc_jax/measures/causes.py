@@ -1,13 +1,17 @@
 """The measures that say why LLFC holds or fails, planned together and put into the form of `results.json`."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
+
+from llfc_jax.interpolation import lerp
 from llfc_jax.measures import commutativity, stitching
 from llfc_jax.measures.deviation import deviation
 from llfc_jax.measures.effective_rank import feature_rank, join_ranks
 from llfc_jax.measures.path import Planned
-from llfc_jax.measures.spectra import principal_angles, spectra, weight_ranks
+from llfc_jax.measures.spectra import principal_angles, singular_values, weight_ranks
 from llfc_jax.measures.theory import lemma1, theorem1
 from llfc_jax.measures.weak_additivity import weak_additivity
 from llfc_jax.models import Stage
@@ -62,6 +66,11 @@ def explain(
         found: what the pass found; also `lmc` if it was measured.
         top_k: dimension of the subspaces between which to take principal angles.
     """
+
+    @cache
+    def values(alpha: float) -> dict[str, np.ndarray]:
+        return singular_values(stages, lerp(a, b, alpha))
+
     results: dict[str, Any] = {}
     if "weak_additivity" in chosen:
         results["weak_additivity"] = {"alphas": alphas, "layers": found["weak_additivity"]}
@@ -71,16 +80,16 @@ def explain(
     if "stitching" in chosen:
         results["stitching"] = {"layers": stitching.join(found["stitching"], stages, a)}
     if "principal_angles" in chosen:
-        angles = principal_angles(stages, spectra(stages, a), spectra(stages, b), top_k)
+        angles = principal_angles(stages, a, b, top_k)
         results["principal_angles"] = {"top_k": top_k, "layers": angles}
     if "effective_rank" in chosen:
         along = _with_ends(alphas)
-        ranks = {"features": found["effective_rank"], "weights": weight_ranks(stages, a, b, along)}
+        ranks = {"features": found["effective_rank"], "weights": weight_ranks(stages, values, along)}
         results["effective_rank"] = {"alphas": along, "layers": join_ranks(_features(stages), ranks)}
     theory: dict[str, Any] = {}
     if "deviation" in chosen:
         results["deviation"] = {"alphas": alphas, "layers": found["deviation"]}
-        theory["theorem1"] = theorem1(stages, a, b, results["deviation"])
+        theory["theorem1"] = theorem1(stages, a, b, results["deviation"], values)
     if "lmc" in chosen:
         theory["lemma1"] = lemma1(found["lmc"])
     found_somewhere = {name: entry for name, entry in results.items() if entry["layers"]}

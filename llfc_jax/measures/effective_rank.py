@@ -42,8 +42,9 @@ def feature_rank(layers: Mapping[str, str]) -> Measure:
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> dict[str, list[float]]:
         del alphas
+        resolution = float(np.finfo(np.float32).eps)
         return {
-            layer: [effective_rank(_singular_values(gram)) for gram in state[layer]]
+            layer: [effective_rank(singular_values_of_gram(gram, resolution)) for gram in state[layer]]
             for layer in layers
             if layer in state
         }
@@ -76,6 +77,7 @@ def effective_rank(singular_values: np.ndarray) -> float:
     return float(np.exp(-np.sum(p * np.log(p))))
 
 
-def _singular_values(gram: np.ndarray) -> np.ndarray:
-    values = np.linalg.eigvalsh(np.asarray(gram, np.float64))
-    return np.sqrt(np.where(values > np.finfo(np.float32).eps * values.max(initial=0), values, 0))
+def singular_values_of_gram(gram: np.ndarray, resolution: float) -> np.ndarray:
+    """The roots of the eigenvalues of X^T X, falling; 0 for those below `resolution` of the largest."""
+    values = np.linalg.eigvalsh(np.asarray(gram, np.float64))[::-1]
+    return np.sqrt(np.where(values > resolution * values.max(initial=0), values, 0))

@@ -17,7 +17,7 @@ from llfc_jax.measures import commutativity, stitching
 from llfc_jax.measures.deviation import arising_in, deviation
 from llfc_jax.measures.effective_rank import effective_rank, feature_rank
 from llfc_jax.measures.path import LinearPath, Planned, measure_path
-from llfc_jax.measures.spectra import principal_angles, spectra, weight_ranks
+from llfc_jax.measures.spectra import principal_angles, singular_values, weight_ranks
 from llfc_jax.measures.theory import lemma1, theorem1
 from llfc_jax.measures.weak_additivity import weak_additivity
 from llfc_jax.models.layers import Add, Flatten, MaxPool, ReLU
@@ -218,7 +218,7 @@ def test_stitching_agrees_with_running_each_stitched_network_in_float64(pair, en
 
 def test_principal_angles_agree_with_scipy_and_vanish_between_equal_weights(pair):
     network, a, b = pair
-    found = principal_angles(network.stages, spectra(network.stages, a), spectra(network.stages, b), k=2)
+    found = principal_angles(network.stages, a, b, k=2)
     for layer in found:
         matrices = [np.float64(x["params"][layer["layer"]]["kernel"]) for x in (a, b)]
         (u_a, _, v_a), (u_b, _, v_b) = (
@@ -228,8 +228,7 @@ def test_principal_angles_agree_with_scipy_and_vanish_between_equal_weights(pair
         right = np.degrees(scipy.linalg.subspace_angles(v_a[:2].T, v_b[:2].T))
         np.testing.assert_allclose(layer["left"], np.sort(left), rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(layer["right"], np.sort(right), rtol=1e-6, atol=1e-6)
-    same = spectra(network.stages, a)
-    for layer in principal_angles(network.stages, same, same, k=2):
+    for layer in principal_angles(network.stages, a, a, k=2):
         np.testing.assert_allclose(layer["left"] + layer["right"], 0, atol=1e-5)
 
 
@@ -241,10 +240,19 @@ def test_effective_ranks_agree_with_float64(pair, ends):
         for rank, end in zip(ranks, ends, strict=True):
             values = np.linalg.svd(end[layer].reshape(-1, end[layer].shape[-1]), compute_uv=False)
             np.testing.assert_allclose(rank, effective_rank(values), rtol=1e-3, err_msg=layer)
-    for layer, ranks in weight_ranks(network.stages, a, b, (0.0,)).items():
+    for layer, ranks in weight_ranks(network.stages, values_along(network, a, b), (0.0,)).items():
         kernel = np.float64(a["params"][layer]["kernel"])
         values = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)
         np.testing.assert_allclose(ranks, [effective_rank(values)], rtol=1e-9)
+
+
+def values_along(network, a, b):
+    return lambda alpha: singular_values(network.stages, lerp(a, b, alpha))
+
+
+def theorem1_on(network, a, b, layers):
+    found = {"alphas": ALPHAS, "layers": layers}
+    return theorem1(network.stages, a, b, found, values_along(network, a, b))
 
 
 @cache
@@ -291,12 +299,16 @@ def test_theorem_1_bounds_every_layer_and_is_zero_where_its_premises_hold():
     a, b = variables_of(network, 1), variables_of(network, 2)
     for other in (b, lerp(a, b, 0.1)):
         layers = measured(network, a, other, {"it": deviation(network.stages)})["it"]
-        found = theorem1(network.stages, a, other, {"alphas": ALPHAS, "layers": layers})
+        found = theorem1(
+            network.stages, a, other, {"alphas": ALPHAS, "layers": layers}, values_along(network, a, other)
+        )
         assert found["holds"]
         for layer in found["layers"]:
             assert layer["holds"], layer
     same = measured(network, a, a, {"it": deviation(network.stages)})["it"]
-    for layer in theorem1(network.stages, a, a, {"alphas": ALPHAS, "layers": same})["layers"]:
+    for layer in theorem1(
+        network.stages, a, a, {"alphas": ALPHAS, "layers": same}, values_along(network, a, a)
+    )["layers"]:
         np.testing.assert_allclose(layer["bound"], 0, atol=1e-4)
 
 
@@ -304,14 +316,14 @@ def test_theorem_1_gives_no_bound_behind_a_layer_norm():
     network = NETWORKS["layer"]
     a, b = variables_of(network, 1), variables_of(network, 2)
     layers = measured(network, a, b, {"it": deviation(network.stages)})["it"]
-    found = {
-        layer["layer"]: layer
-        for layer in theorem1(network.stages, a, b, {"alphas": ALPHAS, "layers": layers})["layers"]
-    }
+    whole = theorem1_on(network, a, b, layers)
+    assert whole["holds"] is None
+    found = {layer["layer"]: layer for layer in whole["layers"]}
     assert found["conv1"]["holds"] is True
     assert found["norm1"]["holds"] is found["dense"]["holds"] is None
 
 
 def test_a_path_that_breaks_lemma_1_is_said_to():
     assert lemma1({"error": [0.1, 0.19, 0.1]})["holds"]
+    assert lemma1({"error": [0.1, np.nextafter(0.2, 1), 0.1]})["holds"]
     assert not lemma1({"error": [0.1, 0.21, 0.1]})["holds"]
