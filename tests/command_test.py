@@ -199,10 +199,11 @@ BEFORE_JAX = ("no such config file", "misspelt field", "wrong type", "positional
 def wrong(pool, tmp_path_factory):
     """What is wrong -> the workdir and the process, which may still run."""
     directory, runs = tmp_path_factory.mktemp("wrong"), {}
-    (directory / "empty").mkdir()
     (directory / "mistaken.py").write_text("nonsense")
     for name, (arguments, _) in WRONG.items():
-        arguments = [argument.format(empty=directory / "empty") for argument in arguments]
+        empty = directory / f"{name}, data"
+        empty.mkdir()
+        arguments = [argument.format(empty=empty) for argument in arguments]
         config = [] if arguments[0].startswith("--config=") or arguments[0] == "--config" else [TEST]
         workdir = directory / name
         runs[name] = workdir, pool.submit(command.run, *config, *arguments, f"--workdir={workdir}")
@@ -214,7 +215,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(name, wrong):
     workdir, process = wrong[name]
     assert_one_line(process.result(), WRONG[name][1])
     assert not contents(workdir)
-    assert not list((workdir.parent / "empty").iterdir())
+    assert not list((workdir.parent / f"{name}, data").iterdir())
 
 
 @pytest.mark.parametrize("name", BEFORE_JAX)
