@@ -14,18 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.data.batches import Batch
 from llfc_jax.errors import UserError
-from llfc_jax.intermediates import NamedFeatures, Program, WithoutFeatures, read_program
-from llfc_jax.interpolation import alpha_grid, check_same_structure, lerp
 from llfc_jax.matching import MatchInfo, activations, straight_through, weight_matching
 from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.measures import causes
 from llfc_jax.measures.fold import Measure
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
-from llfc_jax.measures.path import FeaturesFn, LinearPath, Planned, chunk_for, measure_path
 from llfc_jax.models import Stage
+from llfc_jax.path.interpolation import alpha_grid, check_same_structure, lerp
+from llfc_jax.path.traversal import FeaturesFn, LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.program.features import NamedFeatures, Program, WithoutFeatures, read_program
 from llfc_jax.symmetry import (
     PermutationSpec,
     apply_permutation,
@@ -33,7 +32,7 @@ from llfc_jax.symmetry import (
     describe,
     permutation_spec,
 )
-from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
+from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
 
 __all__ = [
     "activation_matching",

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from llfc_jax import command_line
 from llfc_jax.errors import UserError
+from llfc_jax.runtime import command_line
 
 
 def main(argv: Sequence[str]) -> None:
@@ -41,14 +41,15 @@ def compare(runs: Sequence[Path], out: Path, command: str) -> Path:
     Raises:
         UserError: a run is named twice, one can't be read, or they don't fit each other.
     """
-    from llfc_jax import experiment, workdir  # JAX takes seconds to import: --help needs none of it
     from llfc_jax.report import contrast
+    from llfc_jax.run import experiment, workdir  # JAX takes seconds to import: --help needs none of it
+    from llfc_jax.storage import files
 
     named = zip(_names(runs), runs, strict=True)
     combined = contrast.combine({name: experiment.read_results(run) for name, run in named})
     workdir.claim(out, {"name": combined["config"]["name"], "runs": [str(run.resolve()) for run in runs]})
-    with workdir.writing(out):
-        workdir.write_json(out / workdir.RESULTS, combined | {"command": command})
+    with files.writing(out):
+        files.write_json(out / workdir.RESULTS, combined | {"command": command})
     return experiment.write_report(out)
 
 

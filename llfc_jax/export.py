@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from llfc_jax import command_line
 from llfc_jax.errors import UserError
+from llfc_jax.runtime import command_line
 
 _WHAT = flags.DEFINE_string("what", "b_aligned", "Which network: a, b, b_aligned, merged, ...")
 _FORMAT = flags.DEFINE_enum(
@@ -40,9 +40,11 @@ def export(run: Path, what: str, format: str, out: Path) -> Path:
         UserError: there is no such run or network, its checkpoint is damaged, or `out` is named as another
             format, holds something else, or can't be written.
     """
-    from llfc_jax import checkpoint  # JAX takes seconds to import: bad flags and --help need none of it
-    from llfc_jax.experiment import CHECKPOINTS
     from llfc_jax.interchange import formats, source_arrays
+    from llfc_jax.run.experiment import CHECKPOINTS
+    from llfc_jax.storage import (
+        checkpoint,  # JAX takes seconds to import: bad flags and --help need none of it
+    )
 
     directory = run / CHECKPOINTS
     known = sorted(path.name for path in directory.glob("*") if checkpoint.steps(path))

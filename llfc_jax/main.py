@@ -18,8 +18,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from llfc_jax import command_line
 from llfc_jax.errors import UserError
+from llfc_jax.runtime import command_line
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, f"A file with get_config(); by default {command_line.DEFAULT_CONFIG}."
@@ -39,7 +39,8 @@ def main(argv: Sequence[str]) -> None:
     command = shlex.join(["python", "-m", "llfc_jax.main", *sys.argv[1:]])
     with command_line.logs_to(workdir / "log.txt"):
         # Imported here because JAX takes seconds: bad flags and --help need none of it.
-        from llfc_jax import compilation, experiment
+        from llfc_jax.run import experiment
+        from llfc_jax.runtime import compilation
 
         compilation.avoid_slow_fusions()
         compilation.keep_programs(workdir.parent / compilation.CACHE)

@@ -1,7 +1,7 @@
 """Names for the pytrees that flow through the package."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
@@ -20,3 +20,14 @@ Features: TypeAlias = dict[str, Array]
 
 Permutation: TypeAlias = dict[str, Array]
 """Permutation name -> int32 index array `p`; the permuted axis is `old[p]`."""
+
+
+class Batch(NamedTuple):
+    """Images with what is needed to count each of them once."""
+
+    images: Array
+    """(n, h, w, c)."""
+    labels: Array
+    """(n,) int32."""
+    mask: Array
+    """(n,) float32: 1 for an image, 0 for padding."""

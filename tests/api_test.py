@@ -15,15 +15,16 @@ from flax.core import FrozenDict
 
 import llfc_jax
 from llfc_jax import models
-from llfc_jax.data.batches import Batch, batches
+from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
 from llfc_jax.errors import UserError
-from llfc_jax.interpolation import alpha_grid
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
-from llfc_jax.measures.path import LinearPath, Planned, measure_path
 from llfc_jax.models import Stage
 from llfc_jax.models.layers import ReLU
+from llfc_jax.path.interpolation import alpha_grid
+from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.types import Batch
 
 IN, HIDDEN, CLASSES, EXAMPLES = 5, 7, 3, 50
 LAYERS = ("dense1", "relu1", "dense2")
@@ -284,7 +285,7 @@ def test_importing_the_package_does_not_import_jax():
 
 def test_a_run_starts_without_what_takes_long_to_import_and_training_does_not_need():
     unneeded = {"flax.nnx", "matplotlib", "scipy", "sklearn", "tensorflow_datasets"}
-    code = f"import sys, llfc_jax.experiment; assert not {unneeded} & sys.modules.keys()"
+    code = f"import sys, llfc_jax.run.experiment; assert not {unneeded} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -27,7 +27,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 """
 INTERRUPTED = """
 import signal
-from llfc_jax import experiment
+from llfc_jax.run import experiment
 experiment.train = lambda *args: signal.raise_signal(signal.SIGINT)
 """
 

@@ -13,7 +13,7 @@ atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_e
 
 import jax  # noqa: E402 (it reads the environment once, when it is imported)
 
-from llfc_jax import compilation  # noqa: E402
+from llfc_jax.runtime import compilation  # noqa: E402
 
 compilation.avoid_slow_fusions()  # as the command does: the same programs give the same numbers, bit for bit
 jax.config.update("jax_numpy_rank_promotion", "raise")

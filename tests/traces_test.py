@@ -6,14 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from llfc_jax import models, sharding
-from llfc_jax.batchnorm import recompute_statistics
+from llfc_jax import models
+from llfc_jax.corrections.batchnorm import recompute_statistics
+from llfc_jax.corrections.repair import repair_corrections
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
-from llfc_jax.evaluation import evaluate
+from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.lmc import lmc
-from llfc_jax.measures.path import LinearPath, Planned, measure_path
-from llfc_jax.repair import repair_corrections
+from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.runtime import sharding
 from llfc_jax.training import optimizers
 from llfc_jax.training.loop import create
 from llfc_jax.training.step import Recipe, epoch_batches, make_runner

@@ -21,10 +21,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from llfc_jax import compilation
 from llfc_jax.benchmark import growth, matching, passes
 from llfc_jax.benchmark.cases import CASES, Case
 from llfc_jax.benchmark.path import all_measures, path_evaluation
+from llfc_jax.runtime import compilation
 from llfc_jax.training.step import PRECISIONS
 
 _ROW = flags.DEFINE_string("row", None, "Run this row alone, in this process, and print it as JSON.")

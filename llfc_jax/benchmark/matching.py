@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from llfc_jax import environment
 from llfc_jax.benchmark.cases import Case
 from llfc_jax.benchmark.timing import median_seconds, seconds
 from llfc_jax.data.batches import full_batches
 from llfc_jax.matching import activation_matching, weight_matching
 from llfc_jax.matching.reference import git_rebasin, inner_product
+from llfc_jax.runtime import environment
 from llfc_jax.symmetry import PermutationSpec, permutation_spec
 from llfc_jax.types import Array, Params, Variables
 

@@ -4,15 +4,15 @@ from typing import Any
 
 import jax
 
-from llfc_jax import environment
 from llfc_jax.benchmark.cases import Case
 from llfc_jax.benchmark.timing import forward_flops, median_seconds, rates
 from llfc_jax.data.batches import batches, num_batches
-from llfc_jax.interpolation import alpha_grid
 from llfc_jax.measures import MEASURES, causes
 from llfc_jax.measures.llfc import baseline, llfc
 from llfc_jax.measures.lmc import lmc
-from llfc_jax.measures.path import LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.path.interpolation import alpha_grid
+from llfc_jax.path.traversal import LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.runtime import environment
 
 LLFC_ALPHAS = (0.25, 0.5, 0.75)
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from llfc_jax import environment
+from llfc_jax.runtime import environment
 from llfc_jax.training.step import PRECISIONS
 from llfc_jax.types import Array, Variables
 

@@ -1,24 +1,12 @@
 """Splits cut into batches of one shape."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
-from llfc_jax import sharding
 from llfc_jax.data.dataset import Split
-from llfc_jax.types import Array
-
-
-class Batch(NamedTuple):
-    """Images with what is needed to count each of them once."""
-
-    images: Array
-    """(n, h, w, c)."""
-    labels: Array
-    """(n,) int32."""
-    mask: Array
-    """(n,) float32: 1 for an image, 0 for padding."""
+from llfc_jax.runtime import sharding
+from llfc_jax.types import Batch
 
 
 def num_batches(split: Split, batch_size: int) -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from llfc_jax import progress
 from llfc_jax.data.dataset import Source, Split, in_memory
 from llfc_jax.errors import UserError, first_line
+from llfc_jax.runtime import progress
 
 _NAMES = {
     "train": ("train_image", "train_label"),

@@ -22,8 +22,8 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import unflatten_dict
 
-from llfc_jax import checkpoint, workdir
 from llfc_jax.errors import UserError, first_line
+from llfc_jax.storage import checkpoint, files
 from llfc_jax.types import PyTree
 
 Arrays = dict[str, np.ndarray]
@@ -94,7 +94,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], format: str) -> None:
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(path.absolute(), unflatten_dict(dict(arrays), sep="/"))
         else:
-            workdir.write_bytes(path, _WRITERS[format](arrays, path))
+            files.write_bytes(path, _WRITERS[format](arrays, path))
     except OSError as error:
         raise UserError(f"{path} can't be written: {error.strerror or error}") from error
 

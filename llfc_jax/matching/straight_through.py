@@ -10,12 +10,12 @@ import numpy as np
 import optax
 
 from llfc_jax.errors import UserError
-from llfc_jax.interpolation import lerp
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.coordinate_descent import similarity_of, terms_of
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import Leaves, matched_leaves
 from llfc_jax.matching.weights import weight_matching
+from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import PermutationSpec, apply_permutation
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from llfc_jax.interpolation import lerp
 from llfc_jax.measures import commutativity, stitching
 from llfc_jax.measures.deviation import deviation
 from llfc_jax.measures.effective_rank import feature_rank, join_ranks
-from llfc_jax.measures.path import Planned
 from llfc_jax.measures.spectra import principal_angles, singular_values, weight_ranks
 from llfc_jax.measures.theory import lemma1, theorem1
 from llfc_jax.measures.weak_additivity import weak_additivity
 from llfc_jax.models import Stage
+from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.traversal import Planned
 from llfc_jax.types import Variables
 
 ANYWHERE = (0.0,)

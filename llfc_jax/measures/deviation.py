@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.interpolation import lerp
 from llfc_jax.measures.fold import Measure, Point
 from llfc_jax.models import Network, Stage
+from llfc_jax.path.interpolation import lerp
 from llfc_jax.types import Array, PyTree
 
 ARISING = {

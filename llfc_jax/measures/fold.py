@@ -1,8 +1,8 @@
 """What a measure is: a fold over batches, at one point of the path.
 
 In optax's manner a measure is a NamedTuple of pure functions. Each sees one batch at one alpha; the pass in
-`llfc_jax.measures.path` maps them over the alphas and streams the batches, so that no measure ever holds more
-than one batch of features, whatever the number of samples.
+`llfc_jax.path.traversal` maps them over the alphas and streams the batches, so that no measure ever holds
+more than one batch of features, whatever the number of samples.
 """
 
 from collections.abc import Callable

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from llfc_jax.interpolation import lerp
 from llfc_jax.measures.fold import Measure, Point
 from llfc_jax.measures.layerwise import compare_layers, single
+from llfc_jax.path.interpolation import lerp
 from llfc_jax.types import Array
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llfc_jax.evaluation import losses_and_mistakes
+from llfc_jax.measures.evaluation import losses_and_mistakes
 from llfc_jax.measures.fold import Measure, Moments, Point, add_moments, no_moments
 from llfc_jax.types import Array
 

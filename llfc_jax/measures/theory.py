@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from llfc_jax.interpolation import lerp
 from llfc_jax.measures.deviation import arising_in
 from llfc_jax.measures.spectra import SingularValues
 from llfc_jax.models import Stage
 from llfc_jax.models.layers import MaxPool, MeanPool
 from llfc_jax.models.network import INPUT
+from llfc_jax.path.interpolation import lerp
 from llfc_jax.types import Variables
 
 SLACK = 1e-3

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import jax
 
-from llfc_jax.interpolation import lerp
 from llfc_jax.measures.fold import Measure, Point
 from llfc_jax.measures.layerwise import compare_layers
 from llfc_jax.models import Stage
+from llfc_jax.path.interpolation import lerp
 from llfc_jax.types import Array
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from llfc_jax.report import style
 from llfc_jax.report.figures import FIGURES
 from llfc_jax.report.reading import Results
-from llfc_jax.workdir import write_bytes
+from llfc_jax.storage.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from rich.text import Text
 from llfc_jax.report import reading
 from llfc_jax.report.judgement import MAX_BASELINE_SHARE, MAX_ERROR_BARRIER, baseline_shares, verdict
 from llfc_jax.report.reading import Results
-from llfc_jax.workdir import write_text
+from llfc_jax.storage.files import write_text
 
 LAYER_COLUMNS = ("path", "index", "layer", "kind", "alpha", "quantity", "mean", "std", "dataset", "dead")
 CURVE_COLUMNS = ("path", "split", "alpha", "loss", "error")

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from llfc_jax.interpreter import interpret, open_jaxpr
+from llfc_jax.program.interpreter import interpret, open_jaxpr
 from llfc_jax.symmetry.factors import (
     Axes,
     Factor,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
 from llfc_jax.errors import UserError
-from llfc_jax.interpreter import evaluate, interpret
+from llfc_jax.program.interpreter import evaluate, interpret
 from llfc_jax.symmetry.factors import Axes, Factor, expand, factors_of, fix, flatten, new_axes
 from llfc_jax.symmetry.spec import PermutationSpec, check_fit, readable_path
 from llfc_jax.symmetry.trace import constant_axes, propagate

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax import checkpoint, progress, sharding
 from llfc_jax.errors import UserError
+from llfc_jax.runtime import progress, sharding
+from llfc_jax.storage import checkpoint
 from llfc_jax.training.lineage import Lineage
 from llfc_jax.training.optimizers import Schedule
 from llfc_jax.training.step import INIT, Recipe, Runner, TrainState, epoch_batches, init_state

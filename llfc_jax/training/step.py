@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from llfc_jax import sharding
 from llfc_jax.models import Network
+from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
 PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}

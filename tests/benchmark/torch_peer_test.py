@@ -7,7 +7,7 @@ from llfc_jax.benchmark import path
 from llfc_jax.benchmark.cases import CASES
 from llfc_jax.data.batches import batches
 from llfc_jax.interchange import load_variables, name_tables
-from llfc_jax.measures.path import LinearPath, measure_path
+from llfc_jax.path.traversal import LinearPath, measure_path
 
 torch = pytest.importorskip("torch")
 

@@ -10,9 +10,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from llfc_jax import checkpoint, models
+from llfc_jax import models
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import formats, load_variables, source_arrays
+from llfc_jax.storage import checkpoint
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 RECORDED = ("mlp on colour", "lenet", "vgg16_bn", "vgg16 of torchvision", "resnet20")

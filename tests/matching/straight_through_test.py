@@ -9,12 +9,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 from llfc_jax.errors import UserError
-from llfc_jax.interpolation import lerp
 from llfc_jax.matching import weight_matching
 from llfc_jax.matching.straight_through import straight_through
 from llfc_jax.models import mlp
 from llfc_jax.models.layers import Flatten, ReLU
 from llfc_jax.models.network import Network, sequence
+from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import (
     apply_permutation,
     check_equivalence,

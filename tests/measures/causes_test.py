@@ -12,16 +12,16 @@ import scipy.linalg
 
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
-from llfc_jax.interpolation import lerp
 from llfc_jax.measures import commutativity, stitching
 from llfc_jax.measures.deviation import arising_in, deviation
 from llfc_jax.measures.effective_rank import effective_rank, feature_rank
-from llfc_jax.measures.path import LinearPath, Planned, measure_path
 from llfc_jax.measures.spectra import principal_angles, singular_values, weight_ranks
 from llfc_jax.measures.theory import lemma1, theorem1
 from llfc_jax.measures.weak_additivity import weak_additivity
 from llfc_jax.models.layers import Add, Flatten, MaxPool, ReLU
 from llfc_jax.models.network import INPUT, Network, Stage, sequence
+from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.traversal import LinearPath, Planned, measure_path
 from llfc_jax.symmetry import apply_permutation, permutation_spec, random_permutation
 
 IMAGE, CLASSES, EXAMPLES = (4, 4, 2), 3, 30

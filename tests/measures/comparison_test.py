@@ -1,36 +1,10 @@
+import float64
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.linalg import norm
 
 from llfc_jax.measures.comparison import compare, decompose, no_comparison, summarise
-
-
-def oracle(u, v):
-    """Definitions of LLFC, section 3, in float64."""
-    u, v = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (u, v))
-
-    def distance(x, y):
-        return 0.5 * np.sum(
-            (x / norm(x, axis=-1, keepdims=True) - y / norm(y, axis=-1, keepdims=True)) ** 2, -1
-        )
-
-    def dist(x, y):
-        return np.sum((x - y) ** 2, -1) / (norm(x, axis=-1) * norm(y, axis=-1))
-
-    per_sample, dists = distance(u, v), dist(u, v)
-    coefficient = np.sum(u * v, -1) / np.sum(v * v, -1)
-    return {
-        "cosine_distance": {"mean": per_sample.mean(), "std": per_sample.std()},
-        "coefficient": {"mean": coefficient.mean(), "std": coefficient.std()},
-        "dist": {"mean": dists.mean(), "std": dists.std()},
-        "dataset": {
-            "cosine_distance": distance(u.ravel(), v.ravel()),
-            "coefficient": np.vdot(u, v) / np.vdot(v, v),
-            "dist": dist(u.ravel(), v.ravel()),
-        },
-    }
 
 
 def fold(u, v, batch_size):
@@ -54,7 +28,7 @@ def features(key, shape=(300, 5, 5, 8)):
 def test_agrees_with_float64_to_1e_5_down_to_distances_of_1e_6(noise, scale):
     v = features(0)
     u = (scale * (v + noise * np.random.default_rng(1).normal(size=v.shape))).astype(np.float32)
-    found, expected = fold(u, v, 64), oracle(u, v)
+    found, expected = fold(u, v, 64), float64.comparison(u, v)
     for group, values in expected.items():
         for name, value in values.items():
             # A spread far below its mean keeps the mean's digits only.
@@ -68,7 +42,7 @@ def test_agrees_with_float64_to_1e_5_down_to_distances_of_1e_6(noise, scale):
 def test_collapsed_features_keep_the_digits_of_their_angles(scale):
     v = features(0)
     u = (scale * (v + np.random.default_rng(1).normal(size=v.shape))).astype(np.float32)
-    found, expected = fold(u, v, 64)["cosine_distance"], oracle(u, v)["cosine_distance"]
+    found, expected = fold(u, v, 64)["cosine_distance"], float64.comparison(u, v)["cosine_distance"]
     np.testing.assert_allclose(found["mean"], expected["mean"], rtol=1e-5)
     np.testing.assert_allclose(found["std"], expected["std"], rtol=1e-4)
 
@@ -120,7 +94,7 @@ def test_orthogonal_features_have_distance_1():
 def test_dead_samples_are_counted_and_left_out():
     u, v = features(0), features(1)
     u[:10], v[5:20] = 0, 0
-    found, alive = fold(u, v, 64), oracle(u[20:], v[20:])
+    found, alive = fold(u, v, 64), float64.comparison(u[20:], v[20:])
     assert found["dead"] == 20
     np.testing.assert_allclose(found["cosine_distance"]["mean"], alive["cosine_distance"]["mean"], rtol=1e-5)
     np.testing.assert_allclose(found["coefficient"]["std"], alive["coefficient"]["std"], rtol=1e-5)
@@ -130,7 +104,7 @@ def test_dead_samples_are_counted_and_left_out():
 def test_the_whole_matrix_holds_samples_that_are_dead_on_one_side():
     u, v = features(0), features(1)
     u[:40], v[20:90] = 0, 0
-    found, expected = fold(u, v, 64)["dataset"], oracle(u, v)["dataset"]
+    found, expected = fold(u, v, 64)["dataset"], float64.comparison(u, v)["dataset"]
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llfc_jax.evaluation import losses_and_mistakes
-from llfc_jax.interpolation import alpha_grid
+from llfc_jax.measures.evaluation import losses_and_mistakes
 from llfc_jax.measures.lmc import barrier, midpoint_gap
+from llfc_jax.path.interpolation import alpha_grid
 
 GRID = alpha_grid(25)
 

@@ -2,8 +2,9 @@ import jax
 import numpy as np
 import pytest
 
-from llfc_jax import checkpoint, models
+from llfc_jax import models
 from llfc_jax.errors import UserError
+from llfc_jax.storage import checkpoint
 from llfc_jax.training import loop, optimizers
 from llfc_jax.training.lineage import TRUNK, plan
 from llfc_jax.training.step import Recipe, make_runner

@@ -1,0 +1,1 @@
+"""What mends the networks on a path."""

@@ -1,0 +1,1 @@
+"""The line between two networks, and the one pass over data along it."""

@@ -1,0 +1,200 @@
+"""The one pass over the data that feeds every measure along the path from A to B."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.measures.fold import Measure, Point, View, repeat
+from llfc_jax.path.hoisting import along_line
+from llfc_jax.path.interpolation import lerp
+from llfc_jax.runtime import sharding
+from llfc_jax.types import Array, Batch, Features, PyTree, Variables
+
+FeaturesFn = Callable[[Variables, Array], tuple[Array, Features]]
+"""Variables, images -> logits and named features."""
+Correct = Callable[[Variables, PyTree], Variables]
+"""theta_alpha and what is known of it -> the network to look at."""
+
+ENDS = (0.0, 1.0)
+
+
+class LinearPath(NamedTuple):
+    """The line between two networks."""
+
+    a: Variables
+    b: Variables
+    corrections: Mapping[float, PyTree] | None = None
+    """What `correct` is given at each alpha; `None` measures theta_alpha as interpolation left it."""
+
+
+class Planned(NamedTuple):
+    """A measure and where on the path to take it."""
+
+    measure: Measure
+    alphas: tuple[float, ...]
+
+
+class _Group(NamedTuple):
+    """Alphas at which the same measures are taken: one end of the path, or inner points in one loop."""
+
+    alphas: tuple[float, ...]
+    names: tuple[str, ...]
+
+
+def measure_path(
+    features_fn: FeaturesFn,
+    path: LinearPath,
+    batches: Iterable[Batch],
+    plan: Mapping[str, Planned],
+    *,
+    correct: Correct | None = None,
+    chunk: int | None = None,
+) -> dict[str, Any]:
+    """Take all planned measures in one stream over the batches.
+
+    Each batch costs one forward pass per distinct alpha of the plan, plus those of A and B where 0 and 1 are
+    not among them and a measure looks at them. Features live for one batch only.
+
+    Args:
+        features_fn: variables, images -> logits and named features, in evaluation mode; pure. Give the same
+            function and the same measures again, and nothing is compiled again.
+        path: the two networks.
+        batches: images, labels and mask; all of one shape.
+        plan: name -> measure and its alphas.
+        correct: theta_alpha and its correction -> the network to measure there, such as one with other
+            running statistics; for a path that has corrections.
+        chunk: how many networks theta_alpha to evaluate at a time under `vmap` (`None`: all).
+
+    Returns:
+        Name -> the measure's result.
+    """
+    groups, measures = _groups(plan), tuple((name, planned.measure) for name, planned in plan.items())
+    states = None
+    for batch in batches:
+        with jax.default_matmul_precision("highest"):
+            if states is None:
+                states = sharding.replicate(_empty_states(features_fn, measures, groups, path, batch))
+            states = _step(features_fn, measures, groups, correct, chunk, states, path, batch)
+    if states is None:
+        raise ValueError("batches: expected at least one; found none")
+    found = jax.device_get(states)
+    return {
+        name: planned.measure.finalize(_along_path(name, groups, found), planned.alphas)
+        for name, planned in plan.items()
+    }
+
+
+def chunk_for(backend: str, width: int = 8) -> int:
+    """How many theta_alpha to evaluate at a time: the rule, from measurements on each backend.
+
+    Under `vmap` over networks XLA:CPU runs an MLP's matrix products 1.3 times slower than in turn, and
+    convolutions, which become grouped ones, several times. On an H100 one network at a time takes no longer
+    than bare forward passes of 500 images, and programs with grouped convolutions compile for a minute. TPUs,
+    not measured, are taken to gain, until the features of a chunk fill the memory.
+    """
+    return width if backend == "tpu" else 1
+
+
+def _groups(plan: Mapping[str, Planned]) -> tuple[_Group, ...]:
+    members: dict[tuple, list[float]] = {}
+    for alpha in sorted({alpha for planned in plan.values() for alpha in planned.alphas}):
+        names = tuple(name for name, planned in plan.items() if alpha in planned.alphas)
+        members.setdefault((alpha if alpha in ENDS else None, names), []).append(alpha)
+    return tuple(_Group(tuple(alphas), names) for (_, names), alphas in members.items())
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnums=5)
+def _step(
+    features_fn: FeaturesFn,
+    measures: tuple[tuple[str, Measure], ...],
+    groups: tuple[_Group, ...],
+    correct: Correct | None,
+    chunk: int | None,
+    states: list[PyTree],
+    path: LinearPath,
+    batch: Batch,
+) -> list[PyTree]:
+    """Every group's states after one more batch."""
+
+    def look(variables: Variables, correction: PyTree | None) -> View:
+        if correct is not None:
+            variables = correct(variables, correction)
+        return View(variables, *features_fn(variables, batch.images))
+
+    ends = {
+        alpha: look(variables, _correction(path, alpha))
+        for alpha, variables in zip(ENDS, (path.a, path.b), strict=True)
+    }
+
+    def update(state: PyTree, alpha: Array | float, theta: View) -> PyTree:
+        point = Point(jnp.float32(alpha), theta, ends[0.0], ends[1.0], batch.labels, batch.mask)
+        return {name: measure.update(state[name], point) for name, measure in measures if name in state}
+
+    # A corrected theta_alpha is no longer linear in alpha.
+    evaluate = along_line(features_fn, path.a, path.b, batch.images) if correct is None else None
+
+    def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
+        state, alpha, correction = xs
+        variables = lerp(path.a, path.b, alpha)
+        theta = View(variables, *evaluate(alpha)) if evaluate else look(variables, correction)
+        return update(state, alpha, theta)
+
+    new_states = []
+    for group, state in zip(groups, states, strict=True):
+        (first, *_), size = group.alphas, len(group.alphas)
+        if first in ENDS:
+            new_state = _stack([update(jax.tree.map(itemgetter(0), state), first, ends[first])])
+        else:
+            corrections = _stack([_correction(path, alpha) for alpha in group.alphas])
+            xs = (state, jnp.asarray(group.alphas, jnp.float32), corrections)
+            at_once = size if chunk is None else min(chunk, size)
+            new_state = jax.lax.map(update_inner, xs, batch_size=at_once if at_once > 1 else None)
+        new_states.append(new_state)
+    return new_states
+
+
+def _correction(path: LinearPath, alpha: float) -> PyTree | None:
+    return None if path.corrections is None else path.corrections[alpha]
+
+
+def _stack(trees: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _empty_states(
+    features_fn: FeaturesFn,
+    measures: tuple[tuple[str, Measure], ...],
+    groups: tuple[_Group, ...],
+    path: LinearPath,
+    batch: Batch,
+) -> list[PyTree]:
+    """Every group's states before the first batch."""
+
+    def look() -> Point:
+        view = View(path.a, *features_fn(path.a, batch.images))
+        return Point(jnp.float32(0), view, view, view, batch.labels, batch.mask)
+
+    point = jax.eval_shape(look)
+    return [
+        {
+            name: repeat(measure.init(point), len(group.alphas))
+            for name, measure in measures
+            if name in group.names
+        }
+        for group in groups
+    ]
+
+
+def _along_path(name: str, groups: Iterable[_Group], states: Iterable[PyTree]) -> PyTree:
+    """The states of one measure, stacked in the order of alpha."""
+    taken = [
+        (group.alphas, state[name]) for group, state in zip(groups, states, strict=True) if name in state
+    ]
+    order = np.argsort(np.concatenate([alphas for alphas, _ in taken]))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *(state for _, state in taken))

@@ -1,0 +1,94 @@
+"""Features by name, whatever a framework calls them, in the order in which a network computes them."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+from jax.extend.core import JaxprEqn
+
+from llfc_jax.program.interpreter import interpret
+from llfc_jax.types import Array, Features, PyTree, Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedFeatures:
+    """`apply_with_features` with the names of `named_features`.
+
+    Equal for equal functions, so that jit doesn't compile it again.
+    """
+
+    apply_with_features: Callable[[Variables, Any], tuple[Array, PyTree]]
+
+    def __call__(self, variables: Variables, inputs: Any) -> tuple[Array, Features]:
+        logits, features = self.apply_with_features(variables, inputs)
+        return logits, named_features(features)
+
+
+@dataclasses.dataclass(frozen=True)
+class WithoutFeatures:
+    """`apply` as a function that has no features to show; equal for equal functions."""
+
+    apply: Callable[[Variables, Any], Array]
+
+    def __call__(self, variables: Variables, inputs: Any) -> tuple[Array, Features]:
+        return self.apply(variables, inputs), {}
+
+
+class Program(NamedTuple):
+    """What there is to know of a network before it is run."""
+
+    logits: jax.ShapeDtypeStruct
+    features: dict[str, jax.ShapeDtypeStruct]
+    """In the order in which they are computed."""
+
+
+def named_features(tree: PyTree) -> Features:
+    """The arrays of a nested pytree by their paths.
+
+    Of what Linen's `capture_intermediates` and NNX's `capture` return, it drops the output of the whole
+    network, `__call__`, and the index of a method that was called once.
+
+    Example:
+        >>> x = jax.numpy.zeros((2, 3))
+        >>> list(named_features({"relu": x, "block": {"Dense_0": {"__call__": (x,)}}}))
+        ['block/Dense_0', 'relu']
+    """
+    if isinstance(tree, nnx.State):
+        tree = nnx.to_pure_dict(tree)
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+    if len(leaves) > 1:  # the output of the whole, besides that of its last part
+        leaves = {name: leaf for name, leaf in leaves.items() if name not in ("__call__", "__call__/0")}
+    return {_short(name, leaves): leaf for name, leaf in leaves.items()}
+
+
+def read_program(
+    apply_with_features: Callable[[Variables, Any], tuple[Array, Features]], variables: Variables, inputs: Any
+) -> Program:
+    """Trace a network, without running it."""
+    jaxpr, output = jax.make_jaxpr(apply_with_features, return_shape=True)(variables, inputs)
+    clock = itertools.count(1)
+
+    def visit(eqn: JaxprEqn, _: list[int]) -> list[int]:
+        return [next(clock)] * len(eqn.outvars)
+
+    # Dictionaries come out of a trace sorted by name: what is interpreted here is the time at which a value
+    # comes to be.
+    times = interpret(jaxpr, [0] * len(jaxpr.in_avals), lambda _: 0, visit)
+    _, known_at = jax.tree.unflatten(jax.tree.structure(output), times)
+    logits, features = output
+    return Program(
+        logits=logits,
+        features={name: features[name] for name in sorted(features, key=known_at.__getitem__)},
+    )
+
+
+def _short(name: str, names: Features) -> str:
+    if name.endswith("/0") and f"{name[:-1]}1" not in names:
+        name = name[:-2]
+    return name.replace("/__call__", "")

@@ -1,0 +1,238 @@
+"""A run from configuration to report. Each stage is skipped where its result exists."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from llfc_jax import report
+from llfc_jax.data.batches import batches, full_batches
+from llfc_jax.errors import UserError
+from llfc_jax.interchange import Source
+from llfc_jax.measures.evaluation import evaluate
+from llfc_jax.path.interpolation import lerp
+from llfc_jax.run import workdir
+from llfc_jax.run.alignment import align
+from llfc_jax.run.measurement import measure, paths
+from llfc_jax.run.validation import validate
+from llfc_jax.run.workbench import Workbench, prepare
+from llfc_jax.runtime import environment, progress
+from llfc_jax.storage import checkpoint, files
+from llfc_jax.training import loop
+from llfc_jax.training.lineage import MERGED, aligned_name
+from llfc_jax.training.step import Recipe, make_runner, scans
+
+SCHEMA_VERSION = 1
+CHECKPOINTS = "checkpoints"
+ALIGN_STREAM = 1_000  # folded into the seed; beyond the streams of the lineages
+
+
+def run(config: ConfigDict, directory: Path, command: str) -> Path:
+    """Train (or take the networks of `config.pair`), align, measure, report.
+
+    Args:
+        config: as `configs/default.py` describes it.
+        directory: the workdir.
+        command: what the user typed, for the record.
+
+    Returns:
+        The report page.
+
+    Raises:
+        UserError: bad input.
+    """
+    validate(config)
+    workdir.check_owner(directory, config.to_dict())
+    results_file = directory / workdir.RESULTS
+    bench = None if results_file.exists() else prepare(config)
+    workdir.claim(directory, config.to_dict())  # not before the input has been found good
+    if bench is not None:
+        results = find_results(bench, directory / CHECKPOINTS, command)
+        with files.writing(directory):
+            files.write_json(results_file, results)
+    return write_report(directory)
+
+
+def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str, Any]:
+    """Train, align, measure, and return what `results.json` holds."""
+    started = time.monotonic()
+    with jax.default_matmul_precision("highest"):  # a training step has its own
+        keep_given(bench, checkpoints)
+        train(bench, checkpoints)
+        trained = time.monotonic()
+        align_to_first(bench, checkpoints)
+        merge(bench, checkpoints)
+        aligned = time.monotonic()
+        measured = measure(bench, checkpoints)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "environment": environment.describe(),
+        "config": bench.config.to_dict(),
+        "sources": {name: _provenance(source) for name, (_, source) in bench.given.items()},
+        **measured,
+        "seconds": {
+            "train": trained - started,
+            "align": aligned - trained,
+            "measure": time.monotonic() - aligned,
+        },
+        "peak_memory_bytes": environment.peak_memory_bytes(),
+    }
+
+
+def read_results(directory: Path) -> dict[str, Any]:
+    """The contents of a run's `results.json`.
+
+    Raises:
+        UserError: there is none, it can't be read, or another release wrote it.
+    """
+    results_file = directory / workdir.RESULTS
+    if not results_file.exists():
+        raise UserError(f"{directory}: expected the workdir of a finished run; found no {workdir.RESULTS}")
+    results = files.read_json(results_file)
+    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{results_file} has no schema_version {SCHEMA_VERSION}, the only one that this release reads: "
+            "delete it to make it again"
+        )
+    return results
+
+
+def write_report(directory: Path) -> Path:
+    """Figures, tables and page from `results.json` alone, unless they are newer; prints the tables.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: the results can't be read, or the report can't be written.
+    """
+    results = read_results(directory)
+    results_file, page = directory / workdir.RESULTS, directory / "report.html"
+    if not page.exists() or page.stat().st_mtime < results_file.stat().st_mtime:
+        progress.say("drawing figures and writing the report")
+        number = len(report.figures.FIGURES)
+        drawings = list(progress.track(report.drawing.draw(results), "draw", number))
+        with files.writing(directory):
+            report.drawing.write(drawings, directory / "figures")
+            report.tables.write_csv(results, directory)
+            files.write_text(page, report.page.render(results, drawings))
+    print(report.tables.terminal(results, colour=sys.stdout.isatty()))
+    return page
+
+
+def keep_given(bench: Workbench, checkpoints: Path) -> None:
+    """Save the networks of `config.pair` as checkpoints, with what it takes to write them as they came.
+
+    Raises:
+        UserError: a file has changed since an earlier process saved it.
+    """
+    for name, (variables, source) in bench.given.items():
+        directory, file = checkpoints / name, source["file"]
+        if checkpoint.steps(directory):
+            if checkpoint.restore(directory).metadata["source"]["sha256"] != source["sha256"]:
+                raise UserError(
+                    f"config.pair.{name}: {file} has changed since it was imported into {directory}; "
+                    "choose another --workdir"
+                )
+        else:
+            metadata = {"config": bench.config.to_dict(), "history": {"step": []}, "source": source}
+            checkpoint.save(directory, 0, variables, metadata)
+            progress.say(f"imported {name} from {file} by {source['matched_by']}")
+            moments = bench.dataset.mean, bench.dataset.std
+            mean, std = (" ".join(f"{x:g}" for x in moment) for moment in moments)
+            progress.say(f"  it sees images less {mean}, over {std} (config.data.mean and std)")
+
+
+def train(bench: Workbench, checkpoints: Path) -> None:
+    """Bring all lineages of the run to their ends, as checkpoints."""
+    if not bench.lineages:
+        return
+    config, dataset = bench.config, bench.dataset
+    recipe = Recipe(bench.network, bench.optimizer, bench.preprocess_train, config.train.precision)
+    setting = loop.Setting(
+        recipe=recipe,
+        run=make_runner(recipe, *dataset.train, scan=scans(jax.default_backend(), bench.convolutional)),
+        evaluate=lambda variables: evaluate(
+            bench.apply, variables, batches(dataset.test, config.eval.batch_size)
+        ),
+        schedule=bench.schedule,
+        seed=config.seed,
+        input_shape=bench.input_shape,
+        num_examples=len(dataset.train.labels),
+        batch_size=config.train.batch_size,
+        checkpoint_every_epochs=config.train.checkpoint_every_epochs,
+        checkpoint_every_minutes=config.train.checkpoint_every_minutes,
+        metadata={"config": config.to_dict(), "fingerprint": dataset.fingerprint},
+    )
+    for one in bench.lineages:
+        loop.train(one, setting, checkpoints)
+
+
+def align_to_first(bench: Workbench, checkpoints: Path) -> None:
+    """Permute every other network into the basin of `a`; saves `b_aligned`, ... with their permutations."""
+    if bench.config.align.method != "none":
+        for first, *others in bench.families:
+            _align_family(bench, checkpoints, first, others)
+
+
+def _align_family(bench: Workbench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
+    config, a = bench.config, checkpoint.restore(checkpoints / first)
+    examples = bench.some_training_data(config.align.examples)
+    batch_size = min(config.train.batch_size, len(examples.labels))
+    for name in others:
+        directory = checkpoints / aligned_name(name)
+        if not checkpoint.steps(directory):
+            other = checkpoint.restore(checkpoints / name)
+            with progress.bar(f"align {name} to {first} by {config.align.method}", total=None):
+                aligned = align(
+                    jax.random.fold_in(jax.random.key(config.seed), ALIGN_STREAM),
+                    a.variables,
+                    other.variables,
+                    config.align,
+                    apply=bench.apply,
+                    loss=bench.loss,
+                    batches=lambda: full_batches(examples, batch_size),
+                )
+            metadata = {
+                "config": config.to_dict(),
+                "alignment": aligned.summary,
+                "source": other.metadata.get("source"),
+            }
+            checkpoint.save(
+                directory, other.step, aligned.variables, metadata, permutation=aligned.permutation
+            )
+            seconds = aligned.summary["seconds"]
+            progress.say(f"aligned {name} to {first} by {config.align.method}: {seconds:.1f} s")
+
+
+def merge(bench: Workbench, checkpoints: Path) -> None:
+    """Save the network at `merge.alpha` between `a` and `b` (aligned, if it was) as `merged`.
+
+    Its running statistics or units are corrected where `corrections` says so.
+    """
+    config, directory = bench.config, checkpoints / MERGED
+    if config.merge.alpha is None or checkpoint.steps(directory):
+        return
+    name_b = "b" if config.align.method == "none" else aligned_name("b")
+    a, b = (checkpoint.restore(checkpoints / name) for name in ("a", name_b))
+    alpha = float(config.merge.alpha)
+    variables = lerp(a.variables, b.variables, alpha)
+    for path, correct in paths(bench, a.variables, b.variables, (alpha,)).values():
+        if correct is not None and path.corrections is not None:
+            variables = correct(variables, path.corrections[alpha])
+    metadata = {
+        "config": config.to_dict(),
+        "merged": {"alpha": alpha},
+        "source": a.metadata.get("source"),
+    }
+    checkpoint.save(directory, a.step, variables, metadata)
+    progress.say(f"merged a and {name_b} at alpha = {alpha:g}: {directory}")
+
+
+def _provenance(source: Source) -> dict[str, Any]:
+    return {field: source[field] for field in ("file", "format", "sha256", "matched_by")}

@@ -1,0 +1,127 @@
+"""The data and the network of a run, put together."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from llfc_jax import data, models
+from llfc_jax.data.batches import batches, full_batches, num_batches
+from llfc_jax.errors import UserError
+from llfc_jax.interchange import Source, load_variables
+from llfc_jax.runtime import progress
+from llfc_jax.training import lineage, optimizers
+from llfc_jax.types import Array, Batch, Features, PRNGKey, Variables
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Workbench:
+    """The data, the network and how it is trained, put together."""
+
+    config: ConfigDict
+    dataset: data.Dataset
+    network: models.Network
+    measured: Mapping[str, data.Split]
+    """`train` and `test`: the examples that measures see."""
+    optimizer: optax.GradientTransformation
+    schedule: optimizers.Schedule
+    lineages: tuple[lineage.Lineage, ...]
+    """To train; none where the networks are given."""
+    given: Mapping[str, tuple[Variables, Source]]
+    """`a` and `b` from the files of `config.pair`; else empty."""
+
+    @property
+    def families(self) -> tuple[tuple[str, ...], ...]:
+        """The networks to compare with each other, by name: a, b, ...; several families in a sweep."""
+        return lineage.families(self.config.train)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return self.dataset.train.images.shape[1:]
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether any stage is a convolution."""
+        return any(stage.kind == "conv" for stage in self.network.stages)
+
+    def preprocess(self, images: Array) -> Array:
+        """Raw images -> inputs of the network."""
+        return data.normalise(images, self.dataset.mean, self.dataset.std)
+
+    def preprocess_train(self, key: PRNGKey, images: Array) -> Array:
+        """The same in training, with augmentation where it is on."""
+        return self.preprocess(data.augment(key, images) if self.config.data.augment else images)
+
+    def apply(self, variables: Variables, images: Array) -> Array:
+        """Raw images -> logits."""
+        return self.network.apply(variables, self.preprocess(images))
+
+    def apply_with_features(self, variables: Variables, images: Array) -> tuple[Array, Features]:
+        """Raw images -> logits and the outputs of all stages."""
+        return self.network.apply_with_features(variables, self.preprocess(images))
+
+    def loss(self, variables: Variables, batch: Batch) -> Array:
+        """Mean cross-entropy of a batch of raw images, BatchNorm using the statistics of the batch."""
+        inputs = self.preprocess(batch.images)
+        logits, _ = self.network.apply_train(variables, inputs, key=None)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        return jnp.vdot(losses, batch.mask) / batch.mask.sum()
+
+    def some_training_data(self, examples: int) -> data.Split:
+        """A random subset of the training data, always the same; all of it for 0 or too many."""
+        train = self.dataset.train
+        return data.subset(train, min(examples, len(train.labels)), self.config.seed)
+
+
+def prepare(config: ConfigDict) -> Workbench:
+    """Load the data, build the network, and plan the training or load the networks of `config.pair`.
+
+    Raises:
+        UserError: one of them can't be had, or they don't fit each other.
+    """
+    dataset = data.load(config.data)
+    examples = len(dataset.train.labels)
+    trains = config.pair.a is None
+    if trains and config.train.batch_size > examples:
+        raise UserError(
+            f"config.train.batch_size: expected {examples} (the training data) at most; "
+            f"found {config.train.batch_size}"
+        )
+    if trains and config.train.batch_size % jax.device_count():
+        raise UserError(
+            f"config.train.batch_size: expected a multiple of {jax.device_count()} (the devices); "
+            f"found {config.train.batch_size}"
+        )
+    network = models.build(config.model, dataset.train.images.shape[1:], dataset.num_classes)
+    some = min(config.eval.train_examples, examples)
+    measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
+    steps_per_epoch = examples // config.train.batch_size
+    optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
+    lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
+    given = {} if trains else {name: _load(config, name, network, dataset) for name in config.pair}
+    return Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
+
+
+def _load(
+    config: ConfigDict, name: str, network: models.Network, dataset: data.Dataset
+) -> tuple[Variables, Source]:
+    path = Path(config.pair[name]).expanduser()
+    try:
+        return load_variables(path, network, dataset.train.images.shape[1:])
+    except UserError as error:
+        raise UserError(f"config.pair.{name}: {error}") from error
+
+
+def stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:
+    """Batches under a progress bar."""
+    return progress.track(batches(examples, batch_size), label, num_batches(examples, batch_size))
+
+
+def full_stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:
+    """The batches that need no padding, under a progress bar."""
+    return progress.track(full_batches(examples, batch_size), label, len(examples.labels) // batch_size)

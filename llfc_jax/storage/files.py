@@ -1,0 +1,63 @@
+"""Files that are either whole or absent, whatever happens while they are written."""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llfc_jax.errors import UserError
+
+
+@contextlib.contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Name the directory in whatever the operating system refuses.
+
+    Raises:
+        UserError: it did, as on a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{directory} can't be written: {error.strerror or error}") from error
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Write JSON with NaN and infinities as null, whole or not at all."""
+    write_text(path, json.dumps(_without_nan(tree), indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file; whatever happens meanwhile, a reader sees the old one or the new one."""
+    beside = path.with_name(f"{path.name}.tmp")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete it to make it again") from error
+
+
+def _without_nan(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _without_nan(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_without_nan(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

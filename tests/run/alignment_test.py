@@ -1,0 +1,166 @@
+"""The contract of all alignment methods, and what happens to input that can't be aligned."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import default
+from llfc_jax.errors import UserError
+from llfc_jax.models import mlp
+from llfc_jax.run.alignment import METHODS, align
+from llfc_jax.symmetry import apply_permutation, inverse, permutation_spec, random_permutation
+from llfc_jax.types import Batch
+
+IMAGE = (8, 8, 1)
+NETWORK = mlp(IMAGE, 10, hidden=(12, 9), norm="batch")
+LINEAR = mlp(IMAGE, 10, hidden=())
+SUMMARY = {
+    "method": str,
+    "objective": list,
+    "sweeps": int,
+    "converged": bool,
+    "restart_objectives": list,
+    "equivalence_error": float,
+    "seconds": float,
+    "permutations": dict,
+    "description": str,
+}
+
+EACH_METHOD = pytest.mark.parametrize("method", METHODS)
+
+
+def some_batches():
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        images = jnp.asarray(rng.normal(size=(32, *IMAGE)), jnp.float32)
+        yield Batch(images, jnp.asarray(rng.integers(0, 10, 32), jnp.int32), jnp.ones(32))
+
+
+def random_variables(network, seed):
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *IMAGE)))
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(0.1, 1, leaf.shape), jnp.float32), shapes)
+
+
+def align_pair(a, b, method="weight_matching", network=NETWORK, apply=None, **options):
+    def loss(variables, batch):
+        logits = network.apply_train(variables, batch.images, key=None)[0]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
+
+    with default.get_config().align.unlocked() as config:
+        config.update(method=method, restarts=2, epochs=1, **options)
+    return align(
+        jax.random.key(0), a, b, config, apply=apply or network.apply, loss=loss, batches=some_batches
+    )
+
+
+def assert_equal(x, y):
+    jax.tree.map(np.testing.assert_array_equal, x, y)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """A, A permuted, and the permutation that undoes it."""
+    a = random_variables(NETWORK, 1)
+    spec = permutation_spec(NETWORK.apply, a, jnp.zeros((2, *IMAGE)))
+    permutation = random_permutation(jax.random.key(7), spec)
+    return a, apply_permutation(spec, permutation, a), inverse(permutation)
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def aligned(request, planted):
+    return align_pair(*planted[:2], request.param)
+
+
+def test_a_permuted_copy_is_brought_back(aligned, planted):
+    a, b, expected = planted
+    assert_equal(aligned.permutation, expected)
+    assert_equal(aligned.variables, a)
+    outputs_b, outputs = (NETWORK.apply(x, next(some_batches()).images) for x in (b, aligned.variables))
+    np.testing.assert_allclose(outputs, outputs_b, rtol=1e-5)
+    assert aligned.summary["equivalence_error"] < 1e-5
+
+
+def test_the_summary_holds_json_types_and_tells_how_the_search_went(aligned):
+    summary = aligned.summary
+    assert {name: type(value) for name, value in summary.items()} == SUMMARY
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["converged"]
+    assert len(summary["objective"]) == summary["sweeps"] + 1
+    assert len(summary["restart_objectives"]) == (2 if summary["method"] == "weight_matching" else 1)
+    assert summary["permutations"] == {"P0": 12, "P1": 9}
+    assert "P0 (12): " in summary["description"]
+
+
+@EACH_METHOD
+def test_the_key_and_the_networks_determine_the_result(method):
+    pair = random_variables(NETWORK, 1), random_variables(NETWORK, 2)
+    assert_equal(*(align_pair(*pair, method).permutation for _ in range(2)))
+
+
+@EACH_METHOD
+def test_without_symmetry_nothing_changes_and_the_summary_says_so(method):
+    a, b = (random_variables(LINEAR, seed) for seed in (1, 2))
+    aligned = align_pair(a, b, method, LINEAR)
+    assert_equal(aligned.variables, b)
+    assert aligned.permutation == {}
+    assert aligned.summary["description"].startswith("no symmetry")
+    assert aligned.summary["permutations"] == {}
+    assert aligned.summary["equivalence_error"] == 0
+
+
+def test_a_search_cut_short_is_reported_as_not_converged():
+    deep = mlp(IMAGE, 10, hidden=(20, 20, 20))
+    pair = [deep.init(jax.random.key(seed), jnp.zeros((1, *IMAGE))) for seed in (5, 6)]
+    cut_short, in_full = (align_pair(*pair, network=deep, max_sweeps=n).summary for n in (1, 100))
+    assert not cut_short["converged"]
+    assert cut_short["sweeps"] == 1
+    assert in_full["converged"]
+    assert in_full["objective"][-1] > cut_short["objective"][-1]
+
+
+@EACH_METHOD
+def test_networks_of_different_architecture_are_told_by_their_first_difference(method):
+    a, b = (random_variables(mlp(IMAGE, 10, hidden=(12, last)), 1) for last in (9, 8))
+    with pytest.raises(UserError, match=r"params/dense2/bias: found \(9,\) and \(8,\)"):
+        align_pair(a, b, method)
+
+
+@EACH_METHOD
+@pytest.mark.parametrize("side", ["A", "B"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_parameters_that_are_not_finite_are_named(method, side, value):
+    a, b = random_variables(NETWORK, 1), random_variables(NETWORK, 2)
+    broken = (a if side == "A" else b)["params"]["dense2"]
+    broken["kernel"] = broken["kernel"].at[3, 4].set(value)
+    message = f"^params/dense2/kernel: expected finite numbers, found NaN or infinity in {side}$"
+    with pytest.raises(UserError, match=message):
+        align_pair(a, b, method)
+
+
+@EACH_METHOD
+def test_an_apply_that_is_not_deterministic_is_refused(method):
+    rng = np.random.default_rng(0)
+
+    def noisy(variables, images):
+        return NETWORK.apply(variables, images + float(rng.normal()))
+
+    with pytest.raises(UserError, match=r"^apply is not deterministic: .* switch off dropout"):
+        align_pair(random_variables(NETWORK, 1), random_variables(NETWORK, 2), method, apply=noisy)
+
+
+def test_an_apply_that_is_not_deterministic_on_the_device_is_refused():
+    rng = np.random.default_rng(0)
+
+    def noisy(variables, images):
+        shift = jax.pure_callback(
+            lambda: np.float32(rng.normal()), jax.ShapeDtypeStruct((), jnp.float32), vmap_method="sequential"
+        )
+        return NETWORK.apply(variables, images + shift)
+
+    with pytest.raises(UserError, match=r"^apply is not deterministic"):
+        align_pair(random_variables(NETWORK, 1), random_variables(NETWORK, 2), apply=noisy)

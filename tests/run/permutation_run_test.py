@@ -1,0 +1,172 @@
+"""Independent networks from configuration to results, permuted into one basin."""
+
+import json
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import test as test_config
+from llfc_jax.data.batches import batches
+from llfc_jax.measures.evaluation import evaluate
+from llfc_jax.path.interpolation import lerp
+from llfc_jax.run import experiment
+from llfc_jax.run.workbench import Workbench, prepare
+from llfc_jax.storage import checkpoint
+from llfc_jax.symmetry import apply_permutation, permutation_spec
+
+pytestmark = pytest.mark.slow
+
+COMMAND = "python -m llfc_jax.main --config=configs/test.py"
+
+
+class Run(NamedTuple):
+    directory: Any
+    bench: Workbench
+    results: dict[str, Any]
+
+    def restore(self, name, **options):
+        return checkpoint.restore(self.directory / "checkpoints" / name, **options)
+
+    def loss(self, variables):
+        return evaluate(self.bench.apply, variables, batches(self.bench.dataset.test, 100))[0]
+
+
+def run(directory, **changes):
+    config = test_config.get_config()
+    common = {"train.pair": "independent", "llfc.alphas": (0.5,), "model.hidden": (16,)}
+    config.update_from_flattened_dict(common | changes)
+    experiment.run(config, directory, COMMAND)
+    return Run(directory, prepare(config), json.loads((directory / "results.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The straight-through estimator, nothing mended, merged at the midpoint."""
+    changes = {"align.method": "straight_through", "align.epochs": 2, "merge.alpha": 0.5}
+    return run(tmp_path_factory.mktemp("plain"), **changes)
+
+
+@pytest.fixture(scope="module")
+def repaired(tmp_path_factory):
+    changes = {"align.method": "weight_matching", "corrections.repair": True, "merge.alpha": 0.5}
+    return run(tmp_path_factory.mktemp("repaired"), **changes)
+
+
+@pytest.fixture(scope="module")
+def batchnorm(tmp_path_factory):
+    changes = {"align.method": "activation_matching", "model.norm": "batch"}
+    return run(tmp_path_factory.mktemp("batchnorm"), **changes)
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    changes = {"align.method": "weight_matching", "corrections.repair": True, "model.hidden": ()}
+    return run(tmp_path_factory.mktemp("linear"), **changes)
+
+
+@pytest.fixture(
+    params=[
+        ("repaired", "/repair"),
+        pytest.param(("plain", ""), marks=pytest.mark.slow),
+        pytest.param(("batchnorm", "/recompute"), marks=pytest.mark.slow),
+    ],
+    ids=lambda param: param[0],
+)
+def each_run_and_correction(request):
+    """A run, and what is appended to the names of the paths that were corrected in it."""
+    name, correction = request.param
+    return request.getfixturevalue(name), correction
+
+
+@pytest.fixture
+def each_run(each_run_and_correction):
+    return each_run_and_correction[0]
+
+
+def test_every_path_is_measured_plain_and_with_its_correction(each_run_and_correction):
+    found, correction = each_run_and_correction
+    results = found.results
+    expected = {f"{path}{suffix}" for path in ("a-b", "a-b_aligned") for suffix in ("", correction)}
+    assert results["lmc"].keys() == results["llfc"].keys() == expected
+    merged = {"merged"} if found.bench.config.merge.alpha is not None else set()
+    assert results["endpoints"].keys() == {"a", "b", "b_aligned"} | merged
+
+
+def test_the_alignment_is_reported_and_leaves_the_network_what_it_was(each_run):
+    results = each_run.results
+    (alignment,) = results["alignment"].values()
+    assert list(results["alignment"]) == ["a-b_aligned"]
+    assert alignment["method"] == each_run.bench.config.align.method
+    assert len(alignment["objective"]) == alignment["sweeps"] + 1
+    assert alignment["equivalence_error"] < 1e-5
+    assert alignment["permutations"] == {"P0": 16}
+    for split in ("train", "test"):
+        b, aligned = (results["endpoints"][name][split] for name in ("b", "b_aligned"))
+        assert b["loss"] == pytest.approx(aligned["loss"], rel=1e-5)
+        assert b["error"] == aligned["error"]
+
+
+def test_the_aligned_network_is_saved_with_its_permutation(each_run):
+    b, aligned = each_run.restore("b"), each_run.restore("b_aligned")
+    images = jnp.asarray(each_run.bench.dataset.test.images[:2])
+    spec = permutation_spec(each_run.bench.apply, b.variables, images)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        apply_permutation(spec, aligned.permutation, b.variables),
+        aligned.variables,
+    )
+    assert any((indices != np.arange(16)).any() for indices in aligned.permutation.values())
+
+
+@pytest.mark.slow
+def test_the_merged_network_is_the_midpoint_and_restores_like_any_other(plain):
+    merged, a, b = (plain.restore(name) for name in ("merged", "a", "b_aligned"))
+    jax.tree.map(np.testing.assert_array_equal, merged.variables, lerp(a.variables, b.variables, 0.5))
+    assert merged.metadata["merged"] == {"alpha": 0.5}
+    found = plain.results["endpoints"]["merged"]["test"]["loss"]
+    assert plain.loss(merged.variables) == pytest.approx(found, rel=1e-5)
+    curve = plain.results["lmc"]["a-b_aligned"]
+    at_middle = curve["test"]["loss"][curve["alphas"].index(0.5)]
+    assert plain.loss(merged.variables) == pytest.approx(at_middle, rel=1e-5)
+
+
+def test_the_merged_network_is_mended_where_corrections_are_on(repaired):
+    curve = repaired.results["lmc"]["a-b_aligned/repair"]
+    at_middle = curve["test"]["loss"][curve["alphas"].index(0.5)]
+    assert repaired.loss(repaired.restore("merged").variables) == pytest.approx(at_middle, rel=1e-4)
+    assert at_middle != repaired.results["lmc"]["a-b_aligned"]["test"]["loss"][curve["alphas"].index(0.5)]
+
+
+def test_aligned_and_corrected_networks_are_better_connected(each_run_and_correction):
+    found, correction = each_run_and_correction
+    barrier = {key: path["test"]["loss_barrier"] for key, path in found.results["lmc"].items()}
+    assert barrier["a-b_aligned"] < barrier["a-b"]
+    assert not correction or barrier[f"a-b{correction}"] < barrier["a-b"]
+
+
+def test_running_again_takes_the_networks_that_are_there(repaired):
+    checkpoints = repaired.directory / "checkpoints"
+    before = _times(checkpoints)
+    for stage in (experiment.train, experiment.align_to_first, experiment.merge):
+        stage(repaired.bench, checkpoints)
+    assert _times(checkpoints) == before
+
+
+def _times(directory):
+    return {path: path.stat().st_mtime_ns for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+def test_a_model_without_symmetry_is_left_as_it_is_and_says_so(linear):
+    alignment = linear.results["alignment"]["a-b_aligned"]
+    assert alignment["description"].startswith("no symmetry")
+    assert alignment["permutations"] == {}
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        linear.restore("b").variables,
+        linear.restore("b_aligned").variables,
+    )
+    assert linear.results["lmc"]["a-b"] == linear.results["lmc"]["a-b_aligned"]
+    assert "no symmetry" in (linear.directory / "report.html").read_text()

@@ -1,0 +1,106 @@
+"""Programs on disk: the next process finds them, and nothing that befalls them stops it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import command
+import jax
+import pytest
+
+from llfc_jax.runtime import compilation
+
+PROGRAM = """
+import json, sys, warnings
+from collections import Counter
+from pathlib import Path
+import jax
+from llfc_jax.runtime.compilation import keep_programs
+events = Counter()
+jax.monitoring.register_event_listener(lambda name, **_: events.update([name.rpartition("/")[2]]))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    keep_programs(Path(sys.argv[1]))
+    answer = float(jax.jit(lambda x: x + 1)(41.0))
+print(json.dumps([answer, events["cache_hits"], events["compile_requests_use_cache"], len(caught)]))
+"""
+OWN_CACHE = "import os; del os.environ['JAX_COMPILATION_CACHE_DIR']\n"
+
+
+def compile_something(directory, chosen=""):
+    """The answer, how many programs were found and asked for, and how many warnings there were."""
+    environment = command.ENVIRONMENT | {"JAX_COMPILATION_CACHE_DIR": str(chosen)}
+    python = [sys.executable, "-c", PROGRAM, str(directory)]
+    process = subprocess.run(python, cwd=command.ROOT, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    return json.loads(process.stdout)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A cache that one process has filled."""
+    directory = tmp_path_factory.mktemp("filled") / "deep" / ".jax_cache"
+    answer, found, asked, warned = compile_something(directory)
+    assert (answer, found, warned) == (42, 0, 0)
+    assert asked == len(list(directory.iterdir())) > 0
+    return directory
+
+
+def test_the_next_process_finds_every_program_however_small(filled):
+    answer, found, asked, warned = compile_something(filled)
+    assert (answer, warned) == (42, 0)
+    assert found == asked > 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-200] + bytes([content[-200] ^ 1]) + content[-199:],
+    ],
+    ids=["emptied", "cut off", "a flipped bit"],
+)
+def test_damaged_programs_are_compiled_again(damage, filled):
+    sound = {entry: entry.read_bytes() for entry in filled.iterdir()}
+    for entry, content in sound.items():
+        entry.write_bytes(damage(content))
+    answer, found, asked, warned = compile_something(filled)
+    for entry, content in sound.items():
+        entry.write_bytes(content)
+    assert (answer, found) == (42, 0)
+    assert warned == asked
+
+
+def test_where_nothing_can_be_written_nothing_is_kept(tmp_path):
+    (tmp_path / "file").touch()
+    for nowhere in (tmp_path / "file", tmp_path / "file" / ".jax_cache"):
+        answer, found, _, warned = compile_something(nowhere)
+        assert (answer, found) == (42, 0)
+        assert warned > 0
+
+
+def test_the_cache_that_the_user_chose_is_used(tmp_path):
+    compile_something(tmp_path / "ours", chosen=tmp_path / "chosen")
+    assert not (tmp_path / "ours").exists()
+
+
+def test_the_cache_of_somebody_else_is_not_used(tmp_path, monkeypatch):
+    before = jax.config.values["jax_compilation_cache_dir"]
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    compilation.keep_programs(tmp_path)
+    assert jax.config.values["jax_compilation_cache_dir"] == before
+
+
+@pytest.mark.slow
+def test_a_second_run_beside_the_first_compiles_nothing(tmp_path):
+    for name in ("first", "second"):
+        log_hits = OWN_CACHE + "os.environ['JAX_DEBUG_LOG_MODULES'] = 'jax._src.compiler'"
+        process = command.run("--config=configs/test.py", f"--workdir={tmp_path / name}", before=log_hits)
+        assert process.returncode == 0, process.stderr
+    kept = tmp_path / ".jax_cache"
+    newest = max(entry.stat().st_mtime for entry in kept.iterdir())
+    assert newest < (tmp_path / "second" / "config.json").stat().st_mtime

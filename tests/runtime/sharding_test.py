@@ -1,0 +1,100 @@
+"""Several devices give the numbers of one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import command
+import jax
+import numpy as np
+import pytest
+
+from configs import test as test_config
+from llfc_jax.data.batches import batches
+from llfc_jax.errors import UserError
+from llfc_jax.run import experiment, workbench
+from llfc_jax.runtime import sharding
+
+DEVICES = 4
+CASES = {
+    "as in configs/test.py": {"lmc.num_alphas": 3},
+    # Batches of 50 don't divide: they are padded where a mask hides that, and otherwise seen by all devices.
+    "with BatchNorm": {"lmc.num_alphas": 3, "model.norm": "batch", "eval.batch_size": 50},
+}
+ON_DEVICES = """
+import json, sys
+from pathlib import Path
+from sharding_test import CASES, devices_of_a_batch, measure, train
+case, checkpoints = CASES[sys.argv[1]], Path(sys.argv[2])
+print(json.dumps([devices_of_a_batch(), train(case, checkpoints / "again"), measure(case, checkpoints)]))
+"""
+
+
+def prepare(case):
+    config = test_config.get_config()
+    config.update_from_flattened_dict(case)
+    return workbench.prepare(config)
+
+
+def devices_of_a_batch():
+    """Device -> shape of what it holds."""
+    batch = next(batches(prepare({}).dataset.test, 50))
+    return {str(shard.device): shard.data.shape for shard in batch.images.addressable_shards}
+
+
+def train(case, checkpoints):
+    """Train all networks; returns their histories."""
+    experiment.train(prepare(case), checkpoints)
+    found = {name: experiment.checkpoint.restore(checkpoints / name) for name in ("trunk", "a", "b")}
+    return {name: one.metadata["history"] for name, one in found.items()}
+
+
+def measure(case, checkpoints):
+    """What is measured on networks that were trained before."""
+    results = json.loads(json.dumps(experiment.find_results(prepare(case), checkpoints, "")))
+    for path in results["llfc"].values():
+        path["layers"].pop(0)  # linear in theta: its distances are rounding
+    return {name: results[name] for name in ("endpoints", "lmc", "llfc")}
+
+
+def on_devices(name, checkpoints):
+    """The same in a process with several devices."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
+    path = os.pathsep.join([str(command.ROOT), str(command.ROOT / "tests")])
+    environment = command.ENVIRONMENT | {"XLA_FLAGS": flags, "PYTHONPATH": path}
+    python = [sys.executable, "-c", ON_DEVICES, name, str(checkpoints)]
+    process = subprocess.run(python, cwd=command.ROOT, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def assert_close(found, expected, **tolerance):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert x == y if isinstance(x, str) else np.allclose(x, y, **tolerance), (x, y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_training_and_measuring_on_several_devices_give_the_numbers_of_one(name, tmp_path):
+    trained, measured = train(CASES[name], tmp_path), measure(CASES[name], tmp_path)
+    shapes, trained_on_devices, measured_on_devices = on_devices(name, tmp_path)
+    assert len(shapes) == DEVICES
+    assert {tuple(shape) for shape in shapes.values()} == {(13, 8, 8, 1)}
+    assert_close(trained_on_devices, trained, rtol=1e-4)
+    for measure_name, expected in measured.items():
+        atol = 1e-8 if measure_name == "llfc" else 1e-6  # a barrier is a difference of numbers near 1
+        assert_close(measured_on_devices[measure_name], expected, rtol=1e-5, atol=atol)
+
+
+def test_a_training_batch_that_does_not_divide_is_one_line(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: DEVICES)
+    message = r"^config.train.batch_size: expected a multiple of 4 \(the devices\); found 30$"
+    with pytest.raises(UserError, match=message):
+        prepare({"train.batch_size": 30})
+
+
+def test_sizes_are_padded_to_what_divides(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: DEVICES)
+    assert [sharding.padded(size) for size in (1, 4, 5, 50)] == [4, 4, 8, 52]
