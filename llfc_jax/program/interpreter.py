@@ -45,15 +45,19 @@ def interpret(
 
     for eqn in body.eqns:
         arguments = [read(atom) for atom in eqn.invars]
-        if eqn.primitive.name in _CALLS:
-            called = next(
-                eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params
-            )
+        if (called := called_jaxpr(eqn)) is not None:
             results: Sequence[Value] = interpret(called, arguments, constant, visit)
         else:
             results = visit(eqn, arguments)
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in body.outvars]
+
+
+def called_jaxpr(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
+    """The jaxpr that an equation evaluates on its operands and whose results it returns, if it is a call."""
+    if eqn.primitive.name not in _CALLS:
+        return None
+    return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params)
 
 
 def evaluate(eqn: JaxprEqn, operands: Sequence[Array]) -> list[Array]:
