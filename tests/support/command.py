@@ -1,26 +1,135 @@
-"""Starts the command as a user would, in a process of its own and without a network."""
+"""Runs the command as a user would, without a network: in a process of its own, or in this one."""
 
+import contextlib
+import io
+import logging
 import os
+import re
+import runpy
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
+
+from absl import app, flags
+from absl.testing import flagsaver
 
 ROOT = Path(__file__).parents[2]
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
-ENVIRONMENT = os.environ | {
+NO_NETWORK = {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOBODY_LISTENS),
     "NO_PROXY": "",
     "no_proxy": "",
     "JAX_PLATFORMS": "cpu",
 }
-AS_MAIN = "\nimport runpy; runpy.run_module('llfc_jax.main', run_name='__main__', alter_sys=True)"
+ENVIRONMENT = os.environ | NO_NETWORK
+AS_MAIN = "\nimport runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+
+NO_JAX = """
+import atexit, sys
+atexit.register(lambda: print("jax" in sys.modules))
+"""
+TEST = "--config=configs/test.py"
+SMALL_RUN = (
+    TEST,
+    "--config.lmc.num_alphas=3",
+    "--config.llfc.alphas=(0.25, 0.5)",
+    "--config.train.spawn_steps=8",
+)
+
+QUIET = DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning
+"""What Python shows to nobody by default."""
 
 Finished = subprocess.CompletedProcess[str]
 
 
-def run(*arguments: str | Path, before: str = "") -> Finished:
-    """`python -m llfc_jax.main` with arguments, in the repository; `before` is code to run in it first."""
-    start = ["-c", before + AS_MAIN] if before else ["-m", "llfc_jax.main"]
+def run(*arguments: str | Path, before: str = "", module: str = "llfc_jax.main") -> Finished:
+    """`python -m llfc_jax.main` with arguments, in the repository; `before` is code to run in it first.
+
+    A start takes seconds: for what only a process of its own shows (signals, limits, what is imported, all
+    that reaches the terminal). `run_here` is for the rest.
+    """
+    start = ["-c", before + AS_MAIN.format(module=module)] if before else ["-m", module]
     command = [sys.executable, *start, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+
+def run_here(*arguments: str | Path, module: str = "llfc_jax.main") -> Finished:
+    """`run` in this process, which is left as it was. What isn't a clean exit is raised."""
+    command = [f"{module}.py", *map(str, arguments)]
+    out, err, returncode = io.StringIO(), io.StringIO(), 0
+    with (
+        contextlib.chdir(ROOT),
+        mock.patch.dict(os.environ, NO_NETWORK),
+        mock.patch.object(sys, "argv", command),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        _fresh_module(module),
+        _fresh_flags(),
+        _fresh_logging(),
+    ):
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as stop:
+            returncode = stop.code or 0
+    return Finished(command, returncode, out.getvalue(), err.getvalue())
+
+
+def contents(workdir: Path) -> dict[Path, bytes]:
+    """File -> bytes; the log may grow."""
+    files = (path for path in workdir.rglob("*") if path.is_file() and path.name != "log.txt")
+    return {path.relative_to(workdir): path.read_bytes() for path in files}
+
+
+def assert_one_line(process: Finished, pattern: str, returncode: int = 2) -> None:
+    """That the command said this and no more, and ended with this code."""
+    assert re.fullmatch(f"llfc_jax: {pattern}\n", process.stderr), process.stderr
+    assert process.returncode == returncode
+    assert process.stdout == ""
+
+
+@contextlib.contextmanager
+def _fresh_module(name: str) -> Iterator[None]:
+    """As if nobody had imported the module yet."""
+    imported = sys.modules.pop(name, None)
+    yield
+    if imported is not None:
+        sys.modules[name] = imported
+
+
+@contextlib.contextmanager
+def _fresh_flags() -> Iterator[None]:
+    """Without the flags that modules of ours, imported for their doctests, have defined."""
+    app.define_help_flags()  # once in a process
+    modules = flags.FLAGS.flags_by_module_dict()
+    ours = [flag for name in modules if name.startswith("llfc_jax") for flag in modules[name]]
+    for flag in ours:
+        delattr(flags.FLAGS, flag.name)
+    with flagsaver.flagsaver():
+        yield
+    for flag in ours:
+        flags.FLAGS[flag.name] = flag
+
+
+@contextlib.contextmanager
+def _fresh_logging() -> Iterator[None]:
+    """Warnings and logs as Python's defaults have them, for the command to send where it likes."""
+    root, package = logging.getLogger(), logging.getLogger("llfc_jax")
+    handlers, levels = root.handlers, (root.level, package.level)
+    with mock.patch.object(sys, "unraisablehook"), warnings.catch_warnings():
+        warnings.resetwarnings()
+        for category in QUIET:
+            warnings.simplefilter("ignore", category)
+        try:
+            yield
+        finally:
+            logging.captureWarnings(False)
+            for handler in root.handlers:
+                if handler not in handlers:
+                    handler.close()
+            root.handlers = handlers
+            root.setLevel(levels[0])
+            package.setLevel(levels[1])
