@@ -12,9 +12,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from llfc_jax.errors import UserError
+from llfc_jax.errors import UserError, kind_of
 from llfc_jax.matching import MatchInfo, activations, straight_through, weight_matching
 from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.measures import causes
@@ -22,6 +21,7 @@ from llfc_jax.measures.fold import Measure
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.models import Stage
+from llfc_jax.path.examples import Examples, inputs_alone, masked_batches, with_classes
 from llfc_jax.path.interpolation import alpha_grid, check_same_structure, lerp
 from llfc_jax.path.traversal import FeaturesFn, LinearPath, Planned, chunk_for, measure_path
 from llfc_jax.program.features import NamedFeatures, Program, WithoutFeatures, read_program
@@ -50,9 +50,6 @@ __all__ = [
 
 CAUSES = ("weak_additivity", "commutativity", "deviation")
 
-Examples = tuple[Any, Any] | Mapping[str, Any] | Batch
-"""One batch of any size: (inputs, labels), `{"image": inputs, "label": labels}`, or a masked `Batch`."""
-
 
 def evaluate_path(
     apply: Callable[[Variables, Any], Array],
@@ -70,7 +67,8 @@ def evaluate_path(
             again and nothing is compiled again.
         a: variables of A, running statistics included: all floats are interpolated.
         b: variables of B.
-        batches: see `Examples`; labels are integers.
+        batches: any iterable of `llfc_jax.path.examples.Examples`, such as (inputs, labels); labels are
+            integers.
         num_alphas: equally spaced points on the line; 0, 1/2 and 1 are always among them.
 
     Returns:
@@ -79,8 +77,8 @@ def evaluate_path(
         `error_midpoint_gap`, L(theta_1/2) - (L(A) + L(B)) / 2.
 
     Raises:
-        UserError: A and B differ in structure, one has a NaN, a batch is not one or there is none, or a label
-            is no class.
+        UserError: A and B differ in structure, one has a NaN, `apply` returns something else than logits, a
+            batch is not one or there is none, or a label is no class.
 
     Example:
         >>> apply = lambda w, x: x @ w
@@ -91,7 +89,8 @@ def evaluate_path(
     """
     alphas = alpha_grid(num_alphas)
     features_fn = WithoutFeatures(apply)
-    _, stream = _start(features_fn, a, b, batches)
+    program, stream = _start(features_fn, a, b, masked_batches(batches))
+    stream = with_classes(stream, program.logits.shape[1])
     found = _measure(features_fn, LinearPath(a, b), stream, {"lmc": Planned(lmc(), alphas)})
     return {"alphas": alphas, **found["lmc"]}
 
@@ -115,7 +114,7 @@ def measure_features(
             `capture_intermediates`, or what NNX's `capture` returns.
         a: variables of A, running statistics included: all floats are interpolated.
         b: variables of B.
-        batches: see `Examples`.
+        batches: see `llfc_jax.path.examples.Examples`; labels are not looked at, and may be left out.
         alphas: points on the line, in [0, 1].
         stages: how features come from each other, for those whose causes of LLFC are to be measured too, such
             as `Stage("relu1", ReLU(), ("dense1",))` and `Stage("dense2", nn.Dense(10), ("relu1",))` of
@@ -132,8 +131,8 @@ def measure_features(
 
     Raises:
         UserError: A and B differ in structure, one has a NaN, an alpha is outside [0, 1], a feature is not
-            (n, ...) or not floating-point, a batch is not one or there is none, a label is no class, or
-            `stages` name a feature that isn't there.
+            (n, ...) or not floating-point, a batch is not one or there is none, or `stages` name a feature
+            that isn't there.
 
     Example:
         >>> def apply(w, x):
@@ -146,7 +145,7 @@ def measure_features(
     """
     taken = tuple(sorted({*map(_on_the_line, alphas)}))
     features_fn = NamedFeatures(apply_with_features)
-    program, stream = _start(features_fn, a, b, batches)
+    program, stream = _start(features_fn, a, b, masked_batches(batches, labelled=False))
     if not taken or not program.features:
         nothing = "features: expected one" if taken else "alphas: expected one"
         raise UserError(f"{nothing} at least; found none")
@@ -179,7 +178,7 @@ def activation_matching(
         a: variables of A.
         b: variables of B.
         apply: variables, inputs -> logits, in evaluation mode; pure.
-        batches: see `Examples`; labels are not looked at.
+        batches: see `llfc_jax.path.examples.Examples`; labels are not looked at, and may be left out.
         statistic: `correlation`, or `covariance` (Git Re-Basin, section 3.1, without subtracting means).
 
     Returns:
@@ -190,13 +189,9 @@ def activation_matching(
         UserError: an unknown statistic, no data, a batch that is not one, a spec that doesn't fit, or an
             activation that is NaN or infinite.
     """
-    inputs = (_unpadded(_as_batch(examples)) for examples in batches)
-    return activations.activation_matching(key, spec, a, b, apply=apply, batches=inputs, statistic=statistic)
-
-
-def _unpadded(batch: Batch) -> Any:
-    kept = np.asarray(batch.mask) > 0
-    return batch.images if kept.all() else jax.tree.map(lambda x: x[kept], batch.images)
+    return activations.activation_matching(
+        key, spec, a, b, apply=apply, batches=inputs_alone(batches), statistic=statistic
+    )
 
 
 @lru_cache(maxsize=32)
@@ -212,36 +207,27 @@ def _causes(stages: tuple[Stage, ...], alphas: tuple[float, ...]) -> dict[str, P
 
 
 def _start(
-    features_fn: FeaturesFn, a: Variables, b: Variables, batches: Iterable[Examples]
+    features_fn: FeaturesFn, a: Variables, b: Variables, stream: Iterator[Batch]
 ) -> tuple[Program, Iterator[Batch]]:
     """What the network is like on the first batch, and the stream with this batch still in it."""
     check_same_structure(a, b)
     for name, network in (("A", a), ("B", b)):
         check_finite(by_path(network), name)
-    stream = _of_one_size(batches)
-    first = next(stream, None)
-    if first is None:
-        raise UserError("batches: expected one at least; found none")
-    program, n = read_program(features_fn, a, first.images), len(first.labels)
-    if len(program.logits.shape) != 2 or program.logits.shape[0] != n:
-        raise UserError(f"apply: expected logits ({n}, classes); found shape {program.logits.shape}")
+    first = next(stream)
+    program, n = read_program(features_fn, a, first.images), len(first.mask)
+    logits = program.logits
+    if not isinstance(logits, jax.ShapeDtypeStruct):
+        raise UserError(f"apply: expected an array of logits; found {kind_of(logits)}")
+    if len(logits.shape) != 2 or logits.shape[0] != n:
+        raise UserError(f"apply: expected logits ({n}, classes); found shape {logits.shape}")
+    if jnp.issubdtype(logits.dtype, jnp.complexfloating):
+        raise UserError(f"apply: expected real logits; found {logits.dtype}")
     for name, feature in program.features.items():
         if feature.shape[:1] != (n,):
             raise UserError(f"feature {name}: expected ({n}, ...); found shape {feature.shape}")
         if not jnp.issubdtype(feature.dtype, jnp.floating):
             raise UserError(f"feature {name}: expected floating-point numbers; found {feature.dtype}")
-    return program, _labelled(itertools.chain([first], stream), program.logits.shape[1])
-
-
-def _labelled(stream: Iterable[Batch], classes: int) -> Iterator[Batch]:
-    """The same batches, with labels that name a class."""
-    for batch in stream:
-        labels = np.asarray(batch.labels)[np.asarray(batch.mask) > 0]
-        if not ((labels >= 0) & (labels < classes)).all():
-            raise UserError(
-                f"labels: expected 0 to {classes - 1}, by the logits; found {labels.min()} to {labels.max()}"
-            )
-        yield batch
+    return program, itertools.chain([first], stream)
 
 
 def _measure(
@@ -257,30 +243,3 @@ def _on_the_line(alpha: float) -> float:
     if not 0 <= alpha <= 1:
         raise UserError(f"alphas: expected numbers in [0, 1]; found {alpha}")
     return float(alpha)
-
-
-def _of_one_size(batches: Iterable[Examples]) -> Iterator[Batch]:
-    """Every batch filled up to the largest so far with masked copies of its first example."""
-    size = 0
-    for inputs, labels, mask in map(_as_batch, batches):
-        size = max(size, len(labels))
-        index = np.arange(size)
-        index = np.where(index < len(labels), index, 0)
-        images, labels = jax.tree.map(lambda x, index=index: jnp.asarray(x)[index], (inputs, labels))
-        yield Batch(images, labels, jnp.zeros(size).at[: len(mask)].set(mask))
-
-
-def _as_batch(examples: Examples) -> Batch:
-    match examples:
-        case Batch():
-            return examples
-        case (inputs, labels) | {"image": inputs, "label": labels}:
-            n, kind = np.shape(labels), np.asarray(labels).dtype
-            if len(n) != 1 or n == (0,) or not np.issubdtype(kind, np.integer):
-                raise UserError(f"labels: expected (n,) integers, n > 0; found {kind} of shape {n}")
-            for leaf in jax.tree.leaves(inputs):
-                if np.shape(leaf)[:1] != n:
-                    raise UserError(f"inputs: expected {n[0]}, one for each label; found {np.shape(leaf)}")
-            return Batch(inputs, labels, jnp.ones(n))
-    found = f"the keys {', '.join(examples)}" if isinstance(examples, Mapping) else type(examples).__name__
-    raise UserError(f"batches: expected (inputs, labels) or a dict of image and label; found {found}")

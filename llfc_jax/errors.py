@@ -16,3 +16,19 @@ def first_line(error: BaseException) -> str:
         ('no room', 'KeyError')
     """
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
+def kind_of(value: object) -> str:
+    """What a value of a wrong kind is called in a message.
+
+    Example:
+        >>> kind_of((1, 2)), kind_of({}), kind_of(0), kind_of(None)
+        ('a tuple of 2', 'a dict', 'an int', 'None')
+    """
+    if value is None:
+        return "None"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {tuple(value.shape)}"
+    name = type(value).__name__
+    article = "an" if name[0].lower() in "aeiou" else "a"
+    return f"{article} {name} of {len(value)}" if isinstance(value, tuple | list) else f"{article} {name}"

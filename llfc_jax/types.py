@@ -25,9 +25,9 @@ Permutation: TypeAlias = dict[str, Array]
 class Batch(NamedTuple):
     """Images with what is needed to count each of them once."""
 
-    images: Array
-    """(n, h, w, c)."""
-    labels: Array
-    """(n,) int32."""
+    images: PyTree
+    """(n, h, w, c); or a pytree of arrays (n, ...), for networks that see something else."""
+    labels: PyTree
+    """(n,) int32; None where nothing looks at them."""
     mask: Array
     """(n,) float32: 1 for an image, 0 for padding."""

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from flax.core import FrozenDict
@@ -114,6 +115,11 @@ def reference():
         },
     )
     return {**found["lmc"], "layers": join(found["llfc"], found["baseline"])}
+
+
+def uneven_by(size):
+    for start in range(0, EXAMPLES, size):
+        yield INPUTS[start : start + size], LABELS[start : start + size]
 
 
 def uneven():
@@ -266,7 +272,43 @@ def test_activation_matching_takes_the_same_batches_as_the_rest_and_leaves_paddi
 def test_padding_may_have_labels_that_are_none():
     kept = np.arange(EXAMPLES) < EXAMPLES // 2
     padded = Batch(INPUTS, np.where(kept, LABELS, -1), jnp.asarray(kept))
-    assert_close(measured(stream=[padded]), measured(stream=[(INPUTS[kept], LABELS[kept])]))
+    assert_close(evaluated(stream=[padded]), evaluated(stream=[(INPUTS[kept], LABELS[kept])]))
+
+
+def test_features_and_activations_need_no_labels():
+    labelled, alone = [(INPUTS, LABELS)], [INPUTS[:20], INPUTS[20:]]
+    assert_close(measured(stream=alone), measured(stream=labelled))
+    spec = llfc_jax.permutation_spec(NETWORK.apply, ours(1), INPUTS[:2])
+    found, expected = (
+        llfc_jax.activation_matching(
+            jax.random.key(0), spec, ours(1), ours(2), apply=NETWORK.apply, batches=stream
+        )[0]
+        for stream in (alone, labelled)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_every_function_takes_the_batches_of_pytorch():
+    torch = pytest.importorskip("torch")
+    tensors = torch.utils.data.TensorDataset(torch.from_numpy(INPUTS), torch.from_numpy(LABELS))
+    loader = torch.utils.data.DataLoader(tensors, batch_size=20)
+    spec = llfc_jax.permutation_spec(NETWORK.apply, ours(1), INPUTS[:2])
+
+    def loss(variables, batch):
+        logits, (_, labels) = NETWORK.apply(variables, batch[0]), batch
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    def found(stream):
+        given = jax.random.key(0), spec, ours(1), ours(2)
+        return (
+            evaluated(stream=stream),
+            llfc_jax.activation_matching(*given, apply=NETWORK.apply, batches=stream),
+            llfc_jax.straight_through(
+                *given, loss_fn=loss, batches=stream, optimizer=optax.adam(0.1), epochs=1
+            ),
+        )
+
+    assert_close(*jax.device_get((found(loader), found(list(uneven_by(20))))))
 
 
 def test_the_public_names_are_there_and_documented():
@@ -289,6 +331,10 @@ def test_a_run_starts_without_what_takes_long_to_import_and_training_does_not_ne
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def evaluated(stream=((INPUTS, LABELS),), apply=NETWORK.apply):
+    return llfc_jax.evaluate_path(apply, ours(1), ours(2), stream, num_alphas=3)
+
+
 def measured(a=None, b=None, stream=((INPUTS, LABELS),), alphas=(0.5,), apply=NETWORK.apply_with_features):
     return llfc_jax.measure_features(apply, a or ours(1), b or ours(2), stream, alphas)
 
@@ -298,25 +344,14 @@ def measured(a=None, b=None, stream=((INPUTS, LABELS),), alphas=(0.5,), apply=NE
     [
         ({"b": {"params": {}}}, "the networks differ at params/dense1/bias"),
         ({"stream": ()}, "batches: expected one at least; found none"),
-        (
-            {"stream": [INPUTS]},
-            "batches: expected .inputs, labels. or a dict of image and label; found nda",
-        ),
         ({"stream": [{"x": INPUTS, "y": LABELS}]}, "batches: .* found the keys x, y"),
-        ({"stream": [(INPUTS, np.eye(EXAMPLES))]}, "labels: expected .n,. integers.*found float64 of shape"),
-        (
-            {"stream": [(INPUTS, LABELS - 1)]},
-            f"labels: expected 0 to {CLASSES - 1}, by the logits; found -1 to",
-        ),
-        ({"stream": [(INPUTS, LABELS + 1)]}, f"labels: expected 0 to .*; found 1 to {CLASSES}"),
         ({"b": jax.tree.map(lambda x: x * jnp.nan, ours(2))}, "expected finite numbers, found NaN .* in B"),
         ({"b": FrozenDict(ours(2))}, "the networks differ: .* containers; found FrozenDict and dict"),
         (
             {"apply": lambda v, x: (NETWORK.apply(v, x), {"sign": jnp.int32(x)})},
             "feature sign: expected floating-point numbers; found int32",
         ),
-        ({"stream": [(INPUTS, LABELS[:9])]}, r"inputs: expected 9, one for each label; found \(50, 5\)"),
-        ({"stream": [(INPUTS[:0], LABELS[:0])]}, "labels: expected .n,. integers, n > 0; found"),
+        ({"stream": [INPUTS[:0]]}, r"inputs: expected \(n, ...\), n > 0; found"),
         ({"alphas": (0.5, 1.5)}, r"alphas: expected numbers in \[0, 1\]; found 1.5"),
         ({"alphas": ()}, "alphas: expected one at least; found none"),
         ({"apply": lambda v, x: (NETWORK.apply(v, x), {})}, "features: expected one at least; found none"),
@@ -328,9 +363,29 @@ def measured(a=None, b=None, stream=((INPUTS, LABELS),), alphas=(0.5,), apply=NE
             {"apply": lambda v, x: (NETWORK.apply(v, x).sum(1), {"x": x})},
             r"apply: expected logits \(50, classes\); found shape \(50,\)",
         ),
+        ({"apply": NETWORK.apply}, r"apply_with_features: expected .logits, features.; found an array of"),
+        ({"apply": lambda v, x: (None, {"x": x})}, "apply: expected an array of logits; found None"),
     ],
 )
 def test_bad_input_is_one_line(arguments, line):
     with pytest.raises(UserError, match=line) as caught:
         measured(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"stream": [INPUTS]}, r"batches: expected .inputs, labels. or a dict .*; found an array"),
+        ({"stream": [(INPUTS, np.eye(EXAMPLES))]}, r"labels: expected .n,. integers; found float32 of shape"),
+        ({"stream": [(INPUTS, LABELS - 1)]}, f"labels: expected 0 to {CLASSES - 1}, .* logits; found -1 to"),
+        ({"stream": [(INPUTS, LABELS + 1)]}, f"labels: expected 0 to .*; found 1 to {CLASSES}"),
+        ({"apply": lambda v, x: (NETWORK.apply(v, x), x)}, "apply: expected an array of .* a tuple of 2"),
+        ({"apply": lambda v, x: {"logits": NETWORK.apply(v, x)}}, "apply: expected an array .* a dict"),
+        ({"apply": lambda v, x: NETWORK.apply(v, x) + 1j}, "apply: expected real logits; found complex64"),
+    ],
+)
+def test_what_has_no_loss_is_refused_in_one_line(arguments, line):
+    with pytest.raises(UserError, match=line) as caught:
+        evaluated(**arguments)
     assert "\n" not in str(caught.value)

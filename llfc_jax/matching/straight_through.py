@@ -1,6 +1,6 @@
 """Straight-through estimator: permute B so that the network midway between A and it has a low loss."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ from llfc_jax.matching.coordinate_descent import similarity_of, terms_of
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import Leaves, matched_leaves
 from llfc_jax.matching.weights import weight_matching
+from llfc_jax.path.examples import as_arrays
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import PermutationSpec, apply_permutation
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
@@ -31,7 +32,7 @@ def straight_through(
     variables_b: Variables,
     *,
     loss_fn: Callable[[Variables, Any], Array],
-    batches: Sequence[Any],
+    batches: Iterable[Any],
     optimizer: optax.GradientTransformation,
     epochs: int,
     start: Permutation | None = None,
@@ -58,7 +59,7 @@ def straight_through(
         variables_a: A's arrays, running statistics included.
         variables_b: B's.
         loss_fn: `loss_fn(variables, batch)` is the mean loss of a batch, a scalar; traced under jit.
-        batches: Some training data, cut into batches of one shape.
+        batches: Some training data, cut into batches of one shape: pytrees of arrays, PyTorch's among them.
         optimizer: Moves T; to change the permutation, its steps must add up to the size of the weights.
         epochs: Passes over `batches`.
         start: The first permutation; that of `weight_matching` if left out.
@@ -77,6 +78,7 @@ def straight_through(
     """
     if epochs < 1 or sweeps < 1:
         raise UserError(f"epochs, sweeps: expected at least 1, found {epochs} and {sweeps}")
+    batches = [as_arrays(batch, "batches") for batch in batches]
     if not batches:
         raise UserError("batches: expected at least one, found none")
     leaves_a, _ = matched_leaves(spec, variables_a, variables_b, exclude)

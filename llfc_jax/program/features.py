@@ -9,6 +9,7 @@ import jax
 from flax import nnx
 from jax.extend.core import JaxprEqn
 
+from llfc_jax.errors import UserError, kind_of
 from llfc_jax.program.interpreter import interpret
 from llfc_jax.types import Array, Features, PyTree, Variables
 
@@ -23,8 +24,11 @@ class NamedFeatures:
     apply_with_features: Callable[[Variables, Any], tuple[Array, PyTree]]
 
     def __call__(self, variables: Variables, inputs: Any) -> tuple[Array, Features]:
-        logits, features = self.apply_with_features(variables, inputs)
-        return logits, named_features(features)
+        match self.apply_with_features(variables, inputs):
+            case (logits, features):
+                return logits, named_features(features)
+            case found:
+                raise UserError(f"apply_with_features: expected (logits, features); found {kind_of(found)}")
 
 
 @dataclasses.dataclass(frozen=True)
