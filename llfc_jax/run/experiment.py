@@ -10,7 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from llfc_jax import report
-from llfc_jax.data.batches import batches, full_batches
+from llfc_jax.data.batches import batches
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source
 from llfc_jax.measures.evaluation import evaluate
@@ -19,7 +19,7 @@ from llfc_jax.run import workdir
 from llfc_jax.run.alignment import align
 from llfc_jax.run.measurement import measure, paths
 from llfc_jax.run.validation import validate
-from llfc_jax.run.workbench import Workbench, prepare
+from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
 from llfc_jax.runtime import environment, progress
 from llfc_jax.storage import checkpoint, files
 from llfc_jax.training import loop
@@ -28,7 +28,6 @@ from llfc_jax.training.step import Recipe, make_runner, scans
 
 SCHEMA_VERSION = 1
 CHECKPOINTS = "checkpoints"
-ALIGN_STREAM = 1_000  # folded into the seed; beyond the streams of the lineages
 
 
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
@@ -196,7 +195,7 @@ def _align_family(bench: Workbench, checkpoints: Path, first: str, others: Seque
                     config.align,
                     apply=bench.apply,
                     loss=bench.loss,
-                    batches=lambda: full_batches(examples, batch_size),
+                    batches=lambda: bench.as_in_training(examples, batch_size),
                 )
             metadata = {
                 "config": config.to_dict(),

@@ -18,7 +18,7 @@ from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.path.interpolation import alpha_grid
 from llfc_jax.path.traversal import Correct, LinearPath, Planned, chunk_for, measure_path
-from llfc_jax.run.workbench import Workbench, full_stream, stream
+from llfc_jax.run.workbench import Workbench, stream, training_stream
 from llfc_jax.runtime import progress
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import lineage
@@ -95,10 +95,13 @@ def paths(bench: Workbench, a: Variables, b: Variables, alphas: Sequence[float])
     batch_size = min(bench.config.eval.batch_size, len(examples.labels))
     common = (bench.network, bench.preprocess, a, b, alphas)
     if "batch_stats" in a and config.recompute:
-        statistics = recompute_statistics(*common, full_stream(examples, batch_size, "recompute BatchNorm"))
+        seen = training_stream(bench, examples, batch_size, "recompute BatchNorm")
+        statistics = recompute_statistics(*common, seen)
         found["/recompute"] = CorrectedPath(LinearPath(a, b, statistics), with_statistics)
     if "batch_stats" not in a and config.repair:
-        corrections = repair_corrections(*common, lambda: full_stream(examples, batch_size, "REPAIR"))
+        corrections = repair_corrections(
+            *common, lambda: training_stream(bench, examples, batch_size, "REPAIR")
+        )
         found["/repair"] = CorrectedPath(LinearPath(a, b, corrections), corrected)
     return found
 

@@ -13,9 +13,14 @@ from llfc_jax import data, models
 from llfc_jax.data.batches import batches, full_batches, num_batches
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source, load_variables
-from llfc_jax.runtime import progress
+from llfc_jax.runtime import progress, sharding
 from llfc_jax.training import lineage, optimizers
 from llfc_jax.types import Array, Batch, Features, PRNGKey, Variables
+
+ALIGN_STREAM, AS_IN_TRAINING_STREAM = 1_000, 1_001
+"""What the seed is folded with; beyond the streams of the lineages."""
+
+_augmented = jax.jit(data.augment)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,6 +77,20 @@ class Workbench:
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.vdot(losses, batch.mask) / batch.mask.sum()
 
+    def as_in_training(self, examples: data.Split, batch_size: int) -> Iterator[Batch]:
+        """The full batches of raw images as training sees them, augmented where it augments.
+
+        What is estimated on training data, or decided by it, is about the distribution that the networks were
+        trained on: crops padded with black change the statistics of every layer. Each batch is a function of
+        the seed and its index alone, so that every network, and every pass, sees the same images.
+        """
+        key = jax.random.fold_in(jax.random.key(self.config.seed), AS_IN_TRAINING_STREAM)
+        for index, batch in enumerate(full_batches(examples, batch_size)):
+            if self.config.data.augment:
+                images = _augmented(jax.random.fold_in(key, index), batch.images)
+                batch = batch._replace(images=sharding.shard_batch(images))
+            yield batch
+
     def some_training_data(self, examples: int) -> data.Split:
         """A random subset of the training data, always the same; all of it for 0 or too many."""
         train = self.dataset.train
@@ -122,6 +141,7 @@ def stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]
     return progress.track(batches(examples, batch_size), label, num_batches(examples, batch_size))
 
 
-def full_stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:
-    """The batches that need no padding, under a progress bar."""
-    return progress.track(full_batches(examples, batch_size), label, len(examples.labels) // batch_size)
+def training_stream(bench: Workbench, examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:
+    """Batches as in training, under a progress bar."""
+    seen = bench.as_in_training(examples, batch_size)
+    return progress.track(seen, label, len(examples.labels) // batch_size)
