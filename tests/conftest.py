@@ -1,19 +1,52 @@
-"""Strictness for all tests, and one compilation cache for them and the processes that they start."""
+"""Strictness for all tests; one compilation cache for them, for what they start, and for the next run."""
 
-import atexit
+import contextlib
 import os
-import shutil
-import tempfile
+import time
+from pathlib import Path
 
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="llfc_jax_tests_")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "llfc_jax" / "tests"
+FORTNIGHT = 14 * 24 * 60 * 60
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # what takes the time is compiling
-atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax  # noqa: E402 (it reads the environment once, when it is imported)
+import pytest  # noqa: E402
 
 from llfc_jax.runtime import compilation  # noqa: E402
 
 compilation.avoid_slow_fusions()  # as the command does: the same programs give the same numbers, bit for bit
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """Forget programs compiled long ago: most are of code that is no more."""
+    if hasattr(config, "workerinput"):
+        return
+    for program in CACHE.glob("*"):
+        with contextlib.suppress(OSError):  # another run forgets it, too
+            if program.stat().st_mtime < time.time() - FORTNIGHT:
+                program.unlink()
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests go first: a worker that begins one of them last would end alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Slow tests see programs as users compile them."""
+    compile_quickly(item.get_closest_marker("slow") is None)
+
+
+def compile_quickly(quickly: bool) -> None:
+    """Let XLA optimise little or, as it does for users, as well as it can; here and in processes to come."""
+    if jax.config.values["jax_disable_most_optimizations"] != quickly:
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", quickly)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quickly))

@@ -63,7 +63,7 @@ def test_the_command_prints_each_row_with_its_peer_and_writes_json(tmp_path):
     process = subprocess.run(
         [sys.executable, "-m", "llfc_jax.benchmark", *options],
         cwd=command.ROOT,
-        env=command.ENVIRONMENT,
+        env=command.environment(),
         capture_output=True,
         text=True,
     )

@@ -230,7 +230,7 @@ def export_by_command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "llfc_jax.export", *map(str, arguments)],
         cwd=command.ROOT,
-        env=command.ENVIRONMENT,
+        env=command.environment(),
         capture_output=True,
         text=True,
         timeout=300,

@@ -30,7 +30,7 @@ OWN_CACHE = "import os; del os.environ['JAX_COMPILATION_CACHE_DIR']\n"
 
 def compile_something(directory, chosen=""):
     """The answer, how many programs were found and asked for, and how many warnings there were."""
-    environment = command.ENVIRONMENT | {"JAX_COMPILATION_CACHE_DIR": str(chosen)}
+    environment = command.environment() | {"JAX_COMPILATION_CACHE_DIR": str(chosen)}
     python = [sys.executable, "-c", PROGRAM, str(directory)]
     process = subprocess.run(python, cwd=command.ROOT, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr

@@ -62,7 +62,7 @@ def on_devices(name, checkpoints):
     """The same in a process with several devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
     path = os.pathsep.join([str(command.ROOT), str(command.ROOT / "tests")])
-    environment = command.ENVIRONMENT | {"XLA_FLAGS": flags, "PYTHONPATH": path}
+    environment = command.environment() | {"XLA_FLAGS": flags, "PYTHONPATH": path}
     python = [sys.executable, "-c", ON_DEVICES, name, str(checkpoints)]
     process = subprocess.run(python, cwd=command.ROOT, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr

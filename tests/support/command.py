@@ -25,7 +25,6 @@ NO_NETWORK = {
     "no_proxy": "",
     "JAX_PLATFORMS": "cpu",
 }
-ENVIRONMENT = os.environ | NO_NETWORK
 AS_MAIN = "\nimport runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
 
 NO_JAX = """
@@ -46,6 +45,11 @@ QUIET = DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWa
 Finished = subprocess.CompletedProcess[str]
 
 
+def environment() -> dict[str, str]:
+    """What a process that a test starts finds set: what the test itself does, and no network."""
+    return os.environ | NO_NETWORK
+
+
 def run(*arguments: str | Path, before: str = "", module: str = "llfc_jax.main") -> Finished:
     """`python -m llfc_jax.main` with arguments, in the repository; `before` is code to run in it first.
 
@@ -54,7 +58,7 @@ def run(*arguments: str | Path, before: str = "", module: str = "llfc_jax.main")
     """
     start = ["-c", before + AS_MAIN.format(module=module)] if before else ["-m", module]
     command = [sys.executable, *start, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
 
 
 def run_here(*arguments: str | Path, module: str = "llfc_jax.main") -> Finished:
