@@ -1,0 +1,203 @@
+"""Reading a network off its trace."""
+
+import hashlib
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.errors import UserError
+from llfc_jax.program.axes import sample_axes, unit_axes
+from llfc_jax.program.features import NamedFeatures, WithoutFeatures
+from llfc_jax.program.flat import Flat, flatten
+from llfc_jax.program.landmarks import MERGES, Landmark, landmarks
+from llfc_jax.program.names import Unnamed, choose
+from llfc_jax.program.nodes import INPUT, Contraction, FeaturesFn, Node, Program
+from llfc_jax.program.operations import weight_operand
+from llfc_jax.types import PyTree, Variables
+
+
+def read(
+    apply: Callable[[Variables, Any], PyTree],
+    variables: Variables,
+    inputs: Any,
+    features: Callable[[Variables, Any], tuple[PyTree, PyTree]] | None = None,
+) -> Program:
+    """Read a network off its trace: what it computes, in what order, with which weights.
+
+    Nodes end at landmarks: at what `features` names, and at what is found: contractions of a weight with a
+    value of the input, nonlinearities, normalisations, sums and products of activations, pooling, and so on.
+    They are called by the caller's features, by `jax.ad_checkpoint.checkpoint_name`, by the paths of their
+    weights and the scopes of Linen's modules, else by what they do.
+
+    Args:
+        apply: variables, inputs -> outputs, in evaluation mode; pure.
+        variables: arrays or `jax.ShapeDtypeStruct`s.
+        inputs: one batch, arrays or `jax.ShapeDtypeStruct`s.
+        features: variables, inputs -> outputs and a pytree of named features; it replaces `apply`.
+
+    Raises:
+        UserError: the network has no float output that depends on weights and inputs.
+
+    Example:
+        >>> apply = lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"]
+        >>> weights = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 2))}
+        >>> [node.name for node in read(apply, weights, jnp.ones((1, 3))).nodes]
+        ['in', 'relu', 'out']
+    """
+    features_fn: FeaturesFn = NamedFeatures(features) if features is not None else WithoutFeatures(apply)
+    return read_features(features_fn, variables, inputs)
+
+
+def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) -> Program:
+    """The same for a function that returns its features by name."""
+    inputs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), jnp.result_type(leaf)), inputs)
+    flat = flatten(features_fn, variables, inputs)
+    logits, features = jax.tree.unflatten(flat.structure, flat.outputs)
+    of_caller = {value: name for name, value in features.items()}
+    of_code = {
+        instruction.results[0]: instruction.eqn.params["name"]
+        for instruction in flat.instructions
+        if instruction.primitive == "name"
+    }
+    ends = jax.tree.leaves(logits)
+    if not any(flat.moves(value) for value in ends):
+        raise UserError("apply: expected an output that depends on the weights and the inputs; found none")
+    given = {**of_code, **of_caller}
+    marks = landmarks(flat, {*given, *ends})
+    paths = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree.leaves_with_path(variables)
+    ]
+    axes = Axes(_sample_axes(flat, features_fn, variables, inputs), unit_axes(flat))
+    return Program(
+        features_fn=features_fn,
+        nodes=tuple(_nodes(flat, marks, given, paths, axes)),
+        signature=signature(flat),
+        input_shapes=tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(inputs)),
+        flat=flat,
+    )
+
+
+def signature(flat: Flat) -> str:
+    """The same for traces of one network at all batch sizes."""
+    told = [(one.primitive, one.operands, one.results) for one in flat.instructions]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _sample_axes(flat: Flat, features_fn: FeaturesFn, variables: Variables, inputs: Any) -> dict[int, int]:
+    """Value -> the axis of its samples, by another trace with one sample more."""
+    n = next((leaf.shape[0] for leaf in jax.tree.leaves(inputs) if leaf.shape), 0)
+
+    def one_more(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        grown = (n + 1, *leaf.shape[1:]) if leaf.shape[:1] == (n,) else leaf.shape
+        return jax.ShapeDtypeStruct(grown, leaf.dtype)
+
+    larger = flatten(features_fn, variables, jax.tree.map(one_more, inputs))
+    if signature(larger) == signature(flat):
+        return sample_axes(flat, larger, n)
+    # A batch of one leaves no trace where it is broadcast.
+    return {value: 0 for value, aval in enumerate(flat.avals) if aval.shape[:1] == (n,)}
+
+
+def _nodes(
+    flat: Flat,
+    marks: Sequence[Landmark],
+    given: Mapping[int, str],
+    paths: Sequence[str],
+    axes: "Axes",
+) -> Iterator[Node]:
+    producer = {result: index for index, one in enumerate(flat.instructions) for result in one.results}
+    position = {mark.value: index for index, mark in enumerate(marks)}
+    slices = [_slice(flat, producer, mark.value, position) for mark in marks]
+    contractions = [_contraction(flat, mark.contraction, axes) for mark in marks]
+    names = choose(
+        [
+            Unnamed(
+                label=mark.label,
+                scope=flat.instructions[one.instructions[-1]].scope,
+                weights=[paths[leaf] for leaf in _own_leaves(flat, mark, one, contraction)],
+                inputs=[position[entry] for entry in one.entries],
+                given=given.get(mark.value),
+            )
+            for mark, one, contraction in zip(marks, slices, contractions, strict=True)
+        ]
+    )
+    for mark, name, one, contraction in zip(marks, names, slices, contractions, strict=True):
+        inputs = [names[position[entry]] for entry in one.entries]
+        yield Node(
+            name=name,
+            kind=mark.kind,
+            label=mark.label,
+            inputs=(INPUT, *inputs) if one.sees_input else tuple(inputs),
+            weights=tuple(paths[leaf] for leaf in sorted(one.leaves)),
+            shape=flat.avals[mark.value].shape,
+            sample_axis=axes.samples.get(mark.value),
+            unit_axis=axes.units.get(mark.value),
+            value=mark.value,
+            entries=one.entries,
+            instructions=one.instructions,
+            contraction=contraction,
+        )
+
+
+def _own_leaves(
+    flat: Flat, mark: Landmark, found: "_Slice", contraction: Contraction | None
+) -> Iterable[int]:
+    """The leaves that a node can be named by."""
+    if mark.kind in MERGES:
+        return ()
+    return sorted(found.leaves if contraction is None else flat.leaves[contraction.weight])
+
+
+class Axes(NamedTuple):
+    """Value -> the axis of its samples, and that of its units."""
+
+    samples: Mapping[int, int]
+    units: Mapping[int, int]
+
+
+class _Slice(NamedTuple):
+    """The way back from a value to the landmarks before it."""
+
+    instructions: tuple[int, ...]
+    entries: tuple[int, ...]
+    leaves: frozenset[int]
+    sees_input: bool
+
+
+def _slice(flat: Flat, producer: Mapping[int, int], value: int, landmarks: Container[int]) -> _Slice:
+    instructions, entries, leaves, sees_input = set[int](), set[int](), set[int](), False
+    waiting = [producer[value]]
+    while waiting:
+        index = waiting.pop()
+        if index in instructions:
+            continue
+        instructions.add(index)
+        for operand in flat.instructions[index].operands:
+            if operand in landmarks:
+                entries.add(operand)
+            elif flat.leaves[operand] and flat.sees_input[operand]:
+                waiting.append(producer[operand])
+            else:
+                leaves |= flat.leaves[operand]
+                sees_input |= flat.sees_input[operand]
+    return _Slice(tuple(sorted(instructions)), tuple(sorted(entries)), frozenset(leaves), sees_input)
+
+
+def _contraction(flat: Flat, index: int | None, axes: "Axes") -> Contraction | None:
+    if index is None:
+        return None
+    instruction = flat.instructions[index]
+    position = weight_operand(flat, instruction)
+    assert position is not None
+    return Contraction(
+        instruction=index,
+        weight=instruction.operands[position],
+        entry=instruction.operands[1 - position],
+        result=instruction.results[0],
+        entry_samples=axes.samples.get(instruction.operands[1 - position]),
+        result_samples=axes.samples.get(instruction.results[0]),
+    )
