@@ -7,7 +7,6 @@ closure of `apply`.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -16,15 +15,14 @@ import jax.numpy as jnp
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.matching import MatchInfo, activations, straight_through, weight_matching
 from llfc_jax.matching.leaves import by_path, check_finite
-from llfc_jax.measures import causes
-from llfc_jax.measures.fold import Measure
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
-from llfc_jax.models import Stage
 from llfc_jax.path.examples import Examples, inputs_alone, masked_batches, with_classes
 from llfc_jax.path.interpolation import alpha_grid, check_same_structure, lerp
-from llfc_jax.path.traversal import FeaturesFn, LinearPath, Planned, chunk_for, measure_path
-from llfc_jax.program.features import NamedFeatures, Program, WithoutFeatures, read_program
+from llfc_jax.path.traversal import LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.program.features import NamedFeatures, WithoutFeatures
+from llfc_jax.program.nodes import FeaturesFn, Program
+from llfc_jax.program.reading import read_features
 from llfc_jax.symmetry import (
     PermutationSpec,
     apply_permutation,
@@ -47,8 +45,6 @@ __all__ = [
     "straight_through",
     "weight_matching",
 ]
-
-CAUSES = ("weak_additivity", "commutativity", "deviation")
 
 
 def evaluate_path(
@@ -88,10 +84,9 @@ def evaluate_path(
         ((0.0, 0.5, 1.0), [0.0, 0.5, 1.0])
     """
     alphas = alpha_grid(num_alphas)
-    features_fn = WithoutFeatures(apply)
-    program, stream = _start(features_fn, a, b, masked_batches(batches))
-    stream = with_classes(stream, program.logits.shape[1])
-    found = _measure(features_fn, LinearPath(a, b), stream, {"lmc": Planned(lmc(), alphas)})
+    program, stream = _start(WithoutFeatures(apply), a, b, masked_batches(batches))
+    stream = with_classes(stream, program.outputs.shape[1])
+    found = _measure(program, LinearPath(a, b), stream, {"lmc": Planned(lmc(), alphas)})
     return {"alphas": alphas, **found["lmc"]}
 
 
@@ -101,7 +96,6 @@ def measure_features(
     b: Variables,
     batches: Iterable[Examples],
     alphas: Sequence[float] = (0.25, 0.5, 0.75),
-    stages: Sequence[Stage] = (),
 ) -> dict[str, Any]:
     """How linear the features of every layer are along the line from A to B (LLFC, Definition 2).
 
@@ -116,23 +110,17 @@ def measure_features(
         b: variables of B.
         batches: see `llfc_jax.path.examples.Examples`; labels are not looked at, and may be left out.
         alphas: points on the line, in [0, 1].
-        stages: how features come from each other, for those whose causes of LLFC are to be measured too, such
-            as `Stage("relu1", ReLU(), ("dense1",))` and `Stage("dense2", nn.Dense(10), ("relu1",))` of
-            `llfc_jax.models`: the parameters of a stage are `variables["params"][name]`, as Linen has them.
-            All stages of a network of `llfc_jax.models` do.
 
     Returns:
         `alphas`, and `layers` in the order in which the network computes them, each with `layer` (its name);
         `cosine_distance` 1 - cos(u, v), `coefficient` <u, v> / ||v||^2 and `dist` ||u - v||^2 / (||u|| ||v||)
         (`mean` and `std` over samples, lists parallel to `alphas`); `dataset`, the same for the (samples x
         features) matrices at once; `baseline` (`mean`, `std`, `dataset`) of the first; `dead`, the number of
-        samples without an angle. With `stages` also `weak_additivity`, `commutativity`, `deviation` and
-        `theory`, as in `results.json`: see `llfc_jax.measures.causes`.
+        samples without an angle. `skipped` says of each feature without a row why it has none.
 
     Raises:
-        UserError: A and B differ in structure, one has a NaN, an alpha is outside [0, 1], a feature is not
-            (n, ...) or not floating-point, a batch is not one or there is none, or `stages` name a feature
-            that isn't there.
+        UserError: A and B differ in structure, one has a NaN, an alpha is outside [0, 1], no feature is
+            (n, ...) and floating-point, or a batch is not one or there is none.
 
     Example:
         >>> def apply(w, x):
@@ -144,20 +132,20 @@ def measure_features(
         ('relu', [0.0, 0.0, 0.0])
     """
     taken = tuple(sorted({*map(_on_the_line, alphas)}))
-    features_fn = NamedFeatures(apply_with_features)
-    program, stream = _start(features_fn, a, b, masked_batches(batches, labelled=False))
-    if not taken or not program.features:
+    program, stream = _start(
+        NamedFeatures(apply_with_features), a, b, masked_batches(batches, labelled=False)
+    )
+    layers = {node.name: "feature" for node in program.nodes if node.named and node.sample_axis == 0}
+    if not taken or not layers:
         nothing = "features: expected one" if taken else "alphas: expected one"
         raise UserError(f"{nothing} at least; found none")
-    for name in itertools.chain(*((stage.name, *stage.inputs) for stage in stages)):
-        if name not in program.features:
-            raise UserError(f"stages: expected names among {', '.join(program.features)}; found {name}")
-    on_path, ends = _llfc(tuple(program.features))
-    plan = {"llfc": Planned(on_path, taken), "baseline": Planned(ends, (0.0,))}
-    plan |= _causes(tuple(stages), taken)
-    found = _measure(features_fn, LinearPath(a, b), stream, plan)
-    explained = causes.explain(stages, CAUSES, taken, a, b, found) if stages else {}
-    return {"alphas": taken, "layers": join(found["llfc"], found["baseline"]), **explained}
+    plan = {"llfc": Planned(llfc(layers), taken), "baseline": Planned(baseline(layers), (0.0,))}
+    found = _measure(program, LinearPath(a, b), stream, plan)
+    return {
+        "alphas": taken,
+        "layers": join(found["llfc"], found["baseline"]),
+        "skipped": dict(program.skipped) | _without_samples(program),
+    }
 
 
 def activation_matching(
@@ -194,18 +182,6 @@ def activation_matching(
     )
 
 
-@lru_cache(maxsize=32)
-def _llfc(names: tuple[str, ...]) -> tuple[Measure, Measure]:
-    """The same measures for the same layers, so that jit doesn't compile them again."""
-    layers = dict.fromkeys(names, "feature")
-    return llfc(layers), baseline(layers)
-
-
-@lru_cache(maxsize=32)
-def _causes(stages: tuple[Stage, ...], alphas: tuple[float, ...]) -> dict[str, Planned]:
-    return causes.plan(stages, CAUSES, alphas) if stages else {}
-
-
 def _start(
     features_fn: FeaturesFn, a: Variables, b: Variables, stream: Iterator[Batch]
 ) -> tuple[Program, Iterator[Batch]]:
@@ -214,29 +190,29 @@ def _start(
     for name, network in (("A", a), ("B", b)):
         check_finite(by_path(network), name)
     first = next(stream)
-    program, n = read_program(features_fn, a, first.images), len(first.mask)
-    logits = program.logits
+    program, n = read_features(features_fn, a, first.images), len(first.mask)
+    logits = program.outputs
     if not isinstance(logits, jax.ShapeDtypeStruct):
         raise UserError(f"apply: expected an array of logits; found {kind_of(logits)}")
     if len(logits.shape) != 2 or logits.shape[0] != n:
         raise UserError(f"apply: expected logits ({n}, classes); found shape {logits.shape}")
     if jnp.issubdtype(logits.dtype, jnp.complexfloating):
         raise UserError(f"apply: expected real logits; found {logits.dtype}")
-    for name, feature in program.features.items():
-        if feature.shape[:1] != (n,):
-            raise UserError(f"feature {name}: expected ({n}, ...); found shape {feature.shape}")
-        if not jnp.issubdtype(feature.dtype, jnp.floating):
-            raise UserError(f"feature {name}: expected floating-point numbers; found {feature.dtype}")
     return program, itertools.chain([first], stream)
 
 
 def _measure(
-    features_fn: FeaturesFn,
-    path: LinearPath,
-    stream: Iterable[Batch],
-    plan: Mapping[str, Planned],
+    program: Program, path: LinearPath, stream: Iterable[Batch], plan: Mapping[str, Planned]
 ) -> dict[str, Any]:
-    return measure_path(features_fn, path, stream, plan, chunk=chunk_for(jax.default_backend()))
+    return measure_path(program, path, stream, plan, chunk=chunk_for(jax.default_backend()))
+
+
+def _without_samples(program: Program) -> dict[str, str]:
+    return {
+        node.name: f"expected one row for each sample; found shape {node.shape}"
+        for node in program.nodes
+        if node.named and node.sample_axis != 0
+    }
 
 
 def _on_the_line(alpha: float) -> float:

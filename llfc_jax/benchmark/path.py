@@ -1,5 +1,6 @@
 """Measuring the path between two networks, against bare forward passes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -7,14 +8,11 @@ import jax
 from llfc_jax.benchmark.cases import Case
 from llfc_jax.benchmark.timing import forward_flops, median_seconds, rates
 from llfc_jax.data.batches import batches, num_batches
-from llfc_jax.measures import MEASURES, causes
-from llfc_jax.measures.llfc import baseline, llfc
-from llfc_jax.measures.lmc import lmc
-from llfc_jax.path.interpolation import alpha_grid
-from llfc_jax.path.traversal import LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.measures import MEASURES
+from llfc_jax.measures.measure import TEST, Measure, Options, build, plan_for
+from llfc_jax.path.traversal import LinearPath, chunk_for, measure_path
+from llfc_jax.program.reading import read_features
 from llfc_jax.runtime import environment
-
-LLFC_ALPHAS = (0.25, 0.5, 0.75)
 
 
 def path_evaluation(case: Case) -> dict[str, Any]:
@@ -36,36 +34,36 @@ def path_evaluation(case: Case) -> dict[str, Any]:
 
 def all_measures(case: Case) -> dict[str, Any]:
     """LMC, LLFC and everything that explains it, against LMC and LLFC alone."""
-    alone, stages = connectivity(case), case.network.stages
-    took = _walk(case, alone)
-    everything = _walk(case, alone | causes.plan(stages, MEASURES, LLFC_ALPHAS))
+    alone, everything = (_walk(case, measures) for measures in (connectivity(case), _all(case)))
     return {
         "images": case.images,
         "seconds": everything,
-        "LMC and LLFC alone": took,
-        "ratio to them": everything / took,
+        "LMC and LLFC alone": alone,
+        "ratio to them": everything / alone,
         "peak memory (MB)": environment.peak_memory_bytes() / 1e6,
     }
 
 
-def connectivity(case: Case) -> dict[str, Planned]:
-    """The measures of a pair: LMC, LLFC and what LLFC is measured against."""
-    layers = {stage.name: stage.kind for stage in case.network.stages if stage.is_feature}
-    return {
-        "lmc": Planned(lmc(), alpha_grid(case.alphas)),
-        "llfc": Planned(llfc(layers), LLFC_ALPHAS),
-        "baseline": Planned(baseline(layers), causes.ANYWHERE),
-    }
+def connectivity(case: Case) -> tuple[Measure, ...]:
+    """The measures of a pair: LMC and LLFC."""
+    return build(("lmc", "llfc"), Options(num_alphas=case.alphas))
 
 
-def _walk(case: Case, plan: dict[str, Planned]) -> float:
+def _all(case: Case) -> tuple[Measure, ...]:
+    """All that look at data."""
+    weights_alone = ("principal_angles", "theory")
+    return build([name for name in MEASURES if name not in weights_alone], Options(num_alphas=case.alphas))
+
+
+def _walk(case: Case, measures: Sequence[Measure]) -> float:
     """Median of the seconds that a pass over the data takes once it is compiled."""
-    chunk = chunk_for(jax.default_backend())
-    path, features_fn = LinearPath(case.variables(0), case.variables(1)), case.apply_with_features
-
-    split = case.split()
+    chunk, split = chunk_for(jax.default_backend()), case.split()
+    path = LinearPath(case.variables(0), case.variables(1))
+    first = next(batches(split, case.batch_size))
+    program = read_features(case.apply_with_features, path.a, first.images)
+    plan = plan_for(program, measures, TEST)
 
     def walk() -> Any:
-        return measure_path(features_fn, path, batches(split, case.batch_size), plan, chunk=chunk)
+        return measure_path(program, path, batches(split, case.batch_size), plan, chunk=chunk)
 
     return median_seconds(walk, case.repeats)

@@ -1,70 +1,88 @@
 """Commutativity of linear layers (LLFC, Definition 4): the other cause of LLFC."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Measure, Point, View
+from llfc_jax.measures.fold import Fold, Point
 from llfc_jax.measures.layerwise import compare_layers, single
-from llfc_jax.models import Network, Stage
-from llfc_jax.types import Array, PyTree, Variables
-
-LINEAR = ("dense", "conv")
-"""Kinds of stages with weights W: W H + b."""
-
-
-def linear_stages(stages: Sequence[Stage]) -> dict[str, Stage]:
-    """Name -> stage of every linear or convolutional layer, in forward order."""
-    return {stage.name: stage for stage in stages if stage.kind in LINEAR}
+from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
+from llfc_jax.measures.nodes import contract, samples_first, weight_matrices
+from llfc_jax.path.traversal import Planned
+from llfc_jax.program.nodes import Contraction, Program
+from llfc_jax.types import Array, Variables
 
 
-def commutativity(stages: Sequence[Stage]) -> Measure:
-    """Compare W_A H_A + W_B H_B with W_A H_B + W_B H_A at every linear layer with input H.
+def measure(options: Options) -> Measure:
+    """`{layers}`, a row for each contraction of a weight with an input."""
+    del options
+
+    def folds(program: Program) -> dict[str, Planned]:
+        compared = {"outputs": commutativity(program), "inputs": inputs_apart(program)}
+        return {name: Planned(fold, ANYWHERE) for name, fold in compared.items()}
+
+    def entry(found: Found) -> dict[str, Any]:
+        own, weights = found.folds[TEST], weights_apart(found.program, found.a, found.b)
+        return {"layers": join(own["outputs"], own["inputs"], weights)}
+
+    return Measure("commutativity", folds, entry)
+
+
+def commutativity(program: Program) -> Fold:
+    """Compare W_A H_A + W_B H_B with W_A H_B + W_B H_A at every contraction of a weight W with an input H.
 
     The two differ by (W_A - W_B)(H_A - H_B), which costs one application of the layer where both products
-    with the other network's input would cost two, and keeps its digits when it is small. Convolutions are
-    applied as such; biases are left out. The measure's alpha doesn't matter.
-
-    Args:
-        stages: of the network; those without weights are passed over.
+    with the other network's input would cost two, and keeps its digits when it is small. Biases are left out.
+    The measure's alpha doesn't matter.
     """
-    linear = linear_stages(stages)
 
     def sides(point: Point, layer: str) -> tuple[Array, Array]:
-        stage, a, b = linear[layer], point.a, point.b
-        (entry,) = stage.inputs
-        weights = _without_bias(jax.tree.map(jnp.subtract, *(_params(x.variables, layer) for x in (a, b))))
-        inputs = {entry: a.features[entry] - b.features[entry]}
-        defect = Network.run({"params": {layer: weights}}, inputs, [stage])[layer]
-        left = _product(a, layer) + _product(b, layer)
-        return left, left - defect
+        own, a, b = contraction_of(program, layer), point.a.values, point.b.values
+        weight, entry = a[own.weight] - b[own.weight], a[own.entry] - b[own.entry]
+        defect = contract(point.program.flat, own, weight, entry)
+        left = a[own.result] + b[own.result]
+        return samples_first(left, own.result_samples), samples_first(left - defect, own.result_samples)
 
-    return compare_layers({name: stage.kind for name, stage in linear.items()}, sides)
+    return compare_layers(linear_layers(program), sides)
 
 
-def inputs_apart(stages: Sequence[Stage]) -> Measure:
-    """Compare H_A with H_B, the inputs of every linear layer. Its alpha doesn't matter."""
-    linear = linear_stages(stages)
+def inputs_apart(program: Program) -> Fold:
+    """Compare H_A with H_B, the inputs of every contraction with a weight. Its alpha doesn't matter."""
 
     def sides(point: Point, layer: str) -> tuple[Array, Array]:
-        (entry,) = linear[layer].inputs
-        return point.a.features[entry], point.b.features[entry]
+        own = contraction_of(program, layer)
+        a, b = (samples_first(view.values[own.entry], own.entry_samples) for view in (point.a, point.b))
+        return a, b
 
-    return compare_layers({name: stage.kind for name, stage in linear.items()}, sides)
+    return compare_layers(linear_layers(program), sides)
 
 
-def weights_apart(a: Variables, b: Variables, layer: str) -> float:
-    """Dist_W = ||W_A - W_B||^2 / (||W_A|| ||W_B||), biases left out; NaN if one of them is zero."""
-    x, y = (np.asarray(_params(variables, layer)["kernel"], np.float64) for variables in (a, b))
-    norms = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(np.sum((x - y) ** 2) / norms) if norms else float("nan")
+def linear_layers(program: Program) -> dict[str, str]:
+    """Name -> label of the nodes that contract a weight with an input, whose samples are told apart."""
+    return {
+        node.name: node.label
+        for node in program.nodes
+        if node.contraction is not None
+        and node.contraction.result_samples is not None
+        and node.contraction.entry_samples is not None
+    }
+
+
+def contraction_of(program: Program, layer: str) -> Contraction:
+    """The contraction in a node that has one."""
+    found = program[layer].contraction
+    assert found is not None
+    return found
+
+
+def weights_apart(program: Program, a: Variables, b: Variables) -> dict[str, float]:
+    """Layer -> Dist_W = ||W_A - W_B||^2 / (||W_A|| ||W_B||), biases left out; NaN if one of them is zero."""
+    of_a, of_b = (weight_matrices(program, variables) for variables in (a, b))
+    return {layer: _dist(of_a[layer], of_b[layer]) for layer in of_a}
 
 
 def join(
-    outputs: list[dict[str, Any]], inputs: list[dict[str, Any]], a: Variables, b: Variables
+    outputs: list[dict[str, Any]], inputs: list[dict[str, Any]], weights: dict[str, float]
 ) -> list[dict[str, Any]]:
     """Dist_com, Dist_W and Dist_H of each layer, as `results.json` has them."""
     return [
@@ -72,7 +90,7 @@ def join(
             "layer": output["layer"],
             "kind": output["kind"],
             "dist_com": single(output, "dist"),
-            "dist_w": weights_apart(a, b, output["layer"]),
+            "dist_w": weights[output["layer"]],
             "dist_h": single(entry, "dist"),
             "dead": output["dead"][0],
         }
@@ -80,15 +98,6 @@ def join(
     ]
 
 
-def _params(variables: Variables, layer: str) -> Mapping[str, Array]:
-    return variables["params"][layer]
-
-
-def _product(view: View, layer: str) -> Array:
-    """W H."""
-    output, bias = view.features[layer], _params(view.variables, layer).get("bias")
-    return output if bias is None else output - jnp.broadcast_to(bias, output.shape)
-
-
-def _without_bias(params: Mapping[str, PyTree]) -> dict[str, PyTree]:
-    return {name: jnp.zeros_like(leaf) if name == "bias" else leaf for name, leaf in params.items()}
+def _dist(x: np.ndarray, y: np.ndarray) -> float:
+    norms = np.linalg.norm(x) * np.linalg.norm(y)
+    return float(np.sum((x - y) ** 2) / norms) if norms else float("nan")

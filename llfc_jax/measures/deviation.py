@@ -11,32 +11,48 @@ of commutativity; for ReLU, the failure of weak additivity: the two causes in LL
 and max pooling, which the theorem leaves out, each have a term of their own.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Measure, Point
-from llfc_jax.models import Network, Stage
+from llfc_jax.measures.fold import Fold, Point
+from llfc_jax.measures.measure import TEST, Measure, Options
+from llfc_jax.measures.nodes import rerun, samples_first
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.traversal import Planned
+from llfc_jax.program.landmarks import Kind
+from llfc_jax.program.nodes import Node, Program
 from llfc_jax.types import Array, PyTree
 
 ARISING = {
-    "dense": "commutativity",
-    "conv": "commutativity",
-    "relu": "weak_additivity",
-    "norm": "normalization",
-    "pool": "pooling",
+    Kind.CONTRACTION: "commutativity",
+    Kind.NONLINEARITY: "weak_additivity",
+    Kind.NORMALIZATION: "normalization",
+    Kind.POOLING: "pooling",
+    Kind.ATTENTION: "attention",
+    Kind.PRODUCT: "product",
+    Kind.AFFINE: "affine",
+    Kind.OTHER: "other",
 }
-"""Kind of a stage -> the name of what arises in it; another kind's bears the name of the kind."""
+"""Kind of a node -> the name of what arises in it.
 
-EXACT = ("add", "flatten", "shortcut", "dropout")
-"""Kinds that are linear and have no parameters: all their deviation comes from below."""
+The others, sums and concatenations among them, are linear in all that isn't the same in A and B: all their
+deviation comes from below.
+"""
 
 RESOLUTION = 1e-6
 """A deviation below this part of ||v|| is rounding and has no parts."""
+
+
+def measure(options: Options) -> Measure:
+    """`{alphas, layers}`, a row for each feature."""
+    return Measure(
+        name="deviation",
+        folds=lambda program: {"layers": Planned(deviation(program), options.alphas)},
+        entry=lambda found: {"alphas": options.alphas, **found.folds[TEST]},
+    )
 
 
 class Account(NamedTuple):
@@ -52,71 +68,67 @@ class Account(NamedTuple):
     """||v||^2."""
 
 
-def deviation(stages: Sequence[Stage]) -> Measure:
+def deviation(program: Program) -> Fold:
     """Split the deviation of every layer from linearity into what it inherits and what it adds.
 
     The share of a part p is <p, delta> / ||delta||^2 over the dataset: the shares of a layer sum to one, and
     a negative one says that the part works against the deviation.
-
-    Args:
-        stages: of the network, in forward order.
 
     Returns:
         The measure; its result is a list of `{layer, kind, deviation, scale, norms, shares}` whose numbers
         are lists parallel to the alphas: `deviation` is ||delta|| / ||v||, `scale` ||v|| per sample (root
         mean square), `norms` each part's ||p|| / ||v||, and `shares`, NaN where the deviation is rounding.
     """
+    nodes = [node for node in program.nodes if node.sample_axis is not None]
 
     def init(point: Point) -> dict[str, Any]:
         del point
-        nothing = Account(*(jnp.zeros(len(stages)) for _ in Account._fields))
+        nothing = Account(*(jnp.zeros(len(nodes)) for _ in Account._fields))
         return {"samples": jnp.zeros(()), "layers": nothing}
 
     def update(state: dict[str, Any], point: Point) -> dict[str, Any]:
         def add(seen: Array, *of_layers: Array) -> Array:
             return seen + jnp.stack(of_layers) @ point.mask
 
-        accounts = (_account(stage, point) for stage in stages)
+        accounts = (_account(node, point) for node in nodes)
         layers = jax.tree.map(add, state["layers"], *accounts)
         return {"samples": state["samples"] + point.mask.sum(), "layers": layers}
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas
         samples = np.asarray(state["samples"], np.float64)
-        accounts = (Account(*(sums[..., index] for sums in state["layers"])) for index in range(len(stages)))
-        found = zip(stages, accounts, strict=True)
-        return [_summary(stage, account, samples) for stage, account in found if stage.is_feature]
+        accounts = (Account(*(sums[..., index] for sums in state["layers"])) for index in range(len(nodes)))
+        found = zip(nodes, accounts, strict=True)
+        return [_summary(node, account, samples) for node, account in found if node.kind is not Kind.COPY]
 
-    return Measure(init, update, finalize)
-
-
-def arising_in(stage: Stage) -> str | None:
-    """The name of the part of a deviation that arises in a stage; None where none can."""
-    return None if stage.kind in EXACT else ARISING.get(stage.kind, stage.kind)
+    return Fold(init, update, finalize)
 
 
-def _account(stage: Stage, point: Point) -> Account:
-    def between(name: str) -> Array:
-        return lerp(point.a.features[name], point.b.features[name], point.alpha).astype(jnp.float32)
+def _account(node: Node, point: Point) -> Account:
+    flat, a, b = point.program.flat, point.a.values, point.b.values
 
-    reference = between(stage.name)
-    delta = point.theta.features[stage.name] - reference
-    if arising_in(stage) is None:
-        own = jnp.zeros_like(delta)
+    def between(value: int) -> Array:
+        return lerp(a[value], b[value], point.alpha).astype(jnp.float32)
+
+    reference = between(node.value)
+    delta = point.theta.values[node.value] - reference
+    if node.kind in ARISING:
+        entries = {entry: between(entry) for entry in node.entries}
+        own = rerun(flat, node, point.theta.values, entries) - reference
     else:
-        inputs = {name: between(name) for name in stage.inputs}
-        own = Network.run(point.theta.variables, inputs, [stage])[stage.name] - reference
+        own = jnp.zeros_like(delta)
 
     def inner(x: Array, y: Array) -> Array:
-        return (x * y).sum(range(1, x.ndim))
+        product = samples_first(x * y, node.sample_axis)
+        return product.sum(range(1, product.ndim))
 
     return Account(inner(delta, delta), inner(own, own), inner(own, delta), inner(reference, reference))
 
 
-def _summary(stage: Stage, account: Account, samples: np.ndarray) -> dict[str, Any]:
+def _summary(node: Node, account: Account, samples: np.ndarray) -> dict[str, Any]:
     total, arising, along, reference = (np.asarray(leaf, np.float64) for leaf in account)
     parts = {"propagated": (total - along, total - 2 * along + arising)}
-    if (name := arising_in(stage)) is not None:
+    if (name := ARISING.get(node.kind)) is not None:
         parts[name] = (along, arising)
     meant = total > RESOLUTION**2 * reference
 
@@ -125,8 +137,8 @@ def _summary(stage: Stage, account: Account, samples: np.ndarray) -> dict[str, A
         return np.where(reference > 0, np.sqrt(ratio), np.nan).tolist()
 
     return {
-        "layer": stage.name,
-        "kind": stage.kind,
+        "layer": node.name,
+        "kind": node.label,
         "deviation": relative(total),
         "scale": np.sqrt(reference / samples).tolist(),
         "norms": {part: relative(square) for part, (_, square) in parts.items()},

@@ -6,14 +6,37 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Measure, Point
+from llfc_jax.measures.fold import Fold, Point
+from llfc_jax.measures.measure import TEST, Found, Measure, Options
+from llfc_jax.measures.singular_values import of_gram, singular_values_along
+from llfc_jax.path.traversal import Planned
+from llfc_jax.program.nodes import Node, Program
 from llfc_jax.types import Array, PyTree
 
 MAX_UNITS = 2048
 """Layers with more units are left out: their Gram matrices would outweigh everything else in memory."""
 
 
-def feature_rank(layers: Mapping[str, str]) -> Measure:
+def measure(options: Options) -> Measure:
+    """`{alphas, layers}`, a row for each feature."""
+    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+
+    def entry(found: Found) -> dict[str, Any]:
+        weights = {
+            name: [effective_rank(values) for values in along]
+            for name, along in singular_values_along(found, alphas).items()
+        }
+        ranks = {"features": found.folds[TEST]["features"], "weights": weights}
+        return {"alphas": alphas, "layers": join_ranks(found.program, ranks)}
+
+    return Measure(
+        name="effective_rank",
+        folds=lambda program: {"features": Planned(feature_rank(program), alphas)},
+        entry=entry,
+    )
+
+
+def feature_rank(program: Program) -> Fold:
     """Effective rank of the features of theta_alpha, at every layer.
 
     exp(-sum p log p) with p = s / sum s for the singular values s (Roy & Vetterli 2007) of the matrix with a
@@ -21,45 +44,50 @@ def feature_rank(layers: Mapping[str, str]) -> Measure:
     unit or channel. From the Gram matrix in float32, so that directions weaker than 3e-4 of the strongest
     count as none.
 
-    Args:
-        layers: name -> kind of the layers, in forward order.
-
     Returns:
-        The measure; its result maps each layer (but the too wide ones) to a list parallel to the alphas.
+        The measure; its result maps each layer (but the too wide ones, and those whose units aren't known) to
+        a list parallel to the alphas.
     """
+    layers = [
+        (node, node.unit_axis)
+        for node in program.features
+        if node.unit_axis not in (None, node.sample_axis)
+        and node.sample_axis is not None
+        and node.shape[node.unit_axis] <= MAX_UNITS
+    ]
 
     def init(point: Point) -> dict[str, Array]:
-        widths = {layer: point.theta.features[layer].shape[-1] for layer in layers}
-        return {layer: jnp.zeros((width, width)) for layer, width in widths.items() if width <= MAX_UNITS}
+        del point
+        widths = {node.name: node.shape[axis] for node, axis in layers}
+        return {layer: jnp.zeros((width, width)) for layer, width in widths.items()}
 
     def update(state: dict[str, Array], point: Point) -> dict[str, Array]:
-        def gram(feature: Array) -> Array:
+        def gram(node: Node, axis: int) -> Array:
+            values = point.theta.values[node.value]
+            others = [i for i in range(values.ndim) if i not in (node.sample_axis, axis)]
+            feature = values.transpose(node.sample_axis, *others, axis)
             mask = jnp.expand_dims(point.mask, range(1, feature.ndim))
             rows = jnp.where(mask > 0, feature, 0).astype(jnp.float32).reshape(-1, feature.shape[-1])
             return rows.T @ rows
 
-        return {layer: seen + gram(point.theta.features[layer]) for layer, seen in state.items()}
+        return {node.name: state[node.name] + gram(node, axis) for node, axis in layers}
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> dict[str, list[float]]:
         del alphas
         resolution = float(np.finfo(np.float32).eps)
         return {
-            layer: [effective_rank(singular_values_of_gram(gram, resolution)) for gram in state[layer]]
-            for layer in layers
-            if layer in state
+            layer: [effective_rank(of_gram(gram, resolution)) for gram in state[layer]] for layer in state
         }
 
-    return Measure(init, update, finalize)
+    return Fold(init, update, finalize)
 
 
-def join_ranks(
-    layers: Mapping[str, str], ranks: Mapping[str, Mapping[str, list[float]]]
-) -> list[dict[str, Any]]:
+def join_ranks(program: Program, ranks: Mapping[str, Mapping[str, list[float]]]) -> list[dict[str, Any]]:
     """`{layer, kind, features, weights}` of each layer, as `results.json` has them; only what it has."""
     return [
-        {"layer": layer, "kind": kind}
-        | {what: found[layer] for what, found in ranks.items() if layer in found}
-        for layer, kind in layers.items()
+        {"layer": node.name, "kind": node.label}
+        | {what: found[node.name] for what, found in ranks.items() if node.name in found}
+        for node in program.features
     ]
 
 
@@ -75,9 +103,3 @@ def effective_rank(singular_values: np.ndarray) -> float:
         return 0.0
     p = values / values.sum()
     return float(np.exp(-np.sum(p * np.log(p))))
-
-
-def singular_values_of_gram(gram: np.ndarray, resolution: float) -> np.ndarray:
-    """The roots of the eigenvalues of X^T X, falling; 0 for those below `resolution` of the largest."""
-    values = np.linalg.eigvalsh(np.asarray(gram, np.float64))[::-1]
-    return np.sqrt(np.where(values > resolution * values.max(initial=0), values, 0))

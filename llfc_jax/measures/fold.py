@@ -1,7 +1,7 @@
-"""What a measure is: a fold over batches, at one point of the path.
+"""What a measure does to data: a fold over batches, at one point of the path.
 
-In optax's manner a measure is a NamedTuple of pure functions. Each sees one batch at one alpha; the pass in
-`llfc_jax.path.traversal` maps them over the alphas and streams the batches, so that no measure ever holds
+In optax's manner a fold is a NamedTuple of pure functions. Each sees one batch at one alpha; the pass in
+`llfc_jax.path.traversal` maps them over the alphas and streams the batches, so that none ever holds
 more than one batch of features, whatever the number of samples.
 """
 
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from llfc_jax.program.flat import Values
+from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array, Features, PyTree, Variables
 
 
@@ -21,12 +23,15 @@ class View(NamedTuple):
     logits: Array
     """(n, classes)."""
     features: Features
-    """f^(l)(theta; x) of every layer."""
+    """f^(l)(theta; x) of every node whose samples are told apart, (n, ...)."""
+    values: Values
+    """All values of the flat program."""
 
 
 class Point(NamedTuple):
     """One batch, seen by the networks theta_alpha, A and B."""
 
+    program: Program
     alpha: Array
     """Scalar in [0, 1]."""
     theta: View
@@ -38,7 +43,7 @@ class Point(NamedTuple):
     """(n,) float32: 1 for a sample, 0 for padding."""
 
 
-class Measure(NamedTuple):
+class Fold(NamedTuple):
     """A fold over batches."""
 
     init: Callable[[Point], PyTree]

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.measures.comparison import Comparison, compare, decompose, no_comparison, summarise
-from llfc_jax.measures.fold import Measure, Point, repeat
+from llfc_jax.measures.fold import Fold, Point, repeat
 from llfc_jax.types import Array, PyTree
 
 Sides = Callable[[Point, str], tuple[Array, Array]]
 """Point, layer -> u and v, both (n, ...)."""
 
 
-def compare_layers(layers: Mapping[str, str], sides: Sides) -> Measure:
+def compare_layers(layers: Mapping[str, str], sides: Sides) -> Fold:
     """Compare u with v at every layer.
 
     Args:
@@ -46,7 +46,7 @@ def compare_layers(layers: Mapping[str, str], sides: Sides) -> Measure:
             for (layer, kind), own in zip(layers.items(), of_layers, strict=True)
         ]
 
-    return Measure(init, update, finalize)
+    return Fold(init, update, finalize)
 
 
 def to_lists(tree: Mapping[str, Any]) -> dict[str, Any]:

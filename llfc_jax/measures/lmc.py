@@ -6,8 +6,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llfc_jax.measures.evaluation import losses_and_mistakes
-from llfc_jax.measures.fold import Measure, Moments, Point, add_moments, no_moments
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments
+from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options
+from llfc_jax.path.interpolation import alpha_grid
+from llfc_jax.path.traversal import Planned
 from llfc_jax.types import Array
+
+
+def measure(options: Options) -> Measure:
+    """`{alphas, test, train}`."""
+    alphas = alpha_grid(options.num_alphas)
+    return Measure(
+        name="lmc",
+        folds=lambda program: {"curves": Planned(lmc(), alphas)},
+        entry=lambda found: {"alphas": alphas} | {split: own["curves"] for split, own in found.folds.items()},
+        splits=(TEST, TRAIN),
+        along_corrected=True,
+    )
 
 
 class Curves(NamedTuple):
@@ -17,9 +32,9 @@ class Curves(NamedTuple):
     error: Moments
 
 
-def lmc() -> Measure:
+def lmc() -> Fold:
     """Loss (nats) and error (fraction) of theta_alpha, with both conventions of the barrier."""
-    return Measure(init=_init, update=_update, finalize=_finalize)
+    return Fold(init=_init, update=_update, finalize=_finalize)
 
 
 def barrier(alphas: Sequence[float], values: Sequence[float]) -> float:

@@ -1,29 +1,40 @@
 """Stitching: the first layers of one network feed the last layers of the other, without an adapter."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Measure, Point, View, repeat
+from llfc_jax.measures.fold import Fold, Point, View, repeat
 from llfc_jax.measures.lmc import Curves, add_logits, no_curves
-from llfc_jax.models import Network, Stage
-from llfc_jax.models.network import INPUT
-from llfc_jax.types import Array, Features, PyTree, Variables
+from llfc_jax.measures.measure import ANYWHERE, TEST, Measure, Options
+from llfc_jax.measures.nodes import rerun
+from llfc_jax.path.traversal import Planned
+from llfc_jax.program.flat import Flat, Values
+from llfc_jax.program.landmarks import Kind
+from llfc_jax.program.nodes import Node, Program
+from llfc_jax.types import Array, PyTree
 
 DIRECTIONS = ("prefix_a", "prefix_b")
 
 
-def stitching(stages: Sequence[Stage]) -> Measure:
+def measure(options: Options) -> Measure:
+    """`{layers}`, a row for each feature behind the first cut."""
+    del options
+    return Measure(
+        name="stitching",
+        folds=lambda program: {"cuts": Planned(stitching(program), ANYWHERE)},
+        entry=lambda found: {"layers": join(found.folds[TEST]["cuts"], found.program)},
+    )
+
+
+def stitching(program: Program) -> Fold:
     """Loss (nats) and error (fraction) of the network whose layers up to l are B's and the others A's.
 
     And of the reverse; for every l (LLFC, section 5). Stitching behind a layer without parameters gives the
     same network as stitching in front of it, and is not computed again. The measure's alpha doesn't matter.
-
-    Args:
-        stages: of the network, in forward order.
 
     Returns:
         The measure; its result is `{prefix_a: {loss, error}, prefix_b: {loss, error}}`, each a list with an
@@ -31,12 +42,13 @@ def stitching(stages: Sequence[Stage]) -> Measure:
     """
 
     def init(point: Point) -> dict[str, Curves]:
-        cuts = len(_cuts(stages, point.a.variables))
+        del point
+        cuts = len(_cuts(program))
         return {direction: repeat(no_curves(), cuts) for direction in DIRECTIONS}
 
     def update(state: dict[str, Curves], point: Point) -> dict[str, Curves]:
         def direction(state: Curves, prefix: View, suffix: View) -> Curves:
-            logits = stitched(stages, prefix.features, suffix.variables)
+            logits = stitched(point.program, prefix, suffix)
             return jax.vmap(add_logits, in_axes=(0, 0, None, None))(state, logits, point.labels, point.mask)
 
         return {
@@ -54,63 +66,68 @@ def stitching(stages: Sequence[Stage]) -> Measure:
             for direction, curves in state.items()
         }
 
-    return Measure(init, update, finalize)
+    return Fold(init, update, finalize)
 
 
-def join(found: dict[str, Any], stages: Sequence[Stage], variables: Variables) -> list[dict[str, Any]]:
+def join(found: dict[str, Any], program: Program) -> list[dict[str, Any]]:
     """A row for each layer, as `results.json` has them: those without parameters share the last cut's."""
     return [
-        {"layer": stage.name, "kind": stage.kind}
+        {"layer": node.name, "kind": node.label}
         | {
             direction: {name: values[cut] for name, values in found[direction].items()}
             for direction in DIRECTIONS
         }
-        for stage, cut in _last_cut(stages, variables)
+        for node, cut in _last_cut(program)
     ]
 
 
-def stitched(stages: Sequence[Stage], prefix: Features, variables: Variables) -> Array:
-    """Logits of `variables` fed, behind each stage with parameters in turn, with what `prefix` has there.
+def stitched(program: Program, prefix: View, suffix: View) -> Array:
+    """Logits of `suffix` fed, behind each node with weights in turn, with what `prefix` has there.
 
-    All stitched networks run side by side as one batch that grows from cut to cut, so that each stage of the
-    suffix is applied once. At a cut, whatever later stages still read comes from the prefix: also the
-    entry of a residual branch that is cut in the middle.
+    All stitched networks run side by side under `vmap`, in a stack that grows from cut to cut, so that each
+    node of the suffix is applied once. At a cut, whatever later nodes still read comes from the prefix: also
+    the entry of a residual branch that is cut in the middle.
 
     Args:
-        stages: of the network, in forward order.
-        prefix: features of the network that the first stages belong to.
-        variables: of the network that the last stages belong to.
+        program: the network.
+        prefix: the one that the first nodes belong to.
+        suffix: the one that the last nodes belong to.
 
     Returns:
         (cuts, n, classes).
     """
-    cuts = _cuts(stages, variables)
-    values: Features = {}  # stage -> (cuts so far, n, ...)
-    for position, stage in enumerate(stages):
-        if values:
-            entries = {name: values[name].reshape(-1, *values[name].shape[2:]) for name in stage.inputs}
-            output = Network.run(variables, entries, [stage])[stage.name]
-            values[stage.name] = output.reshape(-1, *prefix[stage.name].shape)
-        if stage.name in cuts:
-            awaited = {name for later in stages[position + 1 :] for name in later.inputs}
-            known = [INPUT, *(earlier.name for earlier in stages[:position])]
-            alive = [*(name for name in known if name in awaited), stage.name]
-            values = {
-                name: jnp.concatenate([*([values[name]] if name in values else []), prefix[name][None]])
-                for name in alive
+    flat, nodes = program.flat, [node for node in program.nodes if node.value <= program.output]
+    stacked: dict[int, Array] = {}  # value of a node -> (cuts so far, ...)
+    for position, node in enumerate(nodes):
+        if stacked:
+            stacked[node.value] = _rerun_each(flat, node, suffix.values, stacked)
+        if node.weights:
+            awaited = {entry for later in nodes[position + 1 :] for entry in later.entries}
+            alive = [earlier.value for earlier in nodes[:position] if earlier.value in awaited]
+            stacked = {
+                value: jnp.concatenate(
+                    [*([stacked[value]] if value in stacked else []), prefix.values[value][None]]
+                )
+                for value in (*alive, node.value)
             }
-    return values[stages[-1].name]
+    return stacked[program.output]
 
 
-def _cuts(stages: Sequence[Stage], variables: Variables) -> list[str]:
-    """The stages with parameters."""
-    return [stage.name for stage in stages if stage.name in variables["params"]]
+def _rerun_each(flat: Flat, node: Node, values: Values, stacked: Mapping[int, Array]) -> Array:
+    entries = {entry: stacked[entry] for entry in node.entries}
+    cuts = len(next(iter(stacked.values())))
+    return jax.vmap(lambda own: rerun(flat, node, values, own), axis_size=cuts)(entries)
 
 
-def _last_cut(stages: Sequence[Stage], variables: Variables) -> Iterator[tuple[Stage, int]]:
+def _cuts(program: Program) -> list[str]:
+    """The nodes with weights."""
+    return [node.name for node in program.nodes if node.weights and node.value <= program.output]
+
+
+def _last_cut(program: Program) -> Iterator[tuple[Node, int]]:
     """Each feature behind the first cut, and the number of the last cut at or before it."""
-    cuts, passed = _cuts(stages, variables), -1
-    for stage in stages:
-        passed += stage.name in cuts
-        if stage.is_feature and passed >= 0:
-            yield stage, passed
+    cuts, passed = _cuts(program), -1
+    for node in program.nodes:
+        passed += node.name in cuts
+        if node.kind is not Kind.COPY and passed >= 0:
+            yield node, passed

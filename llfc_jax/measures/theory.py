@@ -1,29 +1,39 @@
 """The paper's theory, checked on measured pairs: Theorem 1 as a bound, and Lemma 1."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from llfc_jax.measures.deviation import arising_in
-from llfc_jax.measures.spectra import SingularValues
-from llfc_jax.models import Stage
-from llfc_jax.models.layers import MaxPool, MeanPool
-from llfc_jax.models.network import INPUT
+from llfc_jax.measures.deviation import ARISING
+from llfc_jax.measures.gains import stretched
+from llfc_jax.measures.measure import TEST, Found, Measure, Options
+from llfc_jax.measures.nodes import weight_values
+from llfc_jax.measures.singular_values import singular_values_along
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.types import Variables
 
 SLACK = 1e-3
 """A bound counts as kept up to this relative error: that of float32 sums over a dataset."""
 
 
+def measure(options: Options) -> Measure:
+    """`{theorem1, lemma1}`, each where what it needs was measured before it."""
+    del options
+
+    def entry(found: Found) -> dict[str, Any] | None:
+        said: dict[str, Any] = {}
+        if "deviation" in found.entries:
+            said["theorem1"] = theorem1(found, found.entries["deviation"])
+        if "lmc" in found.entries:
+            said["lemma1"] = lemma1(found.entries["lmc"][TEST])
+        return said or None
+
+    return Measure("theory", lambda program: {}, entry)
+
+
 def theorem1(
-    stages: Sequence[Stage],
-    a: Variables,
-    b: Variables,
+    found: Found,
     deviation: Mapping[str, Any],
-    values: SingularValues,
 ) -> dict[str, Any]:
     """How far the features may deviate from linearity, given what arises in each layer.
 
@@ -33,44 +43,50 @@ def theorem1(
         ||delta_l||  <=  gain_l ||delta_(l-1)|| + ||own_l||,
 
     where own_l is what the failure of either (or of a norm or a pooling) adds in layer l, and gain_l bounds
-    how much the layer can stretch a difference of inputs: 1 for ReLU, additions, means and maxima over
-    windows apart, more where windows overlap, sqrt(h w) times the largest singular value for an h x w
-    convolution of theta_alpha, the largest scale / sqrt(var + eps) for BatchNorm. From zeros at the input,
-    this bounds every layer; it is zero where the theorem's premises hold exactly. Layers without such a gain
-    (LayerNorm, attention, adaptive means) or with an unknown input have no bound, nor do those above them.
+    how much the layer can stretch a difference of inputs: 1 for ReLU, additions and maxima over windows
+    apart, more where windows overlap, sqrt(h w) times the largest singular value for an h x w convolution of
+    theta_alpha, the largest scale / sqrt(var + eps) for BatchNorm (see `measures.gains`). From zeros at the
+    input, this bounds every layer; it is zero where the theorem's premises hold exactly. Layers without such
+    a gain (LayerNorm, attention) or with an unknown input have no bound, nor do those above them.
 
     Args:
-        stages: of the network, in forward order.
-        a: variables of A.
-        b: variables of B.
+        found: the network, A and B.
         deviation: that measure's entry in `results.json`: `{alphas, layers}`.
-        values: alpha -> singular values of the weights of theta_alpha, by layer.
 
     Returns:
         `{alphas, holds, layers}`: for each layer `{layer, bound, deviation, holds}`, the first two relative
         to ||v||, as lists parallel to the alphas; NaN and None without a bound. The whole `holds` is False if
         a layer's is, else None if one is None.
     """
-    alphas, measured = deviation["alphas"], {layer["layer"]: layer for layer in deviation["layers"]}
-    along = [(lerp(a, b, alpha), values(alpha)) for alpha in alphas]
-    bounds, unknown = {INPUT: np.zeros(len(alphas))}, np.full(len(alphas), np.nan)
+    program, alphas = found.program, deviation["alphas"]
+    measured = {layer["layer"]: layer for layer in deviation["layers"]}
+    of_weights = [weight_values(program, lerp(found.a, found.b, alpha)) for alpha in alphas]
+    norms = {
+        name: [float(one[0]) for one in along] for name, along in singular_values_along(found, alphas).items()
+    }
+    bounds: list[dict[int, float]] = [{} for _ in alphas]
     layers = []
-    for stage in stages:
-        gains = np.array([_gain(stage, *theta) for theta in along])
-        inherited = sum(bounds.get(name, unknown) for name in stage.inputs)
-        bounds[stage.name] = np.where(inherited == 0, 0.0, gains * inherited)
-        if (found := measured.get(stage.name)) is None:
+    for node in program.nodes:
+        inherited = [
+            stretched(program.flat, node, *along)
+            for along in zip(bounds, of_weights, norms.get(node.name, [None] * len(alphas)), strict=True)
+        ]
+        seen, part = measured.get(node.name), ARISING.get(node.kind)
+        scale = np.asarray(seen["scale"]) if seen is not None else np.ones(len(alphas))
+        unmeasured = np.full(len(alphas), np.nan if part else 0.0)
+        arising = scale * (seen["norms"][part] if seen is not None and part else unmeasured)
+        total = np.asarray(inherited) + arising
+        for own, bound in zip(bounds, total.tolist(), strict=True):
+            own[node.value] = bound
+        if seen is None:
             continue
-        scale = np.asarray(found["scale"])
-        if (name := arising_in(stage)) is not None:
-            bounds[stage.name] = bounds[stage.name] + scale * np.asarray(found["norms"][name])
-        bound = bounds[stage.name] / np.where(scale > 0, scale, 1)
-        holds = np.asarray(found["deviation"]) <= (1 + SLACK) * bound + np.finfo(np.float32).eps
+        bound = total / np.where(scale > 0, scale, 1)
+        holds = np.asarray(seen["deviation"]) <= (1 + SLACK) * bound + np.finfo(np.float32).eps
         layers.append(
             {
-                "layer": stage.name,
+                "layer": node.name,
                 "bound": bound.tolist(),
-                "deviation": found["deviation"],
+                "deviation": seen["deviation"],
                 "holds": bool(holds.all()) if np.isfinite(bound).all() else None,
             }
         )
@@ -100,21 +116,3 @@ def lemma1(lmc: Mapping[str, Any]) -> dict[str, Any]:
     bound, measured = 2 * max(error[0], error[-1]), max(error)
     holds = measured <= (1 + SLACK) * bound
     return {"bound": bound, "sum": error[0] + error[-1], "measured": measured, "holds": holds}
-
-
-def _gain(stage: Stage, variables: Variables, values: Mapping[str, np.ndarray]) -> float:
-    """A Lipschitz constant of a stage in evaluation mode; NaN where none is known."""
-    params = variables["params"].get(stage.name, {})
-    if stage.kind in ("dense", "conv"):
-        positions = math.prod(params["kernel"].shape[:-2])
-        return math.sqrt(positions) * float(values[stage.name][0])
-    statistics = variables.get("batch_stats", {}).get(stage.name)
-    if statistics is not None:
-        scale = np.asarray(params.get("scale", 1.0), np.float64)
-        deviation = np.sqrt(np.asarray(statistics["var"], np.float64) + stage.layer.epsilon)
-        return float(np.max(np.abs(scale) / deviation))
-    if isinstance(stage.layer, MaxPool):  # a position lies in so many windows, squared
-        return float(math.ceil(stage.layer.window / (stage.layer.stride or stage.layer.window)))
-    if isinstance(stage.layer, MeanPool) or stage.kind in ("relu", "flatten", "add", "shortcut", "dropout"):
-        return 1.0
-    return math.nan

@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Measure, Point, View, repeat
+from llfc_jax.measures.fold import Fold, Point, View, repeat
 from llfc_jax.path.hoisting import along_line
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.program.flat import Values, arguments, output, run
+from llfc_jax.program.nodes import Program
+from llfc_jax.program.reading import fitting
 from llfc_jax.runtime import sharding
-from llfc_jax.types import Array, Batch, Features, PyTree, Variables
+from llfc_jax.types import Array, Batch, PyTree, Variables
 
-FeaturesFn = Callable[[Variables, Array], tuple[Array, Features]]
-"""Variables, images -> logits and named features."""
 Correct = Callable[[Variables, PyTree], Variables]
 """theta_alpha and what is known of it -> the network to look at."""
 
@@ -35,7 +36,7 @@ class LinearPath(NamedTuple):
 class Planned(NamedTuple):
     """A measure and where on the path to take it."""
 
-    measure: Measure
+    measure: Fold
     alphas: tuple[float, ...]
 
 
@@ -47,7 +48,7 @@ class _Group(NamedTuple):
 
 
 def measure_path(
-    features_fn: FeaturesFn,
+    program: Program,
     path: LinearPath,
     batches: Iterable[Batch],
     plan: Mapping[str, Planned],
@@ -61,8 +62,8 @@ def measure_path(
     not among them and a measure looks at them. Features live for one batch only.
 
     Args:
-        features_fn: variables, images -> logits and named features, in evaluation mode; pure. Give the same
-            function and the same measures again, and nothing is compiled again.
+        program: the network, best read with inputs of the batches' shape. Give an equal one and the same
+            measures again, and nothing is compiled again.
         path: the two networks.
         batches: images, labels and mask; all of one shape.
         plan: name -> measure and its alphas.
@@ -77,9 +78,10 @@ def measure_path(
     states = None
     for batch in batches:
         with jax.default_matmul_precision("highest"):
+            program = fitting(program, path.a, batch.images)
             if states is None:
-                states = sharding.replicate(_empty_states(features_fn, measures, groups, path, batch))
-            states = _step(features_fn, measures, groups, correct, chunk, states, path, batch)
+                states = sharding.replicate(_empty_states(program, measures, groups, path, batch))
+            states = _step(program, measures, groups, correct, chunk, states, path, batch)
     if states is None:
         raise ValueError("batches: expected at least one; found none")
     found = jax.device_get(states)
@@ -87,6 +89,16 @@ def measure_path(
         name: planned.measure.finalize(_along_path(name, groups, found), planned.alphas)
         for name, planned in plan.items()
     }
+
+
+def view(program: Program, variables: Variables, values: Values) -> View:
+    """What a network makes of one batch, of which all values of its program are known."""
+    features = {
+        node.name: jnp.moveaxis(values[node.value], node.sample_axis, 0)
+        for node in program.nodes
+        if node.sample_axis is not None
+    }
+    return View(variables, output(program.flat, values)[0], features, values)
 
 
 def chunk_for(backend: str, width: int = 8) -> int:
@@ -110,8 +122,8 @@ def _groups(plan: Mapping[str, Planned]) -> tuple[_Group, ...]:
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnums=5)
 def _step(
-    features_fn: FeaturesFn,
-    measures: tuple[tuple[str, Measure], ...],
+    program: Program,
+    measures: tuple[tuple[str, Fold], ...],
     groups: tuple[_Group, ...],
     correct: Correct | None,
     chunk: int | None,
@@ -120,11 +132,12 @@ def _step(
     batch: Batch,
 ) -> list[PyTree]:
     """Every group's states after one more batch."""
+    flat = program.flat
 
     def look(variables: Variables, correction: PyTree | None) -> View:
         if correct is not None:
             variables = correct(variables, correction)
-        return View(variables, *features_fn(variables, batch.images))
+        return view(program, variables, run(flat, arguments(flat, variables, batch.images)))
 
     ends = {
         alpha: look(variables, _correction(path, alpha))
@@ -132,17 +145,17 @@ def _step(
     }
 
     def update(state: PyTree, alpha: Array | float, theta: View) -> PyTree:
-        point = Point(jnp.float32(alpha), theta, ends[0.0], ends[1.0], batch.labels, batch.mask)
+        point = Point(program, jnp.float32(alpha), theta, ends[0.0], ends[1.0], batch.labels, batch.mask)
         return {name: measure.update(state[name], point) for name, measure in measures if name in state}
-
-    # A corrected theta_alpha is no longer linear in alpha.
-    evaluate = along_line(features_fn, path.a, path.b, batch.images) if correct is None else None
 
     def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
         state, alpha, correction = xs
         variables = lerp(path.a, path.b, alpha)
-        theta = View(variables, *evaluate(alpha)) if evaluate else look(variables, correction)
-        return update(state, alpha, theta)
+        if correct is None:
+            values = along_line(flat, ends[0.0].values, ends[1.0].values, alpha)
+            return update(state, alpha, view(program, variables, values))
+        # A corrected theta_alpha is no longer linear in alpha.
+        return update(state, alpha, look(variables, correction))
 
     new_states = []
     for group, state in zip(groups, states, strict=True):
@@ -168,19 +181,16 @@ def _stack(trees: Sequence[PyTree]) -> PyTree:
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _empty_states(
-    features_fn: FeaturesFn,
-    measures: tuple[tuple[str, Measure], ...],
+    program: Program,
+    measures: tuple[tuple[str, Fold], ...],
     groups: tuple[_Group, ...],
     path: LinearPath,
     batch: Batch,
 ) -> list[PyTree]:
     """Every group's states before the first batch."""
-
-    def look() -> Point:
-        view = View(path.a, *features_fn(path.a, batch.images))
-        return Point(jnp.float32(0), view, view, view, batch.labels, batch.mask)
-
-    point = jax.eval_shape(look)
+    flat = program.flat
+    seen = view(program, path.a, run(flat, arguments(flat, path.a, batch.images)))
+    point = Point(program, jnp.float32(0), seen, seen, seen, batch.labels, batch.mask)
     return [
         {
             name: repeat(measure.init(point), len(group.alphas))

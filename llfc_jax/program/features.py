@@ -1,16 +1,13 @@
 """Features by name, whatever a framework calls them, in the order in which a network computes them."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from flax import nnx
-from jax.extend.core import JaxprEqn
 
 from llfc_jax.errors import UserError, kind_of
-from llfc_jax.program.interpreter import interpret
 from llfc_jax.types import Array, Features, PyTree, Variables
 
 
@@ -41,14 +38,6 @@ class WithoutFeatures:
         return self.apply(variables, inputs), {}
 
 
-class Program(NamedTuple):
-    """What there is to know of a network before it is run."""
-
-    logits: jax.ShapeDtypeStruct
-    features: dict[str, jax.ShapeDtypeStruct]
-    """In the order in which they are computed."""
-
-
 def named_features(tree: PyTree) -> Features:
     """The arrays of a nested pytree by their paths.
 
@@ -69,27 +58,6 @@ def named_features(tree: PyTree) -> Features:
     if len(leaves) > 1:  # the output of the whole, besides that of its last part
         leaves = {name: leaf for name, leaf in leaves.items() if name not in ("__call__", "__call__/0")}
     return {_short(name, leaves): leaf for name, leaf in leaves.items()}
-
-
-def read_program(
-    apply_with_features: Callable[[Variables, Any], tuple[Array, Features]], variables: Variables, inputs: Any
-) -> Program:
-    """Trace a network, without running it."""
-    jaxpr, output = jax.make_jaxpr(apply_with_features, return_shape=True)(variables, inputs)
-    clock = itertools.count(1)
-
-    def visit(eqn: JaxprEqn, _: list[int]) -> list[int]:
-        return [next(clock)] * len(eqn.outvars)
-
-    # Dictionaries come out of a trace sorted by name: what is interpreted here is the time at which a value
-    # comes to be.
-    times = interpret(jaxpr, [0] * len(jaxpr.in_avals), lambda _: 0, visit)
-    _, known_at = jax.tree.unflatten(jax.tree.structure(output), times)
-    logits, features = output
-    return Program(
-        logits=logits,
-        features={name: features[name] for name in sorted(features, key=known_at.__getitem__)},
-    )
 
 
 def _short(name: str, names: Features) -> str:

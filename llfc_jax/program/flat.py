@@ -92,7 +92,8 @@ def flatten(fn: Callable[..., PyTree], variables: PyTree, inputs: Any) -> Flat:
 def arguments(flat: Flat, variables: PyTree, inputs: Any) -> Values:
     """What is known before the first instruction."""
     leaves = (*jax.tree.leaves(variables), *jax.tree.leaves(inputs))
-    return {**flat.constants, **dict(enumerate(map(jnp.asarray, leaves)))}
+    known = {value: jnp.asarray(leaf, flat.avals[value].dtype) for value, leaf in enumerate(leaves)}
+    return {**flat.constants, **known}
 
 
 def run(flat: Flat, known: Mapping[int, Array], instructions: Iterable[int] | None = None) -> Values:

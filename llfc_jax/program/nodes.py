@@ -38,6 +38,8 @@ class Node:
 
     name: str
     kind: Kind
+    named: bool
+    """Whether somebody gave it its name."""
     label: str
     """dense, conv, relu, norm, ...: what `kind` is of, for people."""
     inputs: tuple[str, ...]
@@ -71,6 +73,8 @@ class Program:
     """Of the instructions, by which a trace at another batch size is recognised."""
     input_shapes: tuple[tuple[tuple[int, ...], str], ...]
     """Shapes and dtypes of the inputs that the program was read with."""
+    skipped: tuple[tuple[str, str], ...] = field(compare=False)
+    """Names of the caller's that are no features (n, ...) of the network, and why."""
     flat: Flat = field(compare=False, repr=False)
 
     def __getitem__(self, name: str) -> Node:
@@ -84,6 +88,12 @@ class Program:
     def features(self) -> tuple[Node, ...]:
         """The nodes whose values are representations of their own: not the same numbers in another form."""
         return tuple(node for node in self.nodes if node.kind is not Kind.COPY)
+
+    @property
+    def output(self) -> int:
+        """The value that the network returns, or the first of them."""
+        outputs, _ = jax.tree.unflatten(self.flat.structure, self.flat.outputs)
+        return jax.tree.leaves(outputs)[0]
 
     @property
     def outputs(self) -> PyTree:

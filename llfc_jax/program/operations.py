@@ -22,7 +22,7 @@ COPIES = frozenset(
     }
 )
 """Those of them that keep every number once."""
-PRODUCTS = frozenset({"mul", "dot_general", "conv_general_dilated", "ragged_dot_general"})
+PRODUCTS = frozenset({"mul", "dot_general", "conv_general_dilated"})
 """Linear in each of two operands."""
 INDEXED = frozenset({"gather", "dynamic_slice", "dynamic_update_slice", "scatter", "scatter-add"})
 """Linear where the positions are fixed."""

@@ -71,14 +71,40 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
         jax.tree_util.keystr(path, simple=True, separator="/")
         for path, _ in jax.tree.leaves_with_path(variables)
     ]
+    skipped = [(name, _why_not(flat, value)) for name, value in features.items() if not flat.moves(value)]
     axes = Axes(_sample_axes(flat, features_fn, variables, inputs), unit_axes(flat))
     return Program(
         features_fn=features_fn,
         nodes=tuple(_nodes(flat, marks, given, paths, axes)),
         signature=signature(flat),
-        input_shapes=tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(inputs)),
+        input_shapes=_shapes(inputs),
+        skipped=tuple(skipped),
         flat=flat,
     )
+
+
+def fitting(program: Program, variables: Variables, inputs: Any) -> Program:
+    """The same program for inputs of other shapes.
+
+    Raises:
+        UserError: the network computes something else for them.
+    """
+    if program.input_shapes == _shapes(inputs):
+        return program
+    found = read_features(program.features_fn, variables, inputs)
+    if found.signature != program.signature and [one.name for one in found.nodes] != [
+        one.name for one in program.nodes
+    ]:
+        shapes = ", ".join(str(shape) for shape, _ in found.input_shapes)
+        raise UserError(
+            f"apply: expected the program that was read; found another for inputs of shape {shapes}: "
+            "read it with a batch of this shape"
+        )
+    return found
+
+
+def _shapes(inputs: Any) -> tuple[tuple[tuple[int, ...], str], ...]:
+    return tuple((np.shape(leaf), str(jnp.result_type(leaf))) for leaf in jax.tree.leaves(inputs))
 
 
 def signature(flat: Flat) -> str:
@@ -130,6 +156,7 @@ def _nodes(
         yield Node(
             name=name,
             kind=mark.kind,
+            named=mark.value in given,
             label=mark.label,
             inputs=(INPUT, *inputs) if one.sees_input else tuple(inputs),
             weights=tuple(paths[leaf] for leaf in sorted(one.leaves)),
@@ -150,6 +177,15 @@ def _own_leaves(
     if mark.kind in MERGES:
         return ()
     return sorted(found.leaves if contraction is None else flat.leaves[contraction.weight])
+
+
+def _why_not(flat: Flat, value: int) -> str:
+    """What is wrong with a feature that is no activation."""
+    aval = flat.avals[value]
+    if not jnp.issubdtype(aval.dtype, jnp.inexact):
+        return f"expected floating-point numbers; found {aval.dtype}"
+    seen = "weights" if flat.leaves[value] else "inputs" if flat.sees_input[value] else "constants"
+    return f"expected what depends on weights and inputs; found {seen} alone"
 
 
 class Axes(NamedTuple):

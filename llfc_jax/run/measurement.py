@@ -1,7 +1,7 @@
 """What is measured on trained networks: their ends, and every path between them."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +12,13 @@ from llfc_jax.corrections.batchnorm import recompute_statistics, with_statistics
 from llfc_jax.corrections.repair import corrected, repair_corrections
 from llfc_jax.data import Split
 from llfc_jax.data.batches import batches
-from llfc_jax.measures import causes
 from llfc_jax.measures.evaluation import evaluate
-from llfc_jax.measures.llfc import baseline, join, llfc
-from llfc_jax.measures.lmc import lmc
+from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
 from llfc_jax.path.interpolation import alpha_grid
-from llfc_jax.path.traversal import Correct, LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.path.traversal import Correct, LinearPath, chunk_for
+from llfc_jax.program.nodes import Program
+from llfc_jax.program.reading import read_features
 from llfc_jax.run.workbench import Workbench, stream, training_stream
-from llfc_jax.runtime import progress
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import lineage
 from llfc_jax.types import Variables
@@ -66,16 +65,14 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
             for name, found in (networks | _merged(checkpoints)).items()
         },
     }
-    plans = _plans(bench)
-    corrected_at = _all_alphas(bench) if any(plans.values()) else []
-    # What explains LLFC is about the two networks as they are: only along plain paths.
-    explained = causes.plan(bench.network.stages, bench.config.measures, _llfc_alphas(bench))
+    measures = build(bench.config.measures, _options(bench))
+    corrected_at = _all_alphas(bench) if any(one.along_corrected for one in measures) else []
+    program = _read(bench, networks[names[0]].variables)
     for name_a, name_b in [*pairs, *aligned]:
         a, b = networks[name_a].variables, networks[name_b].variables
         for suffix, path in paths(bench, a, b, corrected_at).items():
             key = f"{name_a}-{name_b}{suffix}"
-            plan = plans if path.correct else plans | {"test": plans["test"] | explained}
-            for measure_name, result in _measure_path(bench, plan, path, key).items():
+            for measure_name, result in _measure_path(bench, program, measures, path, key).items():
                 results.setdefault(measure_name, {})[key] = result
     return results
 
@@ -132,58 +129,29 @@ def _all_alphas(bench: Workbench) -> list[float]:
     return sorted({*alpha_grid(bench.config.lmc.num_alphas), *bench.config.llfc.alphas})
 
 
-def _plans(bench: Workbench) -> dict[str, dict[str, Planned]]:
-    """Split -> what to measure on it along every path: LMC on both, LLFC on the test split."""
+def _read(bench: Workbench, variables: Variables) -> Program:
+    """The network, with inputs of the shape of the batches."""
+    first = next(batches(bench.measured["test"], bench.config.eval.batch_size))
+    return read_features(bench.apply_with_features, variables, first.images)
+
+
+def _options(bench: Workbench) -> Options:
     config = bench.config
-    alphas, layers = alpha_grid(config.lmc.num_alphas), _layers(bench)
-    plans: dict[str, dict[str, Planned]] = {"train": {}, "test": {}}
-    if "lmc" in config.measures:
-        plans["train"]["lmc"] = plans["test"]["lmc"] = Planned(lmc(), alphas)
-    if "llfc" in config.measures:
-        plans["test"]["llfc"] = Planned(llfc(layers), _llfc_alphas(bench))
-        plans["test"]["baseline"] = Planned(baseline(layers), causes.ANYWHERE)
-    return plans
-
-
-def _layers(bench: Workbench) -> dict[str, str]:
-    return {stage.name: stage.kind for stage in bench.network.stages if stage.is_feature}
-
-
-def _llfc_alphas(bench: Workbench) -> tuple[float, ...]:
-    return tuple(sorted({*bench.config.llfc.alphas}))
+    alphas = tuple(sorted({*config.llfc.alphas}))
+    return Options(config.lmc.num_alphas, alphas, config.principal_angles.top_k)
 
 
 def _measure_path(
-    bench: Workbench, plans: Mapping[str, Mapping[str, Planned]], path: CorrectedPath, key: str
+    bench: Workbench, program: Program, measures: Sequence[Measure], path: CorrectedPath, key: str
 ) -> dict[str, Any]:
-    """All planned measures of one path, as `results.json` has them; one pass over each split."""
-    config = bench.config
-    chunk = config.eval.alpha_chunk or chunk_for(jax.default_backend())
-    found = {
-        split: measure_path(
-            bench.apply_with_features,
-            path.path,
-            stream(bench.measured[split], config.eval.batch_size, f"measure {key} on {split}"),
-            plan,
-            correct=path.correct,
-            chunk=chunk,
-        )
-        for split, plan in plans.items()
-        if plan
-    }
-    results: dict[str, Any] = {}
-    if "lmc" in config.measures:
-        curves = {split: found[split]["lmc"] for split in ("test", "train")}
-        results["lmc"] = {"alphas": plans["test"]["lmc"].alphas, **curves}
-    if "llfc" in config.measures:
-        layers_found = join(found["test"]["llfc"], found["test"]["baseline"])
-        results["llfc"] = {"alphas": plans["test"]["llfc"].alphas, "layers": layers_found}
-    if path.correct is None:
-        a, b, _ = path.path
-        top_k = config.principal_angles.top_k
-        seen = found.get("test", {})
-        with progress.bar(f"explain {key}", total=None):
-            results |= causes.explain(
-                bench.network.stages, config.measures, _llfc_alphas(bench), a, b, seen, top_k
-            )
-    return results
+    """All measures of one path, as `results.json` has them; one pass over each split."""
+    batch_size = bench.config.eval.batch_size
+    return measure_along(
+        program,
+        path.path,
+        lambda split: stream(bench.measured[split], batch_size, f"measure {key} on {split}"),
+        measures,
+        (TRAIN, TEST),
+        correct=path.correct,
+        chunk=bench.config.eval.alpha_chunk or chunk_for(jax.default_backend()),
+    )

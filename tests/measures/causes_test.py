@@ -13,15 +13,18 @@ import scipy.linalg
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
 from llfc_jax.measures import commutativity, stitching
-from llfc_jax.measures.deviation import arising_in, deviation
+from llfc_jax.measures.deviation import ARISING, deviation
 from llfc_jax.measures.effective_rank import effective_rank, feature_rank
-from llfc_jax.measures.spectra import principal_angles, singular_values, weight_ranks
+from llfc_jax.measures.measure import Found
+from llfc_jax.measures.principal_angles import principal_angles
+from llfc_jax.measures.singular_values import singular_values_along
 from llfc_jax.measures.theory import lemma1, theorem1
 from llfc_jax.measures.weak_additivity import weak_additivity
 from llfc_jax.models.layers import Add, Flatten, MaxPool, ReLU
 from llfc_jax.models.network import INPUT, Network, Stage, sequence
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.program.reading import read_features
 from llfc_jax.symmetry import apply_permutation, permutation_spec, random_permutation
 
 IMAGE, CLASSES, EXAMPLES = (4, 4, 2), 3, 30
@@ -69,15 +72,18 @@ def inputs(images):
     return images / 255 - 0.5
 
 
-@cache  # the same function each time: nothing is compiled again
-def features_fn_of(network):
-    return lambda variables, images: network.apply_with_features(variables, inputs(images))
+@cache
+def program_of(network):
+    def features_fn(variables, images):
+        return network.apply_with_features(variables, inputs(images))
+
+    return read_features(features_fn, variables_of(network, 1), data().images[:8])
 
 
 def measured(network, a, b, measures, alphas=ALPHAS):
     plan = {name: Planned(measure, alphas) for name, measure in measures.items()}
     # Batches of 8 leave a padded one: padding must not count.
-    return measure_path(features_fn_of(network), LinearPath(a, b), batches(data(), 8), plan, chunk=1)
+    return measure_path(program_of(network), LinearPath(a, b), batches(data(), 8), plan, chunk=1)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -94,7 +100,7 @@ def ends(pair):
 
 def test_weak_additivity_agrees_with_float64(pair, ends):
     network, a, b = pair
-    found = measured(network, a, b, {"it": weak_additivity(network.stages)})["it"]
+    found = measured(network, a, b, {"it": weak_additivity(program_of(network))})["it"]
     assert [layer["layer"] for layer in found] == ["relu0", "relu1", "relu2"]
     for layer, entry in zip(found, ("conv0", "norm1", "add"), strict=True):
         for index, alpha in enumerate(ALPHAS):
@@ -115,7 +121,7 @@ def test_weak_additivity_agrees_with_float64(pair, ends):
 
 def test_at_a_half_weak_additivity_is_that_of_the_sums(ends, pair):
     network, a, b = pair
-    found = measured(network, a, b, {"it": weak_additivity(network.stages)}, (0.5,))["it"]
+    found = measured(network, a, b, {"it": weak_additivity(program_of(network))}, (0.5,))["it"]
     h_a, h_b = (end["norm1"] for end in ends)
     u, v = np.maximum(h_a, 0) + np.maximum(h_b, 0), np.maximum(h_a + h_b, 0)
     np.testing.assert_allclose(found[1]["dataset"]["dist"], [float64.dist(u, v)], rtol=1e-5)
@@ -124,11 +130,13 @@ def test_at_a_half_weak_additivity_is_that_of_the_sums(ends, pair):
 def test_commutativity_agrees_with_the_four_products_in_float64(pair, ends):
     network, a, b = pair
     measures = {
-        "outputs": commutativity.commutativity(network.stages),
-        "inputs": commutativity.inputs_apart(network.stages),
+        "outputs": commutativity.commutativity(program_of(network)),
+        "inputs": commutativity.inputs_apart(program_of(network)),
     }
     found = measured(network, a, b, measures, (0.0,))
-    layers = commutativity.join(found["outputs"], found["inputs"], a, b)
+    layers = commutativity.join(
+        found["outputs"], found["inputs"], commutativity.weights_apart(program_of(network), a, b)
+    )
     stages = {stage.name: stage for stage in network.stages}
     assert [layer["layer"] for layer in layers] == ["conv0", "conv1", "conv2", "dense"]
     for layer in layers:
@@ -146,8 +154,9 @@ def test_commutativity_agrees_with_the_four_products_in_float64(pair, ends):
 
 def test_the_parts_of_the_deviation_are_those_of_float64_and_sum_to_the_whole(pair, ends):
     network, a, b = pair
-    found = measured(network, a, b, {"it": deviation(network.stages)})["it"]
+    found = measured(network, a, b, {"it": deviation(program_of(network))})["it"]
     stages = {stage.name: stage for stage in network.stages}
+    kinds = {node.name: node.kind for node in program_of(network).nodes}
     images = inputs(np.float64(data().images))
     for index, alpha in enumerate(ALPHAS[1:3], start=1):
         theta = float64.lerp_tree(a, b, alpha)
@@ -176,7 +185,9 @@ def test_the_parts_of_the_deviation_are_those_of_float64_and_sum_to_the_whole(pa
             np.testing.assert_allclose(
                 layer["deviation"][index], np.linalg.norm(whole) / size, rtol=1e-4, atol=1e-6
             )
-            parts = {"propagated": inherited} | ({arising_in(stage): own} if arising_in(stage) else {})
+            parts = {"propagated": inherited} | (
+                {arising: own} if (arising := ARISING.get(kinds[stage.name])) else {}
+            )
             assert layer["norms"].keys() == layer["shares"].keys() == parts.keys()
             for name, part in parts.items():
                 expected = np.linalg.norm(part) / size
@@ -188,7 +199,7 @@ def test_the_parts_of_the_deviation_are_those_of_float64_and_sum_to_the_whole(pa
 
 def test_shares_sum_to_one_and_the_ends_deviate_nowhere(pair):
     network, a, b = pair
-    for layer in measured(network, a, b, {"it": deviation(network.stages)})["it"]:
+    for layer in measured(network, a, b, {"it": deviation(program_of(network))})["it"]:
         assert layer["deviation"][0] == layer["deviation"][-1] == 0
         shares = np.sum(list(layer["shares"].values()), axis=0)
         assert np.isnan(shares[[0, -1]]).all()
@@ -198,8 +209,8 @@ def test_shares_sum_to_one_and_the_ends_deviate_nowhere(pair):
 
 def test_stitching_agrees_with_running_each_stitched_network_in_float64(pair, ends):
     network, a, b = pair
-    found = measured(network, a, b, {"it": stitching.stitching(network.stages)}, (0.0,))["it"]
-    rows = stitching.join(found, network.stages, a)
+    found = measured(network, a, b, {"it": stitching.stitching(program_of(network))}, (0.0,))["it"]
+    rows = stitching.join(found, program_of(network))
     assert [row["layer"] for row in rows] == [stage.name for stage in network.stages if stage.is_feature]
     labels = data().labels
     for row in rows:
@@ -218,7 +229,7 @@ def test_stitching_agrees_with_running_each_stitched_network_in_float64(pair, en
 
 def test_principal_angles_agree_with_scipy_and_vanish_between_equal_weights(pair):
     network, a, b = pair
-    found = principal_angles(network.stages, a, b, k=2)
+    found = principal_angles(program_of(network), a, b, k=2)
     for layer in found:
         matrices = [np.float64(x["params"][layer["layer"]]["kernel"]) for x in (a, b)]
         (u_a, _, v_a), (u_b, _, v_b) = (
@@ -228,42 +239,39 @@ def test_principal_angles_agree_with_scipy_and_vanish_between_equal_weights(pair
         right = np.degrees(scipy.linalg.subspace_angles(v_a[:2].T, v_b[:2].T))
         np.testing.assert_allclose(layer["left"], np.sort(left), rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(layer["right"], np.sort(right), rtol=1e-6, atol=1e-6)
-    for layer in principal_angles(network.stages, a, a, k=2):
+    for layer in principal_angles(program_of(network), a, a, k=2):
         np.testing.assert_allclose(layer["left"] + layer["right"], 0, atol=1e-5)
 
 
 def test_effective_ranks_agree_with_float64(pair, ends):
     network, a, b = pair
-    layers = {stage.name: stage.kind for stage in network.stages if stage.is_feature}
-    found = measured(network, a, b, {"it": feature_rank(layers)}, (0.0, 1.0))["it"]
+    found = measured(network, a, b, {"it": feature_rank(program_of(network))}, (0.0, 1.0))["it"]
     for layer, ranks in found.items():
         for rank, end in zip(ranks, ends, strict=True):
             values = np.linalg.svd(end[layer].reshape(-1, end[layer].shape[-1]), compute_uv=False)
             np.testing.assert_allclose(rank, effective_rank(values), rtol=1e-3, err_msg=layer)
-    for layer, ranks in weight_ranks(network.stages, values_along(network, a, b), (0.0,)).items():
+    for layer, (found,) in singular_values_along(pair_of(network, a, b), (0.0,)).items():
         kernel = np.float64(a["params"][layer]["kernel"])
         values = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)
-        np.testing.assert_allclose(ranks, [effective_rank(values)], rtol=1e-9)
+        np.testing.assert_allclose(effective_rank(found), effective_rank(values), rtol=1e-9)
 
 
-def values_along(network, a, b):
-    return lambda alpha: singular_values(network.stages, lerp(a, b, alpha))
+def pair_of(network, a, b):
+    return Found(program_of(network), a, b, folds={}, entries={}, shared={})
 
 
 def theorem1_on(network, a, b, layers):
-    found = {"alphas": ALPHAS, "layers": layers}
-    return theorem1(network.stages, a, b, found, values_along(network, a, b))
+    return theorem1(pair_of(network, a, b), {"alphas": ALPHAS, "layers": layers})
 
 
 @cache
 def everything(network):
-    layers = {stage.name: stage.kind for stage in network.stages if stage.is_feature}
     return {
-        "weak_additivity": weak_additivity(network.stages),
-        "commutativity": commutativity.commutativity(network.stages),
-        "deviation": deviation(network.stages),
-        "stitching": stitching.stitching(network.stages),
-        "effective_rank": feature_rank(layers),
+        "weak_additivity": weak_additivity(program_of(network)),
+        "commutativity": commutativity.commutativity(program_of(network)),
+        "deviation": deviation(program_of(network)),
+        "stitching": stitching.stitching(program_of(network)),
+        "effective_rank": feature_rank(program_of(network)),
     }
 
 
@@ -298,24 +306,20 @@ def test_theorem_1_bounds_every_layer_and_is_zero_where_its_premises_hold():
     network = NETWORKS["batch"]
     a, b = variables_of(network, 1), variables_of(network, 2)
     for other in (b, lerp(a, b, 0.1)):
-        layers = measured(network, a, other, {"it": deviation(network.stages)})["it"]
-        found = theorem1(
-            network.stages, a, other, {"alphas": ALPHAS, "layers": layers}, values_along(network, a, other)
-        )
+        layers = measured(network, a, other, {"it": deviation(program_of(network))})["it"]
+        found = theorem1_on(network, a, other, layers)
         assert found["holds"]
         for layer in found["layers"]:
             assert layer["holds"], layer
-    same = measured(network, a, a, {"it": deviation(network.stages)})["it"]
-    for layer in theorem1(
-        network.stages, a, a, {"alphas": ALPHAS, "layers": same}, values_along(network, a, a)
-    )["layers"]:
+    same = measured(network, a, a, {"it": deviation(program_of(network))})["it"]
+    for layer in theorem1_on(network, a, a, same)["layers"]:
         np.testing.assert_allclose(layer["bound"], 0, atol=1e-4)
 
 
 def test_theorem_1_gives_no_bound_behind_a_layer_norm():
     network = NETWORKS["layer"]
     a, b = variables_of(network, 1), variables_of(network, 2)
-    layers = measured(network, a, b, {"it": deviation(network.stages)})["it"]
+    layers = measured(network, a, b, {"it": deviation(program_of(network))})["it"]
     whole = theorem1_on(network, a, b, layers)
     assert whole["holds"] is None
     found = {layer["layer"]: layer for layer in whole["layers"]}

@@ -14,6 +14,7 @@ from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import barrier, lmc
 from llfc_jax.path.interpolation import alpha_grid
 from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.program.reading import read_features
 
 IMAGE, CLASSES, EXAMPLES = (3, 3, 1), 4, 50
 ALPHAS, LLFC_ALPHAS = alpha_grid(5), (0.25, 0.4, 0.5)
@@ -45,7 +46,8 @@ def data():
 
 
 def found(a, b, batch_size=20, plan=PLAN, features_fn=features_fn, **options):
-    return measure_path(features_fn, LinearPath(a, b), batches(data(), batch_size), plan, **options)
+    program = read_features(features_fn, a, data().images[:batch_size])
+    return measure_path(program, LinearPath(a, b), batches(data(), batch_size), plan, **options)
 
 
 def numpy_forward(variables):

@@ -1,0 +1,80 @@
+"""What measures ask of a node: its value for other inputs, its contraction, its weight as a matrix."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.program.flat import Flat, Values, arguments, run
+from llfc_jax.program.interpreter import evaluate
+from llfc_jax.program.nodes import Contraction, Node, Program
+from llfc_jax.types import Array, Variables
+
+
+def rerun(flat: Flat, node: Node, values: Mapping[int, Array], entries: Mapping[int, Array]) -> Array:
+    """The value of a node, samples where the program has them, with other values of the nodes before it.
+
+    Args:
+        flat: the program.
+        node: of it.
+        values: all values of a network, whose weights count.
+        entries: the other values, by number.
+    """
+    found = {value: jnp.asarray(entry, flat.avals[value].dtype) for value, entry in entries.items()}
+    for index in node.instructions:
+        instruction = flat.instructions[index]
+        operands = [found[x] if x in found else values[x] for x in instruction.operands]
+        found.update(zip(instruction.results, evaluate(instruction.eqn, operands), strict=True))
+    return found[node.value]
+
+
+def contract(flat: Flat, contraction: Contraction, weight: Array, entry: Array) -> Array:
+    """W H for another weight and another input of the same shapes; samples where the program has them."""
+    instruction = flat.instructions[contraction.instruction]
+    given = {contraction.weight: weight, contraction.entry: entry}
+    (result,) = evaluate(instruction.eqn, [given[x] for x in instruction.operands])
+    return result
+
+
+def weight_matrices(program: Program, variables: Variables) -> dict[str, np.ndarray]:
+    """Node -> the weight of its contraction as an (out, in) matrix, by its dimension numbers; float64.
+
+    What is contracted with the input is `in`, as in * height * width of a convolution; all else is `out`.
+    """
+    flat = program.flat
+    found = {node.name: node.contraction for node in program.nodes if node.contraction is not None}
+    values = weight_values(program, variables)
+    return {
+        name: _matrix(flat, contraction, np.asarray(values[contraction.weight], np.float64))
+        for name, contraction in found.items()
+    }
+
+
+def weight_values(program: Program, variables: Variables) -> Values:
+    """All that is made of weights and constants alone, by number."""
+    flat = program.flat
+    blind = [i for i, one in enumerate(flat.instructions) if not flat.sees_input[one.results[0]]]
+    return run(flat, arguments(flat, variables, ()), blind)
+
+
+def samples_first(array: Array, axis: int | None) -> Array:
+    """The same array with samples along its first axis."""
+    return array if not axis else jnp.moveaxis(array, axis, 0)
+
+
+def _matrix(flat: Flat, contraction: Contraction, weight: np.ndarray) -> np.ndarray:
+    rows = _output_axes(flat, contraction)
+    columns = [axis for axis in range(weight.ndim) if axis not in rows]
+    height = math.prod(weight.shape[axis] for axis in rows)
+    return weight.transpose([*rows, *columns]).reshape(height, -1)
+
+
+def _output_axes(flat: Flat, contraction: Contraction) -> Sequence[int]:
+    """The axes of the weight that are not contracted."""
+    instruction = flat.instructions[contraction.instruction]
+    side = instruction.operands.index(contraction.weight)
+    numbers = instruction.eqn.params["dimension_numbers"]
+    if instruction.primitive == "conv_general_dilated":
+        return [(numbers.rhs_spec if side == 1 else numbers.lhs_spec)[0]]
+    return [axis for axis in range(len(flat.avals[contraction.weight].shape)) if axis not in numbers[0][side]]
