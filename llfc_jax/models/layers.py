@@ -23,10 +23,12 @@ def scaled(size: int, width: float) -> int:
     """`size` units, times `width`.
 
     Raises:
-        UserError: none are left.
+        UserError: none are left, or more than XLA can count.
     """
-    if not (units := round(size * width)):
-        raise UserError(f"model.width: expected to leave a unit at least of {size}; found {width}")
+    if not 1 <= (units := round(size * width)) < 2**31:
+        raise UserError(
+            f"model.width: expected to make 1 to 2^31 - 1 units of {size}; found {width}, which makes {units}"
+        )
     return units
 
 

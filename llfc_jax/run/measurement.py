@@ -92,7 +92,7 @@ def paths(bench: Workbench, a: Variables, b: Variables, alphas: Sequence[float])
     if not alphas:
         return found
     examples = bench.some_training_data(config.examples)
-    batch_size = min(bench.config.eval.batch_size, len(examples.labels))
+    batch_size = min(bench.eval_batch_size, len(examples.labels))
     common = (bench.network, bench.preprocess, a, b, alphas)
     if "batch_stats" in a and config.recompute:
         seen = training_stream(bench, examples, batch_size, "recompute BatchNorm")
@@ -122,7 +122,7 @@ def _describe_data(bench: Workbench) -> dict[str, Any]:
 
 def _endpoints(bench: Workbench, variables: Variables) -> dict[str, dict[str, float]]:
     def ends(examples: Split) -> dict[str, float]:
-        loss, error = evaluate(bench.apply, variables, batches(examples, bench.config.eval.batch_size))
+        loss, error = evaluate(bench.apply, variables, batches(examples, bench.eval_batch_size))
         return {"loss": loss, "error": error}
 
     return {split: ends(examples) for split, examples in bench.measured.items()}
@@ -163,7 +163,7 @@ def _measure_path(
         split: measure_path(
             bench.apply_with_features,
             path.path,
-            stream(bench.measured[split], config.eval.batch_size, f"measure {key} on {split}"),
+            stream(bench.measured[split], bench.eval_batch_size, f"measure {key} on {split}"),
             plan,
             correct=path.correct,
             chunk=chunk,
