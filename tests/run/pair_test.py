@@ -64,6 +64,7 @@ def files(tmp_path_factory):
     directory = tmp_path_factory.mktemp("files")
     formats.write(directory / "a.npz", STATES["a"], "npz")
     formats.write(directory / "b.safetensors", permuted(STATES["a"], seed=3), "safetensors")
+    formats.write(directory / "b.npz", STATES["b"], "npz")
     return directory
 
 
@@ -179,7 +180,7 @@ def test_a_run_on_files_continues(run, files, tmp_path):
 
 
 def test_other_files_in_the_same_workdir_are_refused(run, files):
-    config = make_config(files / "a.npz", files / "c.npz")
+    config = make_config(files / "a.npz", files / "b.npz")
     with pytest.raises(UserError, match=r"belongs to another run: config.pair.b was '.*b.safetensors' there"):
         experiment.run(config, run, COMMAND)
 
