@@ -10,6 +10,9 @@ import numpy as np
 
 from llfc_jax.errors import UserError
 
+_FOLLOWS = {"training", "_flat_weights", "_flat_weight_refs"}
+"""Attributes that follow the mode, and the weights in PyTorch's recurrent modules."""
+
 
 class _Attribute(NamedTuple):
     """What an attribute held, and a copy of what was in it."""
@@ -76,7 +79,7 @@ def _check_unwritten(
     torch: ModuleType, path: str, before: dict[str, _Attribute], now: Mapping[str, Any]
 ) -> None:
     for name in [*now, *before]:
-        if name == "training":
+        if name in _FOLLOWS:
             continue
         same = name in now and name in before and _kept(torch, before[name], now[name])
         if not same:

@@ -46,6 +46,7 @@ def environment() -> Any:
     with jax.ensure_compile_time_eval():  # torchax draws a key, which is no part of what is being traced
         found = Environment()
     found.override_op_definition(torch.nn.functional.batch_norm, _batch_norm)
+    found.override_op_definition(torch.nn.functional.embedding_bag, _embedding_bag)
     return found
 
 
@@ -71,6 +72,36 @@ def _batch_norm(
                 lambda old, batch=batch: ((1 - momentum) * old + momentum * batch).astype(old.dtype)
             )
     return torch.batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, False)
+
+
+def _embedding_bag(
+    ids: Any,
+    weight: Any,
+    offsets: Any = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    """Sums, means or maxima over rows of ids; torchax asks for the sizes of bags while it traces."""
+    del norm_type, scale_grad_by_freq, sparse, include_last_offset  # for gradients, and for what is refused
+    if offsets is not None or max_norm is not None:
+        raise NotImplementedError("embedding_bag with offsets or max_norm")
+    indices, table = ids.jax(), weight.jax()
+    values, counted = table[indices], jnp.ones(indices.shape, table.dtype)
+    if padding_idx is not None:
+        counted = jnp.where(indices == padding_idx, 0, counted)
+    if mode == "max":
+        inside = counted[..., None] > 0
+        found = jnp.where(inside, values, -jnp.inf).max(1)
+        return ids._env.j2t_iso(jnp.where(inside.any(1), found, 0))
+    scale = counted if per_sample_weights is None else counted * per_sample_weights.jax()
+    total = (values * scale[..., None]).sum(1)
+    return ids._env.j2t_iso(total / jnp.maximum(counted.sum(1), 1)[:, None] if mode == "mean" else total)
 
 
 @contextlib.contextmanager
