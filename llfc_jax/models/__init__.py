@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from llfc_jax.errors import UserError
+from llfc_jax.models.layers import ACTIVATIONS, POOLINGS
 from llfc_jax.models.lenet import lenet
 from llfc_jax.models.mlp import mlp
 from llfc_jax.models.network import INPUT, Network, Stage
@@ -34,6 +35,9 @@ CHOICES = {
     "shortcut": ("pad", "conv"),
     "stem": ("imagenet", "cifar"),
     "readout": ("mean", "token"),
+    "padding": ("torch", "same"),
+    "activation": tuple(ACTIVATIONS),
+    "pooling": tuple(POOLINGS),
 }
 """Options that take one of a few values."""
 
@@ -59,6 +63,8 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: 
     for field, value in options.items():
         if field in CHOICES and value not in CHOICES[field]:
             raise UserError(f"model.{field}: expected one of {', '.join(CHOICES[field])}; found {value!r}")
+    if not 0 <= options.get("epsilon", 0) < 1:
+        raise UserError(f"model.epsilon: expected a number in [0, 1); found {options['epsilon']}")
     if not 0 < options.get("width", 1) < math.inf:
         raise UserError(f"model.width: expected a positive number; found {options['width']}")
     network = MODELS[name](input_shape, num_classes, **options)

@@ -16,7 +16,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.run import workdir
+from llfc_jax.run import pair, workdir
 from llfc_jax.run.alignment import align
 from llfc_jax.run.measurement import measure, paths
 from llfc_jax.run.validation import validate
@@ -144,6 +144,8 @@ def keep_given(bench: Workbench, checkpoints: Path) -> None:
             metadata = {"config": bench.config.to_dict(), "history": {"step": []}, "source": source}
             checkpoint.save(directory, 0, variables, metadata)
             progress.say(f"imported {name} from {file} by {source['matched_by']}")
+            for line in pair.describe(bench.network, source):
+                progress.say(f"  {line}")
             moments = bench.dataset.mean, bench.dataset.std
             mean, std = (" ".join(f"{x:g}" for x in moment) for moment in moments)
             progress.say(f"  it sees images less {mean}, over {std} (config.data.mean and std)")
@@ -235,5 +237,8 @@ def merge(bench: Workbench, checkpoints: Path) -> None:
     progress.say(f"merged a and {name_b} at alpha = {alpha:g}: {directory}")
 
 
+_PROVENANCE = ("file", "format", "sha256", "matched_by", "framework", "conventions")
+
+
 def _provenance(source: Source) -> dict[str, Any]:
-    return {field: source[field] for field in ("file", "format", "sha256", "matched_by")}
+    return {field: source[field] for field in _PROVENANCE}

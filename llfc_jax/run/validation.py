@@ -35,9 +35,14 @@ RULES: Mapping[str, Rule] = {
     "data.std": number(0, above=True),
     "pair.a": text(),
     "pair.b": text(),
+    "pair.entry": text(),
     "model.name": choice(*MODELS),
     "model.width": number(0, above=True),
     "model.norm": choice(*CHOICES["norm"]),
+    "model.padding": choice(*CHOICES["padding"]),
+    "model.epsilon": number(0, 1, below=True),
+    "model.activation": choice(*CHOICES["activation"]),
+    "model.pooling": choice(*CHOICES["pooling"]),
     "model.hidden": _WIDTH,
     "model.pool": whole(1, 1024),
     "model.head": _WIDTH,
@@ -135,6 +140,8 @@ def _check_pairs(config: ConfigDict) -> None:
         raise UserError(
             f"config.train.networks: expected 2 with config.pair.a and b; found {config.train.networks}"
         )
+    if config.pair.entry and not config.pair.a:
+        raise UserError("config.pair.entry: expected config.pair.a and b; found none")
     if not config.llfc.alphas:
         raise UserError("config.llfc.alphas: expected one at least; found none")
 

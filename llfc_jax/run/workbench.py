@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +12,8 @@ from ml_collections import ConfigDict
 from llfc_jax import data, models
 from llfc_jax.data.batches import batches, full_batches, num_batches
 from llfc_jax.errors import UserError
-from llfc_jax.interchange import Source, load_variables
+from llfc_jax.run import pair
 from llfc_jax.runtime import environment, progress, sharding
-from llfc_jax.storage.paths import expand
 from llfc_jax.training import lineage, optimizers
 from llfc_jax.types import Array, Batch, Features, PRNGKey, Variables
 
@@ -41,7 +39,7 @@ class Workbench:
     schedule: optimizers.Schedule
     lineages: tuple[lineage.Lineage, ...]
     """To train; none where the networks are given."""
-    given: Mapping[str, tuple[Variables, Source]]
+    given: pair.Given
     """`a` and `b` from the files of `config.pair`; else empty."""
 
     @property
@@ -115,7 +113,7 @@ def prepare(config: ConfigDict) -> Workbench:
         UserError: one of them can't be had, or they don't fit each other or the machine.
     """
     trains = config.pair.a is None
-    files = {} if trains else {name: _file(config, name) for name in config.pair}
+    files = {} if trains else pair.files(config)
     with progress.bar(f"read {config.data.name}", total=None):
         dataset = data.load(config.data)
     examples = len(dataset.train.labels)
@@ -129,8 +127,12 @@ def prepare(config: ConfigDict) -> Workbench:
             f"config.train.batch_size: expected a multiple of {jax.device_count()} (the devices); "
             f"found {config.train.batch_size}"
         )
-    network = models.build(config.model, dataset.train.images.shape[1:], dataset.num_classes)
-    _check_memory(network, dataset.train.images.shape[1:])
+    image = dataset.train.images.shape[1:]
+    network = models.build(config.model, image, dataset.num_classes)
+    _check_memory(network, image)
+    given: pair.Given = {}
+    if not trains:
+        network, given = pair.load(config, files, image, dataset.num_classes)
     some = min(config.eval.train_examples, examples)
     measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
     steps_per_epoch = examples // config.train.batch_size
@@ -141,15 +143,7 @@ def prepare(config: ConfigDict) -> Workbench:
         )
     optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
     lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
-    given = {} if trains else {name: _load(files[name], name, network, dataset) for name in config.pair}
     return Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
-
-
-def _file(config: ConfigDict, name: str) -> Path:
-    path = expand(config.pair[name], f"config.pair.{name}")
-    if not path.exists():
-        raise UserError(f"config.pair.{name}: {path}: no such file or directory")
-    return path
 
 
 def _check_memory(network: models.Network, input_shape: tuple[int, ...]) -> None:
@@ -163,13 +157,6 @@ def _check_memory(network: models.Network, input_shape: tuple[int, ...]) -> None
             f"config.model: {parameters:,} parameters are too many: two networks of them take "
             f"{needed / 2**30:,.0f} GiB, of {there / 2**30:,.0f} GiB that are there"
         )
-
-
-def _load(path: Path, name: str, network: models.Network, dataset: data.Dataset) -> tuple[Variables, Source]:
-    try:
-        return load_variables(path, network, dataset.train.images.shape[1:])
-    except UserError as error:
-        raise UserError(f"config.pair.{name}: {error}") from error
 
 
 def stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:

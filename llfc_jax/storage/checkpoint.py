@@ -71,7 +71,8 @@ def steps(directory: Path) -> list[int]:
     """Steps saved in a directory, in order; none where it doesn't exist."""
     if not directory.is_dir():
         return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
+    names = (path.name for path in directory.iterdir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def read_metadata(directory: Path, step: int) -> dict[str, Any]:
