@@ -84,8 +84,8 @@ def evaluate_path(
         `error_midpoint_gap`, L(theta_1/2) - (L(A) + L(B)) / 2.
 
     Raises:
-        UserError: A and B differ in structure, one has a NaN, `apply` returns something else than logits, a
-            batch is not one or there is none, or a label is no class.
+        UserError: A and B differ in structure, or in integers that the outputs depend on; one has a NaN,
+            `apply` returns no logits, a batch is not one or there is none, or a label is no class.
 
     Example:
         >>> apply = lambda w, x: x @ w

@@ -90,7 +90,9 @@ def _count(least: int, most: int) -> Callable[[str, Any], int]:
 
 
 def _network(name: str, value: PyTree) -> PyTree:
-    for path, leaf in jax.tree.leaves_with_path(value, is_leaf=lambda node: node is value and node is None):
+    if value is None:  # for JAX an empty tree
+        raise UserError(f"{name}: expected a pytree of arrays; found None")
+    for path, leaf in jax.tree.leaves_with_path(value):
         if not _is_numeric(leaf):
             where = readable_path(jax.tree_util.keystr(path))
             found = _found(leaf) if not where else f"{type(leaf).__name__} at {where}"
