@@ -6,6 +6,7 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
 * what happens on it: `evaluate_path` (LMC), `measure_features` (LLFC);
 * permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`,
   `check_equivalence`;
+* a PyTorch module as such a network: `from_torch`;
 * moving B into A's basin: `weight_matching`, `activation_matching`, `straight_through`.
 
 The names are imported when they are first used: `import llfc_jax` alone doesn't import JAX.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         straight_through,
         weight_matching,
     )
+    from llfc_jax.bridges.torch import from_torch
 
 __version__ = "0.1.0"
 
@@ -37,6 +39,7 @@ __all__ = [
     "check_equivalence",
     "describe",
     "evaluate_path",
+    "from_torch",
     "lerp",
     "measure_features",
     "permutation_spec",
@@ -48,6 +51,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "from_torch":
+        from llfc_jax.bridges import torch as bridge
+
+        return bridge.from_torch
     from llfc_jax import api
 
     return getattr(api, name)

@@ -12,24 +12,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from llfc_jax import matching, symmetry
+from llfc_jax.arguments import checked
 from llfc_jax.errors import UserError, kind_of
-from llfc_jax.matching import MatchInfo, activations, straight_through, weight_matching
+from llfc_jax.matching import MatchInfo
 from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
+from llfc_jax.path import interpolation
 from llfc_jax.path.examples import Examples, inputs_alone, masked_batches, with_classes
-from llfc_jax.path.interpolation import alpha_grid, check_same_structure, lerp
+from llfc_jax.path.integers import check_integers_unread
 from llfc_jax.path.traversal import LinearPath, Planned, chunk_for, measure_path
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures
 from llfc_jax.program.nodes import FeaturesFn, Program
 from llfc_jax.program.reading import read_features
-from llfc_jax.symmetry import (
-    PermutationSpec,
-    apply_permutation,
-    check_equivalence,
-    describe,
-    permutation_spec,
-)
+from llfc_jax.symmetry import PermutationSpec
 from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
 
 __all__ = [
@@ -46,7 +43,17 @@ __all__ = [
     "weight_matching",
 ]
 
+alpha_grid = checked(interpolation.alpha_grid)
+lerp = checked(interpolation.lerp)
+permutation_spec = checked(symmetry.permutation_spec)
+describe = checked(symmetry.describe)
+apply_permutation = checked(symmetry.apply_permutation)
+check_equivalence = checked(symmetry.check_equivalence)
+weight_matching = checked(matching.weight_matching)
+straight_through = checked(matching.straight_through)
 
+
+@checked
 def evaluate_path(
     apply: Callable[[Variables, Any], Array],
     a: Variables,
@@ -73,8 +80,8 @@ def evaluate_path(
         `error_midpoint_gap`, L(theta_1/2) - (L(A) + L(B)) / 2.
 
     Raises:
-        UserError: A and B differ in structure, one has a NaN, `apply` returns something else than logits, a
-            batch is not one or there is none, or a label is no class.
+        UserError: A and B differ in structure, or in integers that the outputs depend on; one has a NaN,
+            `apply` returns no logits, a batch is not one or there is none, or a label is no class.
 
     Example:
         >>> apply = lambda w, x: x @ w
@@ -90,6 +97,7 @@ def evaluate_path(
     return {"alphas": alphas, **found["lmc"]}
 
 
+@checked
 def measure_features(
     apply_with_features: Callable[[Variables, Any], tuple[Array, PyTree]],
     a: Variables,
@@ -131,7 +139,7 @@ def measure_features(
         >>> layer["layer"], layer["cosine_distance"]["mean"]
         ('relu', [0.0, 0.0, 0.0])
     """
-    taken = tuple(sorted({*map(_on_the_line, alphas)}))
+    taken = tuple(sorted({*alphas}))
     program, stream = _start(
         NamedFeatures(apply_with_features), a, b, masked_batches(batches, labelled=False)
     )
@@ -148,6 +156,7 @@ def measure_features(
     }
 
 
+@checked
 def activation_matching(
     key: PRNGKey,
     spec: PermutationSpec,
@@ -177,7 +186,7 @@ def activation_matching(
         UserError: an unknown statistic, no data, a batch that is not one, a spec that doesn't fit, or an
             activation that is NaN or infinite.
     """
-    return activations.activation_matching(
+    return matching.activation_matching(
         key, spec, a, b, apply=apply, batches=inputs_alone(batches), statistic=statistic
     )
 
@@ -186,10 +195,10 @@ def _start(
     features_fn: FeaturesFn, a: Variables, b: Variables, stream: Iterator[Batch]
 ) -> tuple[Program, Iterator[Batch]]:
     """What the network is like on the first batch, and the stream with this batch still in it."""
-    check_same_structure(a, b)
     for name, network in (("A", a), ("B", b)):
         check_finite(by_path(network), name)
     first = next(stream)
+    check_integers_unread(features_fn, a, b, first.images)
     program, n = read_features(features_fn, a, first.images), len(first.mask)
     logits = program.outputs
     if not isinstance(logits, jax.ShapeDtypeStruct):
@@ -213,9 +222,3 @@ def _without_samples(program: Program) -> dict[str, str]:
         for node in program.nodes
         if node.named and node.sample_axis != 0
     }
-
-
-def _on_the_line(alpha: float) -> float:
-    if not 0 <= alpha <= 1:
-        raise UserError(f"alphas: expected numbers in [0, 1]; found {alpha}")
-    return float(alpha)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from configs import test as test_config
-from llfc_jax.compare import compare
 from llfc_jax.errors import UserError
 from llfc_jax.measures import MEASURES
 from llfc_jax.run import experiment
+from llfc_jax.run.compare import compare
 from llfc_jax.storage import checkpoint
 
 pytestmark = pytest.mark.slow

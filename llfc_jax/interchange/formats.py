@@ -1,20 +1,20 @@
-"""Files of named arrays: `.npz`, `.safetensors`, PyTorch's `.pt` and `.pth`, and Orbax directories.
+"""Files of named arrays: NumPy's, safetensors, PyTorch's, Flax's msgpack, and directories of Orbax.
 
-No file can run code: NumPy and PyTorch are told to refuse pickled objects, the other formats have none.
+The content is told by its first bytes, whatever the file is called. No file can run code: NumPy and PyTorch
+are told to refuse pickled objects, the other formats have none. No file can fill the memory: shapes are read
+first, and an array only when a network asks for it.
 """
 
-import contextlib
 import hashlib
 import io
-import pickle
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from io import BufferedReader
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
+import flax.serialization
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
@@ -22,58 +22,74 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import unflatten_dict
 
-from llfc_jax.errors import UserError, first_line
-from llfc_jax.storage import checkpoint, files
-from llfc_jax.types import PyTree
+from llfc_jax.errors import UserError
+from llfc_jax.interchange import orbax_files, torch_files
+from llfc_jax.interchange.reading import readable
+from llfc_jax.interchange.stored import (
+    Arrays,
+    File,
+    Stored,
+    flatten,
+    in_memory,
+    in_natural_order,
+    unreadable,
+)
+from llfc_jax.storage import files
 
-Arrays = dict[str, np.ndarray]
+__all__ = ["FORMATS", "Arrays", "File", "flatten", "holds", "read", "write"]
 
-NESTED = ("state_dict", "model_state_dict", "model", "net")
-"""Where training scripts put the state dict within what they save."""
+FORMATS = {".npz": "npz", ".safetensors": "safetensors", ".pt": "pt", ".pth": "pt"}
+"""Suffix of a file that is written -> its format."""
+
+_WEIGHTS = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+    "flax_model.msgpack",
+)
+"""What Hugging Face's `save_pretrained` calls the weights in its directory, in the order of preference."""
+
+_OTHERS = {
+    b"\x89HDF": "a file of HDF5, as Keras writes them",
+    b"\x93NUMPY": "a single array of NumPy; save the arrays of a network by name, as np.savez does",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file itself; git lfs pull fetches it",
+    b"\x1f\x8b": "compressed by gzip; gunzip it first",
+}
+"""First bytes of files that people mistake for weights -> what they are."""
 
 _SAFETENSORS_TYPES: dict[str, Any] = {
     **{f"F{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
     **{f"I{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
+    "BOOL": np.dtype(bool),
     "BF16": jnp.bfloat16,
+    "C64": np.dtype("complex64"),
 }
 
 
-TORCH = (2, 6)
-"""The first PyTorch whose `weights_only` can't be tricked into running code (CVE-2025-32434)."""
-
-
-class File(NamedTuple):
-    """What a file holds."""
-
-    arrays: Arrays
-    """In the order in which they were written, or in natural order where the format does not keep it."""
-    format: str
-    sha256: str
-    metadata: Mapping[str, Any]
-    """Of one of our own checkpoints; else empty."""
-
-
 def read(path: Path) -> File:
-    """Read all arrays of a file or an Orbax directory.
-
-    Args:
-        path: a file with one of the suffixes of `FORMATS`, or a directory that `checkpoint.save` or Orbax (a
-            bare pytree) has written.
+    """Names, shapes and types of all arrays of a file, of a directory of Orbax, or of a directory with one.
 
     Raises:
         UserError: there is no such file, it is in none of the formats, or it is damaged.
     """
     if path.is_dir():
-        return _read_orbax(path)
+        inside = _weights_in(path)
+        if inside is None:
+            return orbax_files.read(path)
+        path = inside
     if not path.exists():
         raise UserError(f"{path}: no such file or directory")
-    if path.suffix not in FORMATS:
-        raise UserError(f"{path}: expected a directory of Orbax, or a file named *{', *'.join(FORMATS)}")
-    content, format = path.read_bytes(), FORMATS[path.suffix]
-    arrays = _READERS[format](content, path)
-    if not arrays:
-        raise UserError(f"{path}: expected arrays; found none")
-    return File(arrays, format, hashlib.sha256(content).hexdigest(), {})
+    if not path.is_file():
+        raise UserError(f"{path}: expected a file or a directory; found a device or a pipe")
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
+    try:
+        with path.open("rb") as file:
+            return _read_file(path, file)
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror or error}") from error
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], format: str) -> None:
@@ -86,7 +102,8 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], format: str) -> None:
         format: one of the values of `FORMATS`, or `orbax`.
 
     Raises:
-        UserError: PyTorch is needed and not installed, or the path can't be written.
+        UserError: PyTorch is needed and not installed, the format has no such arrays, or the path can't be
+            written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,161 +131,164 @@ def holds(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
     )
 
 
-def flatten(tree: PyTree) -> Arrays:
-    """Name -> array, a name being the path in the tree.
-
-    Example:
-        >>> flatten({"params": {"dense": {"bias": np.zeros(2)}}})
-        {'params/dense/bias': array([0., 0.])}
-    """
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
-
-
-def _read_orbax(path: Path) -> File:
-    steps = checkpoint.steps(path)
-    if steps and (path / str(steps[-1]) / "variables").is_dir():
-        found = checkpoint.restore(path)
-        arrays, metadata = flatten(found.variables), found.metadata
-    elif (path / "_METADATA").exists():
-        arrays, metadata = _read_pytree(path), {}
-    else:
-        raise UserError(
-            f"{path}: expected a checkpoint of llfc_jax or a pytree saved by Orbax; found neither"
-        )
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        digest.update(f"{name}{array.dtype}{array.shape}".encode() + array.tobytes())
-    return File(_in_natural_order(arrays), "orbax", digest.hexdigest(), metadata)
+def _read_file(path: Path, file: BufferedReader) -> File:
+    start = file.read(64)
+    for first, title in _OTHERS.items():
+        if start.startswith(first):
+            raise UserError(f"{path} is {title}")
+    if start.startswith(b"PK"):
+        with readable(path), zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+        if any(member.filename.endswith("data.pkl") for member in members):
+            return torch_files.read(path, members, _digest(file))
+        return _read_npz(path, file, members)
+    if torch_files.is_legacy(start):
+        return torch_files.read(path, [], _digest(file))
+    if start[8:9] == b"{":
+        return _read_safetensors(path, file)
+    if start and (0x81 <= start[0] <= 0x8F or start[0] in (0xDE, 0xDF)):
+        return _read_msgpack(path, file)
+    if path.suffix in FORMATS:
+        raise UserError(f"{path} is damaged, or not what its name says (no format has such first bytes)")
+    raise UserError(
+        f"{path}: expected a file of PyTorch, safetensors, NumPy (.npz) or Flax (msgpack), or a directory of "
+        "Orbax; found none of them"
+    )
 
 
-def _read_pytree(path: Path) -> Arrays:
-    with _readable(path), ocp.PyTreeCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(path.absolute()).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return flatten(checkpointer.restore(path.absolute(), restore_args=as_numpy))
+def _digest(file: BufferedReader) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_npz(content: bytes, path: Path) -> Arrays:
-    with _readable(path), np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return dict(file.items())
+def _read_npz(path: Path, file: BufferedReader, members: list[zipfile.ZipInfo]) -> File:
+    stored: dict[str, Stored] = {}
+    others: list[str] = []
+    with readable(path), zipfile.ZipFile(file) as archive:
+        for member in members:
+            if not member.filename.endswith(".npy"):
+                others.append(member.filename)
+                continue
+            with archive.open(member) as content:
+                stored[member.filename.removesuffix(".npy")] = _npy(path, member, content)
+    if not stored:
+        raise UserError(f"{path}: expected arrays; found {', '.join(others[:5]) or 'none'}")
+    return File(stored, "npz", _digest(file), {}, True, {}, tuple(others))
 
 
-def _read_safetensors(content: bytes, path: Path) -> Arrays:
-    with _readable(path):
-        return _in_natural_order(
-            {
-                name: np.frombuffer(one["data"], _SAFETENSORS_TYPES[one["dtype"]]).reshape(one["shape"])
-                for name, one in safetensors.deserialize(content)
-            }
-        )
+def _npy(path: Path, member: zipfile.ZipInfo, content: Any) -> Stored:
+    """One array of an `.npz`, of which the header alone is read."""
+    version = np.lib.format.read_magic(content)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(content)
+    name = f"{path}: {member.filename.removesuffix('.npy')!r}"
+    if dtype.hasobject:
+        return unreadable(shape, str(dtype), f"{name}: expected an array; found pickled objects, not read")
+
+    def load() -> np.ndarray:
+        with readable(path), zipfile.ZipFile(path) as archive, archive.open(member) as content:
+            return np.lib.format.read_array(content, allow_pickle=False)
+
+    return Stored(shape, str(dtype), load)
 
 
-def _read_torch(content: bytes, path: Path) -> Arrays:
-    torch = _import_torch(path)
-    with _readable(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the pickle protocol
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    nested = [
-        found[key] for key in NESTED if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)
-    ]
-    state = nested[0] if nested else found
-    if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
-        what = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-        raise UserError(
-            f"{path}: expected a state dict, bare or under {', '.join(NESTED)}; found {what[:200]}"
-        )
-    with _readable(path):
-        return {name: _from_tensor(torch, tensor.detach()) for name, tensor in state.items()}
+def _read_safetensors(path: Path, file: BufferedReader) -> File:
+    digest = _digest(file)
+    with readable(path):
+        with safetensors.safe_open(path, "np") as content:  # checks the whole header
+            content.keys()
+        file.seek(0)
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    stored = {name: _tensor(path, name, one, 8 + length) for name, one in header.items()}
+    if not stored:
+        raise UserError(f"{path}: expected arrays; found none")
+    return File(in_natural_order(stored), "safetensors", digest, {}, False, {})
 
 
-def _from_tensor(torch: ModuleType, tensor: Any) -> np.ndarray:
-    if tensor.dtype == torch.bfloat16:
-        return tensor.contiguous().view(torch.int16).numpy().view(jnp.bfloat16)
-    return tensor.numpy()
+def _tensor(path: Path, name: str, header: Mapping[str, Any], start: int) -> Stored:
+    shape, kind, (begin, end) = tuple(header["shape"]), header["dtype"], header["data_offsets"]
+    if kind not in _SAFETENSORS_TYPES:
+        title = "float8" if kind.startswith("F8") else kind
+        return unreadable(shape, title, f"{path}: {name!r}: {title} is not supported")
+    dtype = np.dtype(_SAFETENSORS_TYPES[kind])
+
+    def load() -> np.ndarray:
+        with readable(path), path.open("rb") as file:
+            file.seek(start + begin)
+            return np.frombuffer(file.read(end - begin), dtype).reshape(shape)
+
+    return Stored(shape, str(dtype), load)
 
 
-def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
-    del path
-    buffer = io.BytesIO()
-    contents: dict[str, Any] = _widened(arrays)
-    np.savez(buffer, **contents)
-    return buffer.getvalue()
+def _read_msgpack(path: Path, file: BufferedReader) -> File:
+    digest = _digest(file)
+    file.seek(0)
+    with readable(path):
+        tree = flax.serialization.msgpack_restore(file.read())
+        stored = {name: in_memory(leaf) for name, leaf in flatten(tree).items() if leaf.dtype != object}
+    if not stored:
+        raise UserError(f"{path}: expected arrays; found none")
+    return File(in_natural_order(stored), "msgpack", digest, {}, False, {})
+
+
+def _weights_in(directory: Path) -> Path | None:
+    """The file of weights in a directory that isn't Orbax's."""
+    for name in _WEIGHTS:
+        if (directory / name).is_file():
+            return directory / name
+    if orbax_files.is_one(directory):
+        return None
+    suffixes = (*FORMATS, ".bin", ".ckpt", ".th", ".tar", ".msgpack")
+    found = sorted(path for path in directory.iterdir() if path.suffix in suffixes and path.is_file())
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:6])
+        raise UserError(f"{directory}: expected one file of weights; found {names}: give one of them")
+    return found[0] if found else None
+
+
+def _read_shards(index: Path) -> File:
+    """Several files as one, by the index that Hugging Face writes beside them."""
+    with readable(index):
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+        raise UserError(f"{index}: expected the names of files beside it")
+    shards = [read(index.with_name(name)) for name in names]
+    stored = {name: one for shard in shards for name, one in shard.stored.items()}
+    digest = hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()
+    return File(in_natural_order(stored), shards[0].format, digest, {}, False, {})
 
 
 def _widened(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """NumPy's own types alone."""
     return {
         name: array.astype(np.float32) if array.dtype == jnp.bfloat16 else array
         for name, array in arrays.items()
     }
 
 
-def _write_safetensors(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
+def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
     del path
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name, array in _widened(arrays).items():
+            with file.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    return content.getvalue()
+
+
+def _write_safetensors(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in contiguous.items():
+        if array.dtype not in [np.dtype(kind) for kind in _SAFETENSORS_TYPES.values()]:
+            raise UserError(f"{path}: safetensors have no {array.dtype}, which {name!r} is; choose npz")
     return safetensors.numpy.save(contiguous)
 
 
-def _write_torch(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
-    torch, buffer = _import_torch(path), io.BytesIO()
-    torch.save({name: _to_tensor(torch, array) for name, array in arrays.items()}, buffer)
-    return buffer.getvalue()
-
-
-def _to_tensor(torch: ModuleType, array: np.ndarray) -> Any:
-    array = np.array(array, order="C")
-    if array.dtype == jnp.bfloat16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
-
-
-def _import_torch(path: Path) -> ModuleType:
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(
-            f"{path}: PyTorch's files need PyTorch: pip install torch, or use .safetensors or .npz"
-        ) from error
-    if tuple(map(int, torch.__version__.split(".")[:2])) < TORCH:
-        raise UserError(f"{path}: expected PyTorch {TORCH[0]}.{TORCH[1]} or newer; found {torch.__version__}")
-    return torch
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file makes a library raise into one line."""
-    try:
-        yield
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: expected tensors alone, as torch.save(model.state_dict(), ...) writes them; "
-            "found something else, which was not run"
-        ) from error
-    except Exception as error:
-        raise UserError(f"{path} is damaged, or not what its name says ({first_line(error)})") from error
-
-
-def _in_natural_order(arrays: Arrays) -> Arrays:
-    """By name, numbers in it by value: `Dense_2` before `Dense_10`."""
-
-    def key(name: str) -> list[tuple[int, str]]:
-        return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-    return {name: arrays[name] for name in sorted(arrays, key=key)}
-
-
-FORMATS = {".npz": "npz", ".safetensors": "safetensors", ".pt": "pt", ".pth": "pt"}
-"""Suffix of a file -> its format."""
-
-_READERS: dict[str, Callable[[bytes, Path], Arrays]] = {
-    "npz": _read_npz,
-    "safetensors": _read_safetensors,
-    "pt": _read_torch,
-}
 _WRITERS: dict[str, Callable[[Mapping[str, np.ndarray], Path], bytes]] = {
     "npz": _write_npz,
     "safetensors": _write_safetensors,
-    "pt": _write_torch,
+    "pt": torch_files.content,
 }
+"""Format -> what goes into the file."""

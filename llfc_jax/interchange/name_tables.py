@@ -8,7 +8,8 @@ import contextlib
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from llfc_jax.errors import UserError
 from llfc_jax.models import MODELS, Network
@@ -60,42 +61,62 @@ TABLES: dict[str, Callable[[Network], Names]] = {
 }
 
 
-def nearest(modules: set[str], input_shape: tuple[int, ...]) -> str:
-    """The known architecture that shares most of its modules' names with a file.
-
-    Args:
-        modules: names of all modules in the file.
-        input_shape: of one image.
-
-    Example:
-        >>> nearest({"conv1", "conv2", "fc1", "fc2"}, (28, 28, 1))
-        "model.name=lenet in the names of the LLFC authors' LeNet"
-    """
-    overlaps = {}
-    for description, network in _architectures(input_shape):
-        stages = {stage.name for stage in network.stages if stage.kind in ("conv", "dense", "norm")}
-        for title, table in {"llfc_jax": _own, **TABLES}.items():
-            known = {module for name, module in table(network).items() if name in stages}
-            overlap = len(known & modules) / len(known | modules)
-            overlaps[f"{description} in the names of {title}"] = overlap
-    best = max(overlaps, key=overlaps.__getitem__)
-    return best if overlaps[best] > 0 else "none"
-
-
-def _own(network: Network) -> Names:
+def own(network: Network) -> Names:
+    """Our own names."""
     return {stage.name: stage.name for stage in network.stages}
 
 
-def _architectures(input_shape: tuple[int, ...]) -> Iterator[tuple[str, Network]]:
-    """Every model that takes such images, with every norm and shortcut, and its description."""
+def nearest(files: Iterable[Mapping[str, frozenset[str]]], input_shape: tuple[int, ...]) -> str | None:
+    """The known architecture that has just the modules of a file, at whatever widths; None if there is none.
+
+    Args:
+        files: name of each module that is a layer -> the roles of its arrays; once for each prefix that may
+            have been put before the names.
+        input_shape: of one image.
+
+    Example:
+        >>> lenet = dict.fromkeys(("conv1", "conv2", "fc1", "fc2", "fc3"), frozenset({"weight"}))
+        >>> nearest([lenet], (28, 28, 1))
+        "model.name=lenet in the names of the LLFC authors' LeNet"
+        >>> nearest([{name: lenet[name] for name in ("fc1", "fc2", "fc3")}], (28, 28, 1))
+    """
+    parts = [(modules.keys(), _norm(modules.values())) for modules in files if modules]
+    depths = {sum("weight" in roles or "kernel" in roles for roles in one.values()) for one in files}
+    for description, norm, network in _architectures(input_shape, depths):
+        stages = {stage.name for stage in network.stages if stage.kind in ("conv", "dense", "norm")}
+        for title, table in {"llfc_jax": own, **TABLES}.items():
+            known = {module for name, module in table(network).items() if name in stages}
+            if len(known) == len(stages) and any(
+                modules == known and norm in ("none", found) for modules, found in parts
+            ):
+                return f"{description} in the names of {title}"
+    return None
+
+
+def _norm(modules: Iterable[frozenset[str]]) -> str:
+    """The normalisation of a network with running statistics, or without."""
+    statistics = {"running_mean", "running_var", "mean", "var"}
+    return "batch" if any(roles & statistics for roles in modules) else "layer"
+
+
+def _architectures(input_shape: tuple[int, ...], depths: set[int]) -> Iterator[tuple[str, str, Network]]:
+    """Every model that takes such images, with every norm and shortcut: description, norm and network."""
     for name, build in MODELS.items():
-        variants = {"norm": ("none", "batch"), "shortcut": ("pad", "conv")}
-        options = [option for option in variants if option in inspect.signature(build).parameters]
+        accepted = inspect.signature(build).parameters
+        variants: dict[str, Iterable] = {"norm": ("none", "batch", "layer"), "shortcut": ("pad", "conv")}
+        if name == "mlp":
+            variants["hidden"] = [(1,) * (depth - 1) for depth in sorted(depths) if 0 < depth < 100]
+        options = [option for option in variants if option in accepted]
         for values in itertools.product(*(variants[option] for option in options)):
-            chosen = dict(zip(options, values, strict=True))
-            description = " ".join(f"model.{option}={value}" for option, value in chosen.items())
+            chosen: dict[str, Any] = dict(zip(options, values, strict=True))
+            described = {option: value for option, value in chosen.items() if option != "hidden"}
+            description = " ".join(f"model.{option}={value}" for option, value in described.items())
             with contextlib.suppress(UserError):
-                yield f"model.name={name} {description}".strip(), build(input_shape, 10, **chosen)
+                yield (
+                    f"model.name={name} {description}".strip(),
+                    chosen.get("norm", "none"),
+                    build(input_shape, 10, **chosen),
+                )
 
 
 def _residual(network: Network, shortcut: str, head: str) -> Names:

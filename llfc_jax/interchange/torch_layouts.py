@@ -73,6 +73,20 @@ LAYERS: dict[type[nn.Module], dict[str, tuple[str, Callable[[Shape, Shape | None
 """Linen's layer -> its array -> what PyTorch calls it, and how it lays it out."""
 
 
+def with_shape(layout: Layout, shape: Shape) -> Layout | None:
+    """The layout of an array that may have axes of length 1 more than expected, as biases have in Equinox.
+
+    Example:
+        >>> with_shape(same((3,)), (3, 1, 1))
+        Layout(shape=(3, 1, 1), split=(3, 1, 1), axes=(0, 1, 2))
+        >>> with_shape(same((3,)), (4,))
+    """
+    if shape == layout.shape:
+        return layout
+    vectors = len(layout.shape) == 1 and tuple(size for size in shape if size != 1) == layout.shape
+    return same(shape) if vectors else None
+
+
 def to_ours(array: np.ndarray, layout: Layout, shape: Shape) -> np.ndarray:
     """The other side's array in our layout, of our `shape`."""
     return array.reshape(layout.split).transpose(layout.axes).reshape(shape)

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from llfc_jax.errors import UserError
+from llfc_jax.errors import UserError, kind_of
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.coordinate_descent import similarity_of, terms_of
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import Leaves, matched_leaves
 from llfc_jax.matching.weights import weight_matching
-from llfc_jax.path.examples import as_arrays
+from llfc_jax.path.examples import as_they_are
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import PermutationSpec, apply_permutation
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
@@ -74,13 +74,14 @@ def straight_through(
 
     Raises:
         UserError: On trees that differ, a spec or a start that doesn't fit them, a NaN or infinite parameter
-            or loss at the start, or no batches.
+            or loss at the start, a loss that is no scalar, or no batches.
     """
     if epochs < 1 or sweeps < 1:
         raise UserError(f"epochs, sweeps: expected at least 1, found {epochs} and {sweeps}")
-    batches = [as_arrays(batch, "batches") for batch in batches]
+    batches = list(as_they_are(batches))
     if not batches:
         raise UserError("batches: expected at least one, found none")
+    _check_scalar(jax.eval_shape(loss_fn, variables_a, batches[0]))
     leaves_a, _ = matched_leaves(spec, variables_a, variables_b, exclude)
     start_key, order_key = jax.random.split(key)
     if start is None:
@@ -128,6 +129,13 @@ def straight_through(
     return best, MatchInfo(
         objective, jnp.int32(len(losses) - 1), jnp.bool_(converged), objective.min(keepdims=True)
     )
+
+
+def _check_scalar(loss: Any) -> None:
+    if not isinstance(loss, jax.ShapeDtypeStruct) or loss.shape:
+        raise UserError(f"loss_fn: expected a scalar, found {kind_of(loss)}")
+    if not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise UserError(f"loss_fn: expected a floating-point number, found {loss.dtype}")
 
 
 def _sweep(

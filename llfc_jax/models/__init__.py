@@ -1,6 +1,7 @@
 """Networks by name."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 
 from llfc_jax.errors import UserError
+from llfc_jax.models.layers import ACTIVATIONS, POOLINGS
 from llfc_jax.models.lenet import lenet
 from llfc_jax.models.mlp import mlp
 from llfc_jax.models.network import INPUT, Network, Stage
@@ -33,6 +35,9 @@ CHOICES = {
     "shortcut": ("pad", "conv"),
     "stem": ("imagenet", "cifar"),
     "readout": ("mean", "token"),
+    "padding": ("torch", "same"),
+    "activation": tuple(ACTIVATIONS),
+    "pooling": tuple(POOLINGS),
 }
 """Options that take one of a few values."""
 
@@ -48,15 +53,19 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: 
     if name not in MODELS:
         raise UserError(f"model.name: expected one of {', '.join(MODELS)}; found {name!r}")
     accepted = inspect.signature(MODELS[name]).parameters
-    for field, value in options.items():
-        if field not in accepted:
+    for field in options.keys() - accepted.keys():
+        if options[field] not in ((), ""):
             raise UserError(
                 f"model.{field}: model.name={name!r} has no such option; "
-                "leave it at None, as configs/default.py has it"
+                f"reset it by --config.model.{field}=None"
             )
+        del options[field]
+    for field, value in options.items():
         if field in CHOICES and value not in CHOICES[field]:
             raise UserError(f"model.{field}: expected one of {', '.join(CHOICES[field])}; found {value!r}")
-    if options.get("width", 1) <= 0:
+    if not 0 <= options.get("epsilon", 0) < 1:
+        raise UserError(f"model.epsilon: expected a number in [0, 1); found {options['epsilon']}")
+    if not 0 < options.get("width", 1) < math.inf:
         raise UserError(f"model.width: expected a positive number; found {options['width']}")
     network = MODELS[name](input_shape, num_classes, **options)
     _check_images_fit(name, network, input_shape)

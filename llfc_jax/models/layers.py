@@ -7,7 +7,7 @@ are the few modules below, so that every step of a network is a named stage whos
 import math
 from collections.abc import Callable
 from functools import cache, partial, reduce
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -18,15 +18,20 @@ from llfc_jax.errors import UserError
 from llfc_jax.models.convolution import conv_general_dilated
 from llfc_jax.types import Array
 
+Padding: TypeAlias = str | tuple[tuple[int, int], tuple[int, int]]
+"""`VALID`, `SAME`, or what is put before and after each side of a map."""
+
 
 def scaled(size: int, width: float) -> int:
     """`size` units, times `width`.
 
     Raises:
-        UserError: none are left.
+        UserError: none are left, or more than XLA can count.
     """
-    if not (units := round(size * width)):
-        raise UserError(f"model.width: expected to leave a unit at least of {size}; found {width}")
+    if not 1 <= (units := round(size * width)) < 2**31:
+        raise UserError(
+            f"model.width: expected to make 1 to 2^31 - 1 units of {size}; found {width}, which makes {units}"
+        )
     return units
 
 
@@ -76,10 +81,30 @@ class ReLU(nn.Module):
 
 
 class GELU(nn.Module):
-    """x Phi(x), with Phi the normal distribution function; exact, as PyTorch's default."""
+    """x Phi(x), with Phi the normal distribution function: exact, as PyTorch's default, or as Flax's."""
+
+    approximate: bool = False
 
     def __call__(self, x: Array) -> Array:
-        return nn.gelu(x, approximate=False)
+        return nn.gelu(x, approximate=self.approximate)
+
+
+class Elementwise(nn.Module):
+    """Any other function of one unit, by its name in `flax.linen`."""
+
+    function: str
+
+    def __call__(self, x: Array) -> Array:
+        return getattr(nn, self.function)(x)
+
+
+ACTIVATIONS: dict[str, nn.Module] = {
+    "relu": ReLU(),
+    "gelu": GELU(),
+    "gelu_tanh": GELU(approximate=True),
+    **{name: Elementwise(name) for name in ("tanh", "silu", "elu", "leaky_relu")},
+}
+"""Nonlinearities by name; `gelu` is exact, `gelu_tanh` its approximation, which Flax and Haiku call gelu."""
 
 
 class MaxPool(nn.Module):
@@ -90,15 +115,30 @@ class MaxPool(nn.Module):
 
     window: int = 2
     stride: int | None = None
-    padding: int = 0
+    padding: Padding = "VALID"
 
     def __call__(self, x: Array) -> Array:
-        size, stride, pad = self.window, self.stride or self.window, (self.padding, self.padding)
-        if stride != size or self.padding:
-            return nn.max_pool(x, (size, size), (stride, stride), (pad, pad))
-        rows, columns = (side // size * size for side in x.shape[1:3])
-        corners = [x[:, i:rows:size, j:columns:size] for i in range(size) for j in range(size)]
-        return reduce(jnp.maximum, corners)
+        size, stride = self.window, self.stride or self.window
+        if stride != size or self.padding != "VALID":
+            return nn.max_pool(x, (size, size), (stride, stride), self.padding)
+        return reduce(jnp.maximum, _corners(x, size))
+
+
+def _corners(x: Array, size: int) -> list[Array]:
+    """The positions of windows that don't overlap, one after another."""
+    rows, columns = (side // size * size for side in x.shape[1:3])
+    return [x[:, i:rows:size, j:columns:size] for i in range(size) for j in range(size)]
+
+
+class AveragePool(nn.Module):
+    """Means over 2x2 windows that don't overlap."""
+
+    def __call__(self, x: Array) -> Array:
+        return reduce(jnp.add, _corners(x, 2)) / 4
+
+
+POOLINGS: dict[str, nn.Module] = {"max": MaxPool(), "mean": AveragePool()}
+"""What halves the sides of a map, by name."""
 
 
 class MeanPool(nn.Module):
@@ -161,21 +201,36 @@ def dense(fan_in: int, features: int) -> nn.Dense:
     return nn.Dense(features, kernel_init=torch_kernel, bias_init=uniform_fan_in(fan_in))
 
 
-def conv(features: int, kernel: int = 3, stride: int = 1, **kwargs: Any) -> nn.Conv:
-    """A square convolution with PyTorch's symmetric padding (`SAME` at stride 1)."""
-    pad = kernel // 2
-    padding = "SAME" if stride == 1 else ((pad, pad), (pad, pad))
-    kwargs = {"padding": padding, "conv_general_dilated": conv_general_dilated} | kwargs
+def pad(kernel: int, stride: int, padding: str) -> Padding:
+    """What is put around a map before a window of side `kernel` moves over it.
+
+    Args:
+        kernel: side of the window.
+        stride: of its moves.
+        padding: `torch`: kernel // 2 on all four sides, as PyTorch's code has it; `same`: TensorFlow's and
+            Flax's SAME, which puts less on the first sides than on the last where the total is odd. They
+            differ at strides above 1 alone.
+    """
+    return "SAME" if stride == 1 or padding == "same" else ((kernel // 2,) * 2,) * 2
+
+
+def conv(features: int, kernel: int = 3, stride: int = 1, padding: str = "torch", **kwargs: Any) -> nn.Conv:
+    """A square convolution, padded as `pad` says, or `VALID`."""
+    around = "VALID" if padding == "VALID" else pad(kernel, stride, padding)
+    kwargs = {"padding": around, "conv_general_dilated": conv_general_dilated} | kwargs
     return nn.Conv(features, (kernel, kernel), strides=(stride, stride), **kwargs)
 
 
-NORMS: dict[str, Callable[[], nn.Module]] = {
-    "batch": partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5),
+EPSILON = 1e-5
+"""Added to variances: PyTorch's default for every norm, Flax's for BatchNorm (its LayerNorm has 1e-6)."""
+
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "batch": partial(nn.BatchNorm, momentum=0.9),
     "layer": nn.LayerNorm,
 }
 """Normalisations by name; `layer` normalises the channels of each position, as Git Re-Basin does."""
 
 
-def norm_stages(norm: str, name: str) -> list[tuple[str, nn.Module]]:
+def norm_stages(norm: str, name: str, epsilon: float = EPSILON) -> list[tuple[str, nn.Module]]:
     """The normalisation called `norm` as a list of one stage, or of none."""
-    return [] if norm == "none" else [(name, NORMS[norm]())]
+    return [] if norm == "none" else [(name, NORMS[norm](epsilon=epsilon))]

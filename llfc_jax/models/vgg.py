@@ -3,11 +3,12 @@
 import flax.linen as nn
 
 from llfc_jax.models.layers import (
+    ACTIVATIONS,
+    EPSILON,
+    POOLINGS,
     AdaptiveMeanPool,
     Flatten,
-    MaxPool,
     MeanPool,
-    ReLU,
     conv,
     kaiming_fan_out,
     norm_stages,
@@ -33,6 +34,9 @@ def vgg(
     depth: int,
     width: float = 1,
     norm: str = "none",
+    epsilon: float = EPSILON,
+    activation: str = "relu",
+    pooling: str = "max",
     pool: int = 1,
     head: tuple[int, ...] = (4096, 4096),
     dropout: float = 0.5,
@@ -48,6 +52,9 @@ def vgg(
         depth: 11, 13, 16 or 19.
         width: multiplies every channel count and head width.
         norm: `none`, `batch` or `layer`, after each convolution.
+        epsilon: of the norm.
+        activation: the nonlinearity, one of `layers.ACTIVATIONS`.
+        pooling: `max` or `mean`, after each group.
         pool: side of the map of means that the head reads: 1, or 7 for torchvision's weights.
         head: widths of the hidden linear layers; empty for none.
         dropout: rate after each hidden linear layer.
@@ -59,16 +66,19 @@ def vgg(
             name = f"{group}_{index}"
             steps += [
                 (f"conv{name}", conv(scaled(channels, width), kernel_init=kaiming_fan_out)),
-                *norm_stages(norm, f"norm{name}"),
-                (f"relu{name}", ReLU()),
+                *norm_stages(norm, f"norm{name}", epsilon),
+                (f"{activation}{name}", ACTIVATIONS[activation]),
             ]
-        steps += [(f"pool{group}", MaxPool())]
+        steps += [(f"pool{group}", POOLINGS[pooling])]
     if pool == 1:
         steps += [("mean", MeanPool())]
     else:
         steps += [("mean", AdaptiveMeanPool(pool)), ("flatten", Flatten())]
     for index, size in enumerate(head, start=6):
-        steps += [(f"dense{index}", _dense(scaled(size, width))), (f"relu{index}", ReLU())]
+        steps += [
+            (f"dense{index}", _dense(scaled(size, width))),
+            (f"{activation}{index}", ACTIVATIONS[activation]),
+        ]
         if dropout:
             steps += [(f"dropout{index}", nn.Dropout(dropout))]
     steps += [(f"dense{6 + len(head)}", _dense(num_classes))]

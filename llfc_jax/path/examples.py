@@ -62,6 +62,21 @@ def inputs_alone(batches: Iterable[Examples]) -> Iterator[PyTree]:
         yield batch.images if kept.all() else jax.tree.map(lambda x, kept=kept: x[kept], batch.images)
 
 
+def as_they_are(batches: Iterable[Any]) -> Iterator[PyTree]:
+    """Batches of any structure, for a loss of one's own: nothing is changed but whose arrays they hold.
+
+    Args:
+        batches: pytrees of arrays.
+
+    Raises:
+        UserError: they are no iterable, or one has no array, or something that is none.
+    """
+    for batch in _iterated(batches):
+        if not jax.tree.leaves(batch):
+            raise UserError(f"batches: expected arrays in each; found {kind_of(batch)}")
+        yield as_arrays(batch, "batches")
+
+
 def with_classes(stream: Iterable[Batch], classes: int) -> Iterator[Batch]:
     """The same batches, whose labels are found to be classes.
 
@@ -193,8 +208,8 @@ def _is_array_in_lists(node: Any) -> bool:
     return bool(leaves) and all(isinstance(leaf, int | float) for leaf in leaves)
 
 
-def _as_array(leaf: Any, where: str) -> Array | np.ndarray:
-    if isinstance(leaf, jax.Array):
+def _as_array(leaf: Any, where: str) -> Array | np.ndarray | jax.ShapeDtypeStruct:
+    if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         return leaf
     if hasattr(leaf, "detach"):  # PyTorch's, wherever it lies and whether or not it has a gradient
         leaf = leaf.detach().cpu()

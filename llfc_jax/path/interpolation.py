@@ -18,20 +18,25 @@ def lerp(a: PyTree, b: PyTree, alpha: Array | float) -> PyTree:
     many points at once. Leaves that are no floats (counters, random keys) don't lie on a line: they are A's.
 
     Args:
-        a: a pytree of arrays.
-        b: a pytree of the same structure and shapes.
-        alpha: scalar in [0, 1].
+        a: a pytree of arrays, or of numbers.
+        b: a pytree of the same structure and shapes; nothing is broadcast.
+        alpha: scalar. Outside [0, 1] the line goes on beyond its ends, as task arithmetic wants it to.
+
+    Raises:
+        UserError: A and B differ in structure.
 
     Example:
         >>> lerp({"w": jnp.zeros(2)}, {"w": jnp.full(2, 8.0)}, 0.25)
         {'w': Array([2., 2.], dtype=float32)}
     """
 
-    def leaf(x: Array, y: Array) -> Array:
-        if not jnp.issubdtype(x.dtype, jnp.inexact):
+    def leaf(x: Array | float, y: Array | float) -> Array | float:
+        dtype = jnp.result_type(x)
+        if not jnp.issubdtype(dtype, jnp.inexact):
             return x
-        return ((1 - alpha) * x + alpha * y).astype(x.dtype)
+        return jnp.asarray((1 - alpha) * x + alpha * y, dtype)
 
+    check_same_structure(a, b)
     alpha = jnp.asarray(alpha)
     return jax.tree.map(leaf, a, b)
 
@@ -48,22 +53,29 @@ def alpha_grid(size: int) -> tuple[float, ...]:
 
 
 def check_same_structure(a: PyTree, b: PyTree) -> None:
-    """Check that two pytrees have the same leaves, of the same shapes.
+    """Check that two pytrees have the same leaves, of the same shapes, floats or not.
 
     Raises:
         UserError: names the first leaf in which they differ, and what each side has.
     """
     left, right = (
-        {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+        {jax.tree_util.keystr(path): _kind(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
         for tree in (a, b)
     )
     for name in [*left, *right]:
         if left.get(name) != right.get(name):
-            found = " and ".join(str(shapes.get(name, "nothing")) for shapes in (left, right))
+            found = " and ".join(kinds.get(name, "nothing") for kinds in (left, right))
             raise UserError(
-                f"the networks differ at {readable_path(name)}: found {found}; expected the same architecture"
+                f"the networks differ at {readable_path(name) or 'the root'}: found {found}; "
+                "expected the same architecture"
             )
     structures: list[Any] = [jax.tree.structure(tree) for tree in (a, b)]
     if structures[0] != structures[1]:
         kinds = " and ".join(sorted({type(tree).__name__ for tree in (a, b)}))
         raise UserError(f"the networks differ: expected trees of the same containers; found {kinds}")
+
+
+def _kind(leaf: Any) -> str:
+    """The shape; what doesn't move along a line is told from what does."""
+    moves = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    return f"{np.shape(leaf)}" if moves else f"integers {np.shape(leaf)}"

@@ -1,5 +1,6 @@
 """A run from configuration to report. Each stage is skipped where its result exists."""
 
+import hashlib
 import sys
 import time
 from collections.abc import Sequence
@@ -15,19 +16,18 @@ from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.run import workdir
+from llfc_jax.run import pair, workdir
 from llfc_jax.run.alignment import align
 from llfc_jax.run.measurement import measure, paths
 from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
-from llfc_jax.runtime import environment, progress
+from llfc_jax.runtime import compilation, environment, output, progress
 from llfc_jax.storage import checkpoint, files
 from llfc_jax.training import loop
 from llfc_jax.training.lineage import MERGED, aligned_name
 from llfc_jax.training.step import Recipe, make_runner, scans
 
 SCHEMA_VERSION = 1
-CHECKPOINTS = "checkpoints"
 
 
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
@@ -45,15 +45,16 @@ def run(config: ConfigDict, directory: Path, command: str) -> Path:
         UserError: bad input.
     """
     validate(config)
-    workdir.check_owner(directory, config.to_dict())
-    results_file = directory / workdir.RESULTS
-    bench = None if results_file.exists() else prepare(config)
-    workdir.claim(directory, config.to_dict())  # not before the input has been found good
-    if bench is not None:
-        results = find_results(bench, directory / CHECKPOINTS, command)
-        with files.writing(directory):
-            files.write_json(results_file, results)
-    return write_report(directory)
+    record, results_file = config.to_dict(), directory / workdir.RESULTS
+    bench = None if workdir.is_finished(directory, record) else prepare(config)
+    with workdir.claimed(directory, record):  # not before the input has been found good
+        compilation.keep_programs(directory.absolute().parent / compilation.CACHE)
+        if not results_file.exists():
+            (directory / workdir.CHECKPOINTS).mkdir(exist_ok=True)
+            results = find_results(bench or prepare(config), directory / workdir.CHECKPOINTS, command)
+            with files.writing(directory):
+                files.write_json(results_file, results)
+        return write_report(directory)
 
 
 def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def read_results(directory: Path) -> dict[str, Any]:
 
 
 def write_report(directory: Path) -> Path:
-    """Figures, tables and page from `results.json` alone, unless they are newer; prints the tables.
+    """Figures, tables and page from `results.json` alone, unless made from it before; prints the tables.
 
     Returns:
         The page.
@@ -111,16 +112,17 @@ def write_report(directory: Path) -> Path:
         UserError: the results can't be read, or the report can't be written.
     """
     results = read_results(directory)
-    results_file, page = directory / workdir.RESULTS, directory / "report.html"
-    if not page.exists() or page.stat().st_mtime < results_file.stat().st_mtime:
+    digest = hashlib.sha256((directory / workdir.RESULTS).read_bytes()).hexdigest()
+    page, made_from = directory / "report.html", f"<!-- made from results.json, SHA-256 {digest} -->\n"
+    if not (page.exists() and page.read_bytes().endswith(made_from.encode())):
         progress.say("drawing figures and writing the report")
         number = len(report.figures.FIGURES)
         drawings = list(progress.track(report.drawing.draw(results), "draw", number))
         with files.writing(directory):
             report.drawing.write(drawings, directory / "figures")
             report.tables.write_csv(results, directory)
-            files.write_text(page, report.page.render(results, drawings))
-    print(report.tables.terminal(results, colour=sys.stdout.isatty()))
+            files.write_text(page, report.page.render(results, drawings) + made_from)
+    output.show(report.tables.terminal(results, colour=sys.stdout.isatty()))
     return page
 
 
@@ -142,6 +144,8 @@ def keep_given(bench: Workbench, checkpoints: Path) -> None:
             metadata = {"config": bench.config.to_dict(), "history": {"step": []}, "source": source}
             checkpoint.save(directory, 0, variables, metadata)
             progress.say(f"imported {name} from {file} by {source['matched_by']}")
+            for line in pair.describe(bench.network, source):
+                progress.say(f"  {line}")
             moments = bench.dataset.mean, bench.dataset.std
             mean, std = (" ".join(f"{x:g}" for x in moment) for moment in moments)
             progress.say(f"  it sees images less {mean}, over {std} (config.data.mean and std)")
@@ -157,7 +161,7 @@ def train(bench: Workbench, checkpoints: Path) -> None:
         recipe=recipe,
         run=make_runner(recipe, *dataset.train, scan=scans(jax.default_backend(), bench.convolutional)),
         evaluate=lambda variables: evaluate(
-            bench.apply, variables, batches(dataset.test, config.eval.batch_size)
+            bench.apply, variables, batches(dataset.test, bench.eval_batch_size)
         ),
         schedule=bench.schedule,
         seed=config.seed,
@@ -233,5 +237,8 @@ def merge(bench: Workbench, checkpoints: Path) -> None:
     progress.say(f"merged a and {name_b} at alpha = {alpha:g}: {directory}")
 
 
+_PROVENANCE = ("file", "format", "sha256", "matched_by", "framework", "conventions")
+
+
 def _provenance(source: Source) -> dict[str, Any]:
-    return {field: source[field] for field in ("file", "format", "sha256", "matched_by")}
+    return {field: source[field] for field in _PROVENANCE}

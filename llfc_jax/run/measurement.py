@@ -89,7 +89,7 @@ def paths(bench: Workbench, a: Variables, b: Variables, alphas: Sequence[float])
     if not alphas:
         return found
     examples = bench.some_training_data(config.examples)
-    batch_size = min(bench.config.eval.batch_size, len(examples.labels))
+    batch_size = min(bench.eval_batch_size, len(examples.labels))
     common = (bench.network, bench.preprocess, a, b, alphas)
     if "batch_stats" in a and config.recompute:
         seen = training_stream(bench, examples, batch_size, "recompute BatchNorm")
@@ -119,7 +119,7 @@ def _describe_data(bench: Workbench) -> dict[str, Any]:
 
 def _endpoints(bench: Workbench, variables: Variables) -> dict[str, dict[str, float]]:
     def ends(examples: Split) -> dict[str, float]:
-        loss, error = evaluate(bench.apply, variables, batches(examples, bench.config.eval.batch_size))
+        loss, error = evaluate(bench.apply, variables, batches(examples, bench.eval_batch_size))
         return {"loss": loss, "error": error}
 
     return {split: ends(examples) for split, examples in bench.measured.items()}
@@ -131,7 +131,7 @@ def _all_alphas(bench: Workbench) -> list[float]:
 
 def _read(bench: Workbench, variables: Variables) -> Program:
     """The network, with inputs of the shape of the batches."""
-    first = next(batches(bench.measured["test"], bench.config.eval.batch_size))
+    first = next(batches(bench.measured[TEST], bench.eval_batch_size))
     return read_features(bench.apply_with_features, variables, first.images)
 
 
@@ -145,11 +145,10 @@ def _measure_path(
     bench: Workbench, program: Program, measures: Sequence[Measure], path: CorrectedPath, key: str
 ) -> dict[str, Any]:
     """All measures of one path, as `results.json` has them; one pass over each split."""
-    batch_size = bench.config.eval.batch_size
     return measure_along(
         program,
         path.path,
-        lambda split: stream(bench.measured[split], batch_size, f"measure {key} on {split}"),
+        lambda split: stream(bench.measured[split], bench.eval_batch_size, f"measure {key} on {split}"),
         measures,
         (TRAIN, TEST),
         correct=path.correct,

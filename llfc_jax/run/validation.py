@@ -1,91 +1,153 @@
 """Checks on a configuration that need nothing but the configuration."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from llfc_jax.configs import default
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
 from llfc_jax.measures import MEASURES
+from llfc_jax.models import CHOICES, MODELS
 from llfc_jax.run.alignment import METHODS
+from llfc_jax.run.configuration import fields, file_name
+from llfc_jax.run.rules import Rule, choice, finite, number, switch, text, whole
+from llfc_jax.storage.paths import expand
+from llfc_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from llfc_jax.training.step import PRECISIONS
 
-_CHOICES = {
-    "measures": MEASURES,
-    "train.pair": ("spawn", "independent"),
-    "train.precision": tuple(PRECISIONS),
-    "align.method": ("none", *METHODS),
-    "align.statistic": tuple(STATISTICS),
-}
+_COUNT, _FRACTION = whole(0), number(0, 1)
+_WIDTH = whole(1, 2**31 - 1)  # of a layer: XLA counts no further
+_MANY = 1_000_000
+"""More repetitions than anybody means: they would end in no memory, or never."""
 
-_AT_LEAST = {
-    "seed": 0,
-    "model.dropout": 0,
-    "model.hidden": 1,
-    "model.pool": 1,
-    "model.head": 1,
-    "model.patch": 1,
-    "model.blocks": 1,
-    "model.heads": 1,
-    "opt.momentum": 0,
-    "opt.weight_decay": 0,
-    "opt.decay_at": 0,
-    "opt.decay_factor": 0,
-    "train.networks": 2,
-    "train.epochs": 1,
-    "train.batch_size": 1,
-    "train.checkpoint_every_epochs": 1,
-    "train.checkpoint_every_minutes": 0,
-    "train.spawn_epochs": 0,
-    "train.spawn_steps": 0,
-    "train.spawn_sweep": 0,
-    "eval.batch_size": 1,
-    "eval.train_examples": 0,
-    "eval.alpha_chunk": 0,
-    "lmc.num_alphas": 2,
-    "llfc.alphas": 0,
-    "principal_angles.top_k": 1,
-    "corrections.examples": 0,
-    "align.restarts": 1,
-    "align.max_sweeps": 1,
-    "align.examples": 0,
-    "align.epochs": 1,
-    "align.learning_rate": 0,
-    "merge.alpha": 0,
+RULES: Mapping[str, Rule] = {
+    "name": text(),
+    "seed": whole(0, 2**32 - 1),
+    "measures": choice(*MEASURES),
+    "data.name": text(),
+    "data.data_dir": text(),
+    "data.train_split": text(),
+    "data.test_split": text(),
+    "data.augment": switch(),
+    "data.mean": finite(),
+    "data.std": number(0, above=True),
+    "pair.a": text(),
+    "pair.b": text(),
+    "pair.entry": text(),
+    "model.name": choice(*MODELS),
+    "model.width": number(0, above=True),
+    "model.norm": choice(*CHOICES["norm"]),
+    "model.padding": choice(*CHOICES["padding"]),
+    "model.epsilon": number(0, 1, below=True),
+    "model.activation": choice(*CHOICES["activation"]),
+    "model.pooling": choice(*CHOICES["pooling"]),
+    "model.hidden": _WIDTH,
+    "model.pool": whole(1, 1024),
+    "model.head": _WIDTH,
+    "model.dropout": number(0, 1, below=True),
+    "model.shortcut": choice(*CHOICES["shortcut"]),
+    "model.stem": choice(*CHOICES["stem"]),
+    "model.patch": _WIDTH,
+    "model.blocks": whole(1, 1000),
+    "model.heads": _WIDTH,
+    "model.readout": choice(*CHOICES["readout"]),
+    "opt.name": choice(*OPTIMIZERS),
+    "opt.learning_rate": number(0, above=True),
+    "opt.momentum": number(0, 1, below=True),
+    "opt.weight_decay": number(0),
+    "opt.schedule": choice(*SCHEDULES),
+    "opt.decay_at": _FRACTION,
+    "opt.decay_factor": number(0),
+    "opt.warmup": _FRACTION,
+    "train.pair": choice("spawn", "independent"),
+    "train.networks": whole(2, 26),
+    "train.epochs": whole(1, _MANY),
+    "train.spawn_epochs": number(0),
+    "train.spawn_steps": _COUNT,
+    "train.spawn_sweep": number(0),
+    "train.batch_size": whole(1),
+    "train.checkpoint_every_epochs": whole(1),
+    "train.checkpoint_every_minutes": number(0),
+    "train.precision": choice(*PRECISIONS),
+    "eval.batch_size": whole(1),
+    "eval.train_examples": _COUNT,
+    "eval.alpha_chunk": _COUNT,
+    "lmc.num_alphas": whole(2, 10_001),
+    "llfc.alphas": _FRACTION,
+    "principal_angles.top_k": whole(1),
+    "corrections.recompute": switch(),
+    "corrections.repair": switch(),
+    "corrections.examples": _COUNT,
+    "align.method": choice("none", *METHODS),
+    "align.restarts": whole(1, _MANY),
+    "align.max_sweeps": whole(1, _MANY),
+    "align.statistic": choice(*STATISTICS),
+    "align.examples": _COUNT,
+    "align.epochs": whole(1, _MANY),
+    "align.learning_rate": number(0, above=True),
+    "merge.alpha": _FRACTION,
 }
-_AT_MOST = {
-    "seed": 2**32 - 1,
-    "model.dropout": 1,
-    "opt.decay_at": 1,
-    "llfc.alphas": 1,
-    "merge.alpha": 1,
-}
-"""Bounds of numbers, and of each of several numbers."""
+"""Field -> what its value, or each of several, has to be."""
 
 
 def validate(config: ConfigDict) -> None:
-    """Check ranges and choices.
+    """Check types, ranges and choices of all fields, and that they go together.
 
     Raises:
         UserError: names the first field at fault, what was expected, what was found.
     """
-    _check_complete(config)
-    for field, value in _fields(config):
-        if field in _AT_LEAST and value is not None:
-            for number in value if isinstance(value, tuple) else (value,):
-                _check_number(field, number)
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"config.{field}: expected a finite number; found {value}")
-        for choice in value if isinstance(value, tuple) else (value,):
-            if choice not in _CHOICES.get(field, (choice,)):
-                choices = ", ".join(_CHOICES[field])
-                raise UserError(f"config.{field}: expected one of {choices}; found {choice!r}")
-    for field, other in (("pair.a", "pair.b"), ("data.mean", "data.std")):
-        section, name, partner = *field.split("."), other.split(".")[1]
-        if (config[section][name] is None) != (config[section][partner] is None):
-            raise UserError(f"config.{field} and config.{other}: expected both or none; found one")
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"config: expected get_config to return a ConfigDict; found {type(config).__name__}")
+    found, by_default = dict(fields(config)), dict(fields(default.get_config()))
+    for field, preset in by_default.items():
+        if field not in found:
+            raise UserError(
+                f"config.{field}: expected the fields of configs/default.py; found none of this name"
+            )
+        if found[field] is not None or preset is not None:
+            _check(field, found[field], several=_is_several(field, preset))
+    file_name(config)
+    for field in ("data.data_dir", "pair.a", "pair.b"):
+        if found[field]:
+            expand(found[field], f"config.{field}")
+    _check_pairs(config)
+    _check_spawning(config)
+
+
+def _is_several(field: str, preset: Any) -> bool:
+    return isinstance(preset, tuple) or field in ("data.mean", "data.std", "model.hidden", "model.head")
+
+
+def _check(field: str, value: Any, *, several: bool) -> None:
+    rule = RULES[field]
+    if several and not isinstance(value, tuple | list):
+        raise UserError(f"config.{field}: expected several, each {rule.expected}; found {value!r}")
+    for one in value if several else (value,):
+        if not rule.fits(one):
+            raise UserError(f"config.{field}: expected {rule.expected}; found {one!r}")
+
+
+def _check_pairs(config: ConfigDict) -> None:
+    """Fields that go together."""
+    for section, names in (("pair", ("a", "b")), ("data", ("mean", "std"))):
+        given = [bool(config[section][name]) for name in names]
+        if any(given) and not all(given):
+            one, other = (f"config.{section}.{name}" for name in names)
+            raise UserError(f"{one} and {other}: expected both or none; found one")
+    if config.pair.a is not None and config.train.networks != 2:
+        raise UserError(
+            f"config.train.networks: expected 2 with config.pair.a and b; found {config.train.networks}"
+        )
+    if config.pair.entry and not config.pair.a:
+        raise UserError("config.pair.entry: expected config.pair.a and b; found none")
+    if not config.llfc.alphas:
+        raise UserError("config.llfc.alphas: expected one at least; found none")
+
+
+def _check_spawning(config: ConfigDict) -> None:
+    """That spawning comes within training, where the run trains and spawns."""
     sweep = config.train.spawn_sweep
     for field, unfit in (
         ("train.pair", config.train.pair != "spawn"),
@@ -95,43 +157,10 @@ def validate(config: ConfigDict) -> None:
     ):
         if sweep and unfit:
             raise UserError(f"config.train.spawn_sweep={sweep} doesn't go with config.{field}")
-    if config.pair.a is not None and config.train.networks != 2:
-        raise UserError(
-            f"config.train.networks: expected 2 with config.pair.a and b; found {config.train.networks}"
-        )
-    if not config.llfc.alphas:
-        raise UserError("config.llfc.alphas: expected one at least; found none")
-    by_epochs = config.train.pair == "spawn" and config.train.spawn_steps is None
-    field = "spawn_sweep" if sweep else "spawn_epochs"
-    latest = max(sweep) if sweep else config.train.spawn_epochs
-    if by_epochs and latest > config.train.epochs:
+    if config.pair.a is not None or config.train.pair != "spawn" or config.train.spawn_steps is not None:
+        return
+    field, latest = ("spawn_sweep", max(sweep)) if sweep else ("spawn_epochs", config.train.spawn_epochs)
+    if latest > config.train.epochs:
         raise UserError(
             f"config.train.{field}: expected train.epochs={config.train.epochs} at most; found {latest}"
         )
-
-
-def _check_complete(config: Any) -> None:
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"config: expected get_config to return a ConfigDict; found {type(config).__name__}")
-    known = {field for field, _ in _fields(config)}
-    for field in (*_AT_LEAST, *_CHOICES):
-        if field not in known:
-            raise UserError(
-                f"config.{field}: expected the fields of configs/default.py; found none of this name"
-            )
-
-
-def _fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and value of every field."""
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _fields(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _check_number(field: str, number: Any) -> None:
-    least, most = _AT_LEAST[field], _AT_MOST.get(field, math.inf)
-    if not isinstance(number, int | float) or not least <= number <= most or number == math.inf:
-        expected = f"{least} at least" if most == math.inf else f"a number in [{least}, {most}]"
-        raise UserError(f"config.{field}: expected {expected}; found {number!r}")

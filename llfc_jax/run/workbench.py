@@ -1,8 +1,8 @@
 """The data and the network of a run, put together."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,16 @@ from ml_collections import ConfigDict
 from llfc_jax import data, models
 from llfc_jax.data.batches import batches, full_batches, num_batches
 from llfc_jax.errors import UserError
-from llfc_jax.interchange import Source, load_variables
-from llfc_jax.runtime import progress, sharding
+from llfc_jax.run import pair
+from llfc_jax.runtime import environment, progress, sharding
 from llfc_jax.training import lineage, optimizers
 from llfc_jax.types import Array, Batch, Features, PRNGKey, Variables
 
 ALIGN_STREAM, AS_IN_TRAINING_STREAM = 1_000, 1_001
 """What the seed is folded with; beyond the streams of the lineages."""
+
+_LAST_STEP = 2**31 - 1
+"""Steps are counted in 32 bits."""
 
 _augmented = jax.jit(data.augment)
 
@@ -36,7 +39,7 @@ class Workbench:
     schedule: optimizers.Schedule
     lineages: tuple[lineage.Lineage, ...]
     """To train; none where the networks are given."""
-    given: Mapping[str, tuple[Variables, Source]]
+    given: pair.Given
     """`a` and `b` from the files of `config.pair`; else empty."""
 
     @property
@@ -48,6 +51,12 @@ class Workbench:
     def input_shape(self) -> tuple[int, ...]:
         """Of one image."""
         return self.dataset.train.images.shape[1:]
+
+    @property
+    def eval_batch_size(self) -> int:
+        """`eval.batch_size`, or all of the largest split: what is beyond would only be padding."""
+        largest = max(len(split.labels) for split in (*self.measured.values(), self.dataset.test))
+        return min(self.config.eval.batch_size, largest)
 
     @property
     def convolutional(self) -> bool:
@@ -101,11 +110,13 @@ def prepare(config: ConfigDict) -> Workbench:
     """Load the data, build the network, and plan the training or load the networks of `config.pair`.
 
     Raises:
-        UserError: one of them can't be had, or they don't fit each other.
+        UserError: one of them can't be had, or they don't fit each other or the machine.
     """
-    dataset = data.load(config.data)
-    examples = len(dataset.train.labels)
     trains = config.pair.a is None
+    files = {} if trains else pair.files(config)
+    with progress.bar(f"read {config.data.name}", total=None):
+        dataset = data.load(config.data)
+    examples = len(dataset.train.labels)
     if trains and config.train.batch_size > examples:
         raise UserError(
             f"config.train.batch_size: expected {examples} (the training data) at most; "
@@ -116,24 +127,36 @@ def prepare(config: ConfigDict) -> Workbench:
             f"config.train.batch_size: expected a multiple of {jax.device_count()} (the devices); "
             f"found {config.train.batch_size}"
         )
-    network = models.build(config.model, dataset.train.images.shape[1:], dataset.num_classes)
+    image = dataset.train.images.shape[1:]
+    network = models.build(config.model, image, dataset.num_classes)
+    _check_memory(network, image)
+    given: pair.Given = {}
+    if not trains:
+        network, given = pair.load(config, files, image, dataset.num_classes)
     some = min(config.eval.train_examples, examples)
     measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
     steps_per_epoch = examples // config.train.batch_size
+    if trains and config.train.epochs * steps_per_epoch > _LAST_STEP:
+        raise UserError(
+            f"config.train.epochs: expected {_LAST_STEP // steps_per_epoch} at most, of {steps_per_epoch} "
+            f"steps; found {config.train.epochs}"
+        )
     optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
     lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
-    given = {} if trains else {name: _load(config, name, network, dataset) for name in config.pair}
     return Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
 
 
-def _load(
-    config: ConfigDict, name: str, network: models.Network, dataset: data.Dataset
-) -> tuple[Variables, Source]:
-    path = Path(config.pair[name]).expanduser()
-    try:
-        return load_variables(path, network, dataset.train.images.shape[1:])
-    except UserError as error:
-        raise UserError(f"config.pair.{name}: {error}") from error
+def _check_memory(network: models.Network, input_shape: tuple[int, ...]) -> None:
+    """That two networks fit into memory, without which nothing can be done."""
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    leaves = jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0), image))
+    parameters = sum(math.prod(leaf.shape) for leaf in leaves)
+    needed, there = 2 * parameters * jnp.float32(0).nbytes, environment.memory_bytes()
+    if needed > there:
+        raise UserError(
+            f"config.model: {parameters:,} parameters are too many: two networks of them take "
+            f"{needed / 2**30:,.0f} GiB, of {there / 2**30:,.0f} GiB that are there"
+        )
 
 
 def stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:

@@ -1,51 +1,116 @@
-"""The directory of one run, and who owns it."""
+"""The directory of one run: who owns it, and who is at work in it.
 
+Everything in it that is used again, checkpoints and results too, carries the configuration that it was made
+by, and none of another is taken, whichever of the files are left.
+"""
+
+import contextlib
+import errno
+import fcntl
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from llfc_jax.errors import UserError
+from llfc_jax.storage import checkpoint
 from llfc_jax.storage.files import read_json, write_json, writing
 
-CONFIG, RESULTS = "config.json", "results.json"
+CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
+
+_NO_LOCKS_HERE = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems without locks on directories answer, such as some of a network."""
 
 
-def check_owner(workdir: Path, config: dict[str, Any]) -> None:
-    """Check that `workdir` belongs to this configuration, or to none yet.
+@contextlib.contextmanager
+def claimed(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -> Iterator[None]:
+    """Make `workdir` the place of this configuration, and of this process for a while.
+
+    Args:
+        workdir: made if it isn't there.
+        config: what everything in it is made by.
+        flag: what an error advises to change.
 
     Raises:
-        UserError: it belongs to another one.
+        UserError: it belongs to another configuration, another process is at work in it, it can't be
+            written, or it was deleted meanwhile.
     """
-    if not (workdir / CONFIG).exists():
-        return
-    config, owner = json.loads(json.dumps(config)), read_json(workdir / CONFIG)
-    if owner != config:
-        field, theirs, ours = _first_difference(owner, config)
+    with writing(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        directory = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(directory, workdir, flag)
+        check_owner(workdir, config, flag=flag)
+        with writing(workdir):
+            if not (workdir / CONFIG).exists():
+                write_json(workdir / CONFIG, config)
+        yield
+        if not (workdir / CONFIG).exists():
+            raise UserError(f"{workdir} was deleted while this run was at work; the same command starts anew")
+    finally:
+        os.close(directory)
+
+
+def check_owner(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -> None:
+    """Check that all there is in `workdir` was made by this configuration.
+
+    Raises:
+        UserError: something was made by another one.
+    """
+    config = json.loads(json.dumps(config))
+    for path, owner in _owners(workdir):
+        if owner != config:
+            field, theirs, ours = _first_difference(owner, config)
+            what = workdir if path.name == CONFIG else path
+            raise UserError(
+                f"{what} belongs to another run: config.{field} was {theirs!r} there and is {ours!r} now; "
+                f"choose another {flag}{_hint(workdir, field)}"
+            )
+
+
+def is_finished(workdir: Path, config: dict[str, Any]) -> bool:
+    """Whether the results of this very configuration are there."""
+    results = workdir / RESULTS
+    return results.exists() and _config_of(read_json(results)) == json.loads(json.dumps(config))
+
+
+def _owners(workdir: Path) -> Iterator[tuple[Path, Any]]:
+    """Every file and checkpoint that says by which configuration it was made."""
+    if (workdir / CONFIG).exists():
+        yield workdir / CONFIG, read_json(workdir / CONFIG)
+    for network in sorted((workdir / CHECKPOINTS).glob("*")):
+        for step in checkpoint.steps(network):
+            if (config := checkpoint.read_metadata(network, step).get("config")) is not None:
+                yield network / str(step), config
+    if (workdir / RESULTS).exists() and (config := _config_of(read_json(workdir / RESULTS))) is not None:
+        yield workdir / RESULTS, config
+
+
+def _config_of(results: Any) -> Any:
+    """On record in `results.json`."""
+    return results.get("config") if isinstance(results, dict) else None
+
+
+def _lock(directory: int, workdir: Path, flag: str) -> None:
+    """Until the process ends, however it ends: the lock lies on the open directory, and leaves no file."""
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
         raise UserError(
-            f"{workdir} belongs to another run: config.{field} was {theirs!r} there and is {ours!r} now; "
-            f"choose another directory{_hint(workdir, field)}"
-        )
+            f"another process is at work in {workdir}; wait for its end, or choose another {flag}"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS_HERE:
+            raise
 
 
 def _hint(workdir: Path, field: str) -> str:
     """How to measure the networks of a run in another way, where no other training is asked for."""
     if field.partition(".")[0] not in ("measures", "lmc", "llfc", "align", "merge", "corrections", "eval"):
         return ""
-    a, b = (f"--config.pair.{name}={workdir / 'checkpoints' / name}" for name in "ab")
+    a, b = (f"--config.pair.{name}={workdir / CHECKPOINTS / name}" for name in "ab")
     return f", and to take its networks as they are, add {a} {b}"
-
-
-def claim(workdir: Path, config: dict[str, Any]) -> None:
-    """Make `workdir` the place of this configuration.
-
-    Raises:
-        UserError: it belongs to another configuration, or can't be written.
-    """
-    check_owner(workdir, config)
-    with writing(workdir):
-        workdir.mkdir(parents=True, exist_ok=True)
-        if not (workdir / CONFIG).exists():
-            write_json(workdir / CONFIG, config)
 
 
 def _first_difference(theirs: Any, ours: Any, field: str = "") -> tuple[str, Any, Any]:

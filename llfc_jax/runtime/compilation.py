@@ -1,6 +1,9 @@
 """Compiled programs, kept on disk for the next process."""
 
+import contextlib
 import os
+import stat
+import warnings
 from pathlib import Path
 
 import jax
@@ -19,10 +22,15 @@ def keep_programs(directory: Path) -> None:
     damaged, is compiled again, and what can't be written is not kept: JAX warns, and the run goes on.
 
     Args:
-        directory: made when the first program is compiled. What lies in it is run, so one that somebody else
-            owns is not used.
+        directory: made if it isn't there. What lies in it is run, so one that somebody else owns, or may
+            write to, is not used.
     """
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR") or not _is_ours(directory):
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    with contextlib.suppress(OSError):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_ours(directory):
+        warnings.warn(f"no programs are kept in {directory}: it isn't ours alone to write to", stacklevel=2)
         return
     jax.config.update("jax_compilation_cache_dir", str(directory.resolve()))
     # Small programs, too: there are dozens, and together they take longer than those above JAX's threshold.
@@ -44,4 +52,7 @@ def avoid_slow_fusions() -> None:
 
 
 def _is_ours(directory: Path) -> bool:
-    return not directory.exists() or directory.stat().st_uid == os.getuid()
+    if not directory.is_dir():
+        return False
+    status = directory.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -1,6 +1,7 @@
 """What a run ran on."""
 
 import importlib.metadata
+import os
 import platform
 import resource
 import subprocess
@@ -23,6 +24,13 @@ def describe() -> dict[str, Any]:
         "device_count": jax.device_count(),
         "git_commit": _git_commit(),
     }
+
+
+def memory_bytes() -> int:
+    """What the device has of memory; on CPUs, the machine."""
+    if limit := (jax.devices()[0].memory_stats() or {}).get("bytes_limit"):
+        return limit
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_memory_bytes() -> int:

@@ -1,7 +1,8 @@
-"""What a terminal shows while a stage runs: one bar with an ETA, then one line."""
+"""What whoever waits is told: on a terminal, one bar per stage with an ETA; elsewhere a line now and then."""
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -10,6 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Item = TypeVar("Item")
 Advance = Callable[[int, str], None]
+
+SILENCE_S = 30.0
+"""How long a stage may last in a pipe or file before it says how far it is."""
 
 _console = Console(stderr=True, highlight=False)
 
@@ -22,13 +26,30 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def bar(label: str, total: int | None) -> Iterator[Advance]:
-    """A bar that vanishes when its stage is over (and never shows where nobody watches, as in a pipe).
+    """Show how far a stage is: by a bar that vanishes when it is over, or by lines where nobody watches.
 
     Without a total it only says that something goes on.
 
     Yields:
         `advance(steps, note)`.
     """
+    with _drawn(label, total) if _console.is_terminal else _told(label, total) as advance:
+        yield advance
+
+
+def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+    """The items, with a bar that advances by each; where there is none, one line when all are done."""
+    started = time.monotonic()
+    with bar(label, total) as advance:
+        for item in items:
+            yield item
+            advance(1, "")
+    if not _console.is_terminal:
+        say(f"{label}: {time.monotonic() - started:.1f} s")
+
+
+@contextlib.contextmanager
+def _drawn(label: str, total: int | None) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -37,8 +58,8 @@ def bar(label: str, total: int | None) -> Iterator[Advance]:
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_console, transient=True, disable=not _console.is_terminal) as progress:
-        task = progress.add_task(label, total=total, note="")
+    with Progress(*columns, console=_console, transient=True) as progress:
+        task = progress.add_task(label, total=total, note="" if total is None else "compiling")
 
         def advance(steps: int, note: str) -> None:
             progress.update(task, advance=steps, note=note)
@@ -46,9 +67,29 @@ def bar(label: str, total: int | None) -> Iterator[Advance]:
         yield advance
 
 
-def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
-    """The items, with a bar that advances by each."""
-    with bar(label, total) as advance:
-        for item in items:
-            yield item
-            advance(1, "")
+@contextlib.contextmanager
+def _told(label: str, total: int | None) -> Iterator[Advance]:
+    started = said = time.monotonic()
+    done = 0
+
+    def advance(steps: int, note: str) -> None:
+        nonlocal said, done
+        done += steps
+        if total and done < total and (now := time.monotonic()) - said >= SILENCE_S:
+            said = now
+            left = (now - started) * (total - done) / done
+            say(f"{label}: {done} of {total}{f', {note}' if note else ''}, {_duration(left)} left")
+
+    yield advance
+
+
+def _duration(seconds: float) -> str:
+    """For people.
+
+    Example:
+        >>> _duration(59.6), _duration(90), _duration(4000)
+        ('60 s', '1.5 min', '1.1 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"

@@ -7,6 +7,7 @@ taken when saving, since the storage format itself doesn't notice a flipped bit 
 import contextlib
 import errno
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,9 +46,15 @@ def save(
 ) -> None:
     """Write one step and drop all but the last two.
 
+    The directory is made, but not the one that it lies in: where that is gone, somebody has deleted the run.
+
     Raises:
         UserError: the directory can't be written, or the disk is full.
     """
+    if not directory.parent.is_dir():
+        raise UserError(
+            f"can't write checkpoint {directory / str(step)}: {directory.parent} is not there, or no longer"
+        )
     trees = {"variables": variables, "training": training, "permutation": permutation or None}
     trees = {name: tree for name, tree in trees.items() if tree is not None}
     digest = {name: _digest(tree) for name, tree in (trees | {"metadata": metadata}).items()}
@@ -64,7 +71,17 @@ def steps(directory: Path) -> list[int]:
     """Steps saved in a directory, in order; none where it doesn't exist."""
     if not directory.is_dir():
         return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+    names = (path.name for path in directory.iterdir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
+def read_metadata(directory: Path, step: int) -> dict[str, Any]:
+    """What was saved with the arrays of a step, without reading those; empty where it can't be read."""
+    try:
+        found = json.loads((directory / str(step) / "metadata" / "metadata").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def restore(directory: Path, step: int | None = None, training: PyTree = None) -> Checkpoint:

@@ -16,12 +16,19 @@ def _relative_error(outputs: PyTree, reference: PyTree) -> float:
     """Returns the largest over all arrays of max |outputs − reference| / max |reference|; inf for NaN."""
 
     def error(output: PyTree, expected: PyTree) -> float:
-        x, y = (np.asarray(array).astype(np.float64) for array in (output, expected))
+        x, y = (np.asarray(array) for array in (output, expected))
+        if x.shape != y.shape:
+            raise UserError(f"apply: expected outputs of one shape; found {y.shape} and {x.shape}")
+        widest = np.complex128 if np.iscomplexobj(y) else np.float64
+        x, y = x.astype(widest), y.astype(widest)
         with np.errstate(invalid="ignore"):
             difference = np.where(x == y, 0.0, np.abs(x - y))  # equal infinities agree
         scale = np.max(np.abs(y), initial=np.finfo(np.float32).tiny, where=np.isfinite(y))
         return float(np.nan_to_num(np.max(difference, initial=0.0) / scale, nan=np.inf, posinf=np.inf))
 
+    found, expected = map(str, map(jax.tree.structure, (outputs, reference)))
+    if found != expected:
+        raise UserError(f"apply: expected outputs of one structure; found {expected} and {found}")
     return max(jax.tree.leaves(jax.tree.map(error, outputs, reference)), default=0.0)
 
 
@@ -58,8 +65,10 @@ def check_equivalence(
         max |f(permuted) − f(variables)| / max |f(variables)|; inf if an output is NaN.
 
     Raises:
-        UserError: `apply` is not deterministic.
+        UserError: `apply` is not deterministic, or there are no outputs to compare.
     """
     with jax.default_matmul_precision("highest"):
         reference = check_deterministic(apply, variables, *inputs)
+        if not sum(np.size(output) for output in jax.tree.leaves(reference)):
+            raise UserError("apply: expected outputs to compare; found none, as of no examples")
         return _relative_error(apply(permuted, *inputs), reference)

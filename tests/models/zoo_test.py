@@ -149,7 +149,7 @@ def test_max_pooling_without_overlap_and_its_gradient_are_flax_s(window):
 
 def test_padded_max_pooling_is_the_largest_of_each_window_that_lies_in_the_image():
     x = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32) - 5  # padding by 0 would win
-    found = MaxPool(3, stride=2, padding=1)(jnp.asarray(x))
+    found = MaxPool(3, stride=2, padding=((1, 1), (1, 1)))(jnp.asarray(x))
     windows = [[slice(max(2 * i - 1, 0), 2 * i + 2) for i in range(count)] for count in (4, 3)]
     expected = [[x[:, rows, columns].max((1, 2)) for columns in windows[1]] for rows in windows[0]]
     np.testing.assert_array_equal(found, np.moveaxis(np.array(expected), (0, 1), (1, 2)))

@@ -42,6 +42,32 @@ def test_keeps_the_type_of_the_leaves():
     assert jax.jit(lerp)({"w": leaf}, {"w": leaf}, 0.5)["w"].dtype == jnp.bfloat16
 
 
+def test_numbers_of_python_are_interpolated_if_they_are_floats():
+    found = lerp(
+        {"temperature": 1.0, "step": 3, "w": np.zeros(2)},
+        {"temperature": 2.0, "step": 5, "w": np.ones(2)},
+        0.25,
+    )
+    assert found["temperature"] == 1.25
+    assert found["step"] == 3
+    np.testing.assert_array_equal(found["w"], [0.25, 0.25])
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4,), (1,), ()])
+def test_nothing_is_broadcast(shape):
+    with pytest.raises(UserError, match=r"differ at w: found \(3, 4\) and "):
+        lerp({"w": jnp.ones((3, 4))}, {"w": jnp.ones(shape)}, 0.5)
+
+
+@pytest.mark.parametrize("alpha", [-1.0, 2.0])
+def test_the_line_goes_on_beyond_its_ends(alpha):
+    a, b = trees(0), trees(1)
+    expected = jax.tree.map(lambda x, y: np.float64(x) + alpha * (np.float64(y) - np.float64(x)), a, b)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), lerp(a, b, alpha), expected
+    )
+
+
 @given(st.integers(2, 60))
 def test_grid_is_sorted_and_contains_ends_middle_and_equal_steps(size):
     grid = alpha_grid(size)

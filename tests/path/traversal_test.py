@@ -9,11 +9,12 @@ import pytest
 from llfc_jax import models
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
-from llfc_jax.measures.fold import Point, View
+from llfc_jax.measures.fold import Point
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import barrier, lmc
 from llfc_jax.path.interpolation import alpha_grid
-from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.path.traversal import LinearPath, Planned, measure_path, view
+from llfc_jax.program.flat import arguments, run
 from llfc_jax.program.reading import read_features
 
 IMAGE, CLASSES, EXAMPLES = (3, 3, 1), 4, 50
@@ -45,8 +46,12 @@ def data():
     return Split(images, generator.integers(0, CLASSES, EXAMPLES, dtype=np.int32))
 
 
+def program_of(features_fn=features_fn, batch_size=20):
+    return read_features(features_fn, network(1), data().images[:batch_size])
+
+
 def found(a, b, batch_size=20, plan=PLAN, features_fn=features_fn, **options):
-    program = read_features(features_fn, a, data().images[:batch_size])
+    program = program_of(features_fn, batch_size)
     return measure_path(program, LinearPath(a, b), batches(data(), batch_size), plan, **options)
 
 
@@ -216,24 +221,35 @@ def test_nothing_is_traced_again_for_more_batches_or_another_pair(pair):
         traces.append(None)
         return features_fn(variables, images)
 
-    plan = {"lmc": PLAN["lmc"]}
-    found(*pair, plan=plan, features_fn=counted)
+    plan, program = {"lmc": PLAN["lmc"]}, program_of(counted)
     once = len(traces)
-    found(*reversed(pair), plan=plan, features_fn=counted)
+    for ends in (pair, [*reversed(pair)]):
+        measure_path(program, LinearPath(*ends), batches(data(), 20), plan)
     assert len(traces) == once
+
+
+def test_nothing_is_compiled_again_for_an_equal_program_and_equal_measures(pair, caplog):
+    compiled = []
+    for program, plan in [(program_of(), {"lmc": Planned(lmc(), ALPHAS)}) for _ in range(2)]:
+        with jax.log_compiles():
+            measure_path(program, LinearPath(*pair), batches(data(), 20), plan)
+        compiled.append(sum("Compiling jit(_step)" in record.message for record in caplog.records))
+        caplog.clear()
+    assert compiled[1] == 0
 
 
 @pytest.mark.parametrize(
     ("measure", "shape"), [(lmc(), ()), (llfc(LAYERS), (len(LAYERS),))], ids=["lmc", "llfc"]
 )
 def test_a_state_is_a_few_numbers_whatever_the_number_of_samples(measure, shape, pair):
-    def init(images):
-        logits, features = features_fn(pair[0], images)
-        labels = jnp.zeros(len(images), jnp.int32)
-        view = View(pair[0], logits, features)
-        return measure.init(Point(jnp.float32(0.5), view, view, view, labels, labels))
-
     for examples in (1, 1000):
+        program = read_features(features_fn, pair[0], jax.ShapeDtypeStruct((examples, *IMAGE), jnp.uint8))
+
+        def init(images, program=program):
+            seen = view(program, pair[0], run(program.flat, arguments(program.flat, pair[0], images)))
+            labels = jnp.zeros(len(images), jnp.int32)
+            return measure.init(Point(program, jnp.float32(0.5), seen, seen, seen, labels, labels))
+
         shapes = jax.eval_shape(init, jax.ShapeDtypeStruct((examples, *IMAGE), jnp.uint8))
         assert {leaf.shape for leaf in jax.tree.leaves(shapes)} == {shape}
 
@@ -246,7 +262,7 @@ def test_a_correction_is_applied_at_its_own_alpha(pair):
 
     offsets = {alpha: jnp.arange(CLASSES) * alpha for alpha in ALPHAS}
     path, plan = LinearPath(*pair, offsets), {"lmc": PLAN["lmc"]}
-    result = measure_path(features_fn, path, batches(data(), 20), plan, correct=shift)["lmc"]
+    result = measure_path(program_of(), path, batches(data(), 20), plan, correct=shift)["lmc"]
     logits = [numpy_at(*pair, alpha)["dense2"] + np.arange(CLASSES) * alpha for alpha in ALPHAS]
     labels = data().labels
     losses = [(np.log(np.exp(z).sum(-1)) - z[np.arange(EXAMPLES), labels]).mean() for z in logits]
@@ -255,4 +271,4 @@ def test_a_correction_is_applied_at_its_own_alpha(pair):
 
 def test_no_batches_is_an_error(pair):
     with pytest.raises(ValueError, match="expected at least one; found none"):
-        measure_path(features_fn, LinearPath(*pair), [], PLAN)
+        measure_path(program_of(), LinearPath(*pair), [], PLAN)

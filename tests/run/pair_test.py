@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from configs import test as test_config
-from llfc_jax import data, export, models
+from llfc_jax import data, models
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import formats
-from llfc_jax.run import experiment
+from llfc_jax.run import experiment, export
 from llfc_jax.storage import checkpoint
 
 COMMAND = "python -m llfc_jax.main"
@@ -64,6 +64,7 @@ def files(tmp_path_factory):
     directory = tmp_path_factory.mktemp("files")
     formats.write(directory / "a.npz", STATES["a"], "npz")
     formats.write(directory / "b.safetensors", permuted(STATES["a"], seed=3), "safetensors")
+    formats.write(directory / "b.npz", STATES["b"], "npz")
     return directory
 
 
@@ -162,6 +163,7 @@ def test_an_export_is_written_once_and_overwrites_nothing(run, tmp_path):
 def test_networks_that_were_trained_here_go_out_in_our_names(tmp_path):
     network = models.build({"name": "mlp", "hidden": (4,)}, SHAPE, 10)
     variables = network.init(jax.random.key(0), np.zeros((1, *SHAPE)))
+    (tmp_path / "checkpoints").mkdir()
     checkpoint.save(tmp_path / "checkpoints" / "a", 3, variables, {"history": {}})
     out = export.export(tmp_path, "a", "safetensors", tmp_path / "a.safetensors")
     assert formats.holds(out, formats.flatten(variables))
@@ -178,7 +180,7 @@ def test_a_run_on_files_continues(run, files, tmp_path):
 
 
 def test_other_files_in_the_same_workdir_are_refused(run, files):
-    config = make_config(files / "a.npz", files / "c.npz")
+    config = make_config(files / "a.npz", files / "b.npz")
     with pytest.raises(UserError, match=r"belongs to another run: config.pair.b was '.*b.safetensors' there"):
         experiment.run(config, run, COMMAND)
 
@@ -186,6 +188,7 @@ def test_other_files_in_the_same_workdir_are_refused(run, files):
 def test_a_file_that_changed_meanwhile_is_refused(tmp_path):
     for name in "ab":
         formats.write(tmp_path / f"{name}.npz", STATES[name], "npz")
+    (tmp_path / "checkpoints").mkdir()
     bench = experiment.prepare(make_config(tmp_path / "a.npz", tmp_path / "b.npz"))
     experiment.keep_given(bench, tmp_path / "checkpoints")
     formats.write(tmp_path / "b.npz", STATES["a"], "npz")
@@ -248,7 +251,7 @@ def test_the_export_command_ends_with_the_path_of_the_file(run):
     ("arguments", "line"),
     [
         ([], "expected one RUN, the workdir of a run; found none"),
-        (["RUN", "--format=onnx"], "flag --format=onnx: value should be one of <safetensors.npz.pt.orbax>"),
+        (["RUN", "--format=onnx"], "--format=onnx: expected one of safetensors, npz, pt, orbax"),
         (["RUN", "--what=c"], "--what=c: expected one of the networks in RUN/checkpoints: none"),
     ],
 )

@@ -22,7 +22,7 @@ def test_a_config_that_lacks_a_field_of_the_default_is_refused():
     config = ConfigDict(default.get_config())
     config.unlock()
     del config.align
-    expected = r"^config.align.restarts: expected the fields of configs/default.py; found none of this name$"
+    expected = r"^config.align.epochs: expected the fields of configs/default.py; found none of this name$"
     with pytest.raises(UserError, match=expected):
         validate(config)
 
@@ -30,9 +30,9 @@ def test_a_config_that_lacks_a_field_of_the_default_is_refused():
 @pytest.mark.parametrize(
     ("field", "value", "line"),
     [
-        ("opt.decay_factor", -1.0, "config.opt.decay_factor: expected 0 at least; found -1.0"),
+        ("opt.decay_factor", -1.0, "config.opt.decay_factor: expected a number, 0 at least; found -1.0"),
         ("opt.decay_at", (0.5, 1.5), "config.opt.decay_at: expected a number in [0, 1]; found 1.5"),
-        ("opt.learning_rate", float("nan"), "config.opt.learning_rate: expected a finite number; found nan"),
+        ("opt.learning_rate", float("nan"), "config.opt.learning_rate: expected a number above 0; found nan"),
         ("pair.a", "a.npz", "config.pair.a and config.pair.b: expected both or none; found one"),
     ],
 )

@@ -1,20 +1,17 @@
 """Runs the command as a user would, without a network: in a process of its own, or in this one."""
 
 import contextlib
+import importlib
 import io
 import logging
 import os
 import re
-import runpy
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
-
-from absl import app, flags
-from absl.testing import flagsaver
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,22 +60,15 @@ def run(*arguments: str | Path, before: str = "", module: str = "llfc_jax.main")
 
 def run_here(*arguments: str | Path, module: str = "llfc_jax.main") -> Finished:
     """`run` in this process, which is left as it was. What isn't a clean exit is raised."""
-    command = [f"{module}.py", *map(str, arguments)]
-    out, err, returncode = io.StringIO(), io.StringIO(), 0
+    command, out, err = [module, *map(str, arguments)], io.StringIO(), io.StringIO()
     with (
         contextlib.chdir(ROOT),
         mock.patch.dict(os.environ, NO_NETWORK),
-        mock.patch.object(sys, "argv", command),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        _fresh_module(module),
-        _fresh_flags(),
         _fresh_logging(),
     ):
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        except SystemExit as stop:
-            returncode = stop.code or 0
+        returncode = importlib.import_module(module).main(command[1:])
     return Finished(command, returncode, out.getvalue(), err.getvalue())
 
 
@@ -93,29 +83,6 @@ def assert_one_line(process: Finished, pattern: str, returncode: int = 2) -> Non
     assert re.fullmatch(f"llfc_jax: {pattern}\n", process.stderr), process.stderr
     assert process.returncode == returncode
     assert process.stdout == ""
-
-
-@contextlib.contextmanager
-def _fresh_module(name: str) -> Iterator[None]:
-    """As if nobody had imported the module yet."""
-    imported = sys.modules.pop(name, None)
-    yield
-    if imported is not None:
-        sys.modules[name] = imported
-
-
-@contextlib.contextmanager
-def _fresh_flags() -> Iterator[None]:
-    """Without the flags that modules of ours, imported for their doctests, have defined."""
-    app.define_help_flags()  # once in a process
-    modules = flags.FLAGS.flags_by_module_dict()
-    ours = [flag for name in modules if name.startswith("llfc_jax") for flag in modules[name]]
-    for flag in ours:
-        delattr(flags.FLAGS, flag.name)
-    with flagsaver.flagsaver():
-        yield
-    for flag in ours:
-        flags.FLAGS[flag.name] = flag
 
 
 @contextlib.contextmanager

@@ -45,6 +45,27 @@ def test_vanishing_outputs_agree():
     assert check_equivalence(linear, 0 * W, 0 * W, X) == 0.0
 
 
+def test_the_imaginary_part_of_an_output_counts():
+    rotated = check_equivalence(lambda s, x: x * jnp.exp(1j * s), 0.0, jnp.pi / 2, X)
+    assert rotated == pytest.approx(np.sqrt(2), rel=1e-6)
+
+
+def test_no_outputs_are_no_agreement():
+    with pytest.raises(UserError, match=r"^apply: expected outputs to compare; found none"):
+        check_equivalence(linear, W, W, X[:0])
+    with pytest.raises(UserError, match=r"^apply: expected outputs to compare; found none"):
+        check_equivalence(lambda w, x: {}, W, W, X)
+
+
+def test_outputs_of_different_form_are_refused():
+    with pytest.raises(
+        UserError, match=r"^apply: expected outputs of one shape; found \(3, 2\) and \(3, 1\)"
+    ):
+        check_equivalence(linear, W, W[:, :1], X)
+    with pytest.raises(UserError, match=r"^apply: expected outputs of one structure; found"):
+        check_equivalence(lambda w, x: [x] * len(w), W, W[:2], X)
+
+
 def test_a_non_deterministic_apply_is_refused():
     calls = itertools.count()
 

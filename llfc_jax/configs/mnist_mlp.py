@@ -10,7 +10,7 @@ Runtime: 1.5 minutes on 2 CPU cores.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from llfc_jax.configs import default
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ Paper: LLFC (Zhou et al. 2023), section 3, figure 2.
 
 from ml_collections import ConfigDict
 
-from configs import cifar_resnet
+from llfc_jax.configs import cifar_resnet
 
 
 def get_config() -> ConfigDict:

@@ -5,7 +5,7 @@ python -m llfc_jax.main --config=configs/test.py
 
 from ml_collections import ConfigDict
 
-from configs import default
+from llfc_jax.configs import default
 
 
 def get_config() -> ConfigDict:

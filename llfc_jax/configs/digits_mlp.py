@@ -10,7 +10,7 @@ Runtime: under a minute on 2 CPU cores, compilation included.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from llfc_jax.configs import default
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ distance below 10 % of the baseline in every hidden layer after it. Runtime: 2 m
 
 from ml_collections import ConfigDict
 
-from configs import mnist_mlp
+from llfc_jax.configs import mnist_mlp
 
 
 def get_config() -> ConfigDict:

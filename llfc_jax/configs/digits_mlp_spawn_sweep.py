@@ -11,7 +11,7 @@ more than tenfold from k = 0 to k = 8. Runtime: under a minute on 2 CPU cores.
 
 from ml_collections import ConfigDict
 
-from configs import digits_mlp
+from llfc_jax.configs import digits_mlp
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ Paper: LLFC (Zhou et al. 2023), section 3, figure 2.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from llfc_jax.configs import default
 
 
 def get_config() -> ConfigDict:

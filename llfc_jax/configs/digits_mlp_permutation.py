@@ -10,7 +10,7 @@ distance below 10 % of the baseline in every layer after it. Runtime: under a mi
 
 from ml_collections import ConfigDict
 
-from configs import digits_mlp
+from llfc_jax.configs import digits_mlp
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ Git Re-Basin's.
 
 from ml_collections import ConfigDict
 
-from configs import cifar_resnet_permutation
+from llfc_jax.configs import cifar_resnet_permutation
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ Papers: Frankle et al. 2020, section 3 (LMC appears early in training); LLFC (Zh
 
 from ml_collections import ConfigDict
 
-from configs import mnist_mlp
+from llfc_jax.configs import mnist_mlp
 
 
 def get_config() -> ConfigDict:

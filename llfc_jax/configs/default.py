@@ -33,13 +33,19 @@ def get_config() -> ConfigDict:
     config.data.std = placeholder(tuple)
 
     config.pair = ConfigDict()  # two networks from files, instead of training; both or none
-    config.pair.a = placeholder(str)  # .pt, .pth, .safetensors, .npz, or a directory of Orbax
+    config.pair.a = placeholder(str)  # of PyTorch, safetensors, .npz, msgpack; or a directory
     config.pair.b = placeholder(str)
+    config.pair.entry = placeholder(str)  # where in both files the network lies; None: the one that is there
 
     config.model = ConfigDict()
     config.model.name = "mlp"  # mlp, lenet, vgg11/13/16/19, resnet20/32/44/56/110, resnet18/34/50, vit
     config.model.width = 1.0  # multiplies all hidden widths
     config.model.norm = placeholder(str)  # none, batch, layer; None: the model's own default, as below
+    # What no file of weights holds; None: by the program that wrote the files of config.pair, else PyTorch's
+    config.model.padding = placeholder(str)  # resnets: at strides above 1: torch, or same (SAME, as Flax)
+    config.model.epsilon = placeholder(float)  # of norms: 1e-5; Flax's LayerNorm and vit: 1e-6
+    config.model.activation = placeholder(str)  # relu, gelu, gelu_tanh, tanh, silu, elu, leaky_relu
+    config.model.pooling = placeholder(str)  # lenet, vgg: max, mean
     config.model.hidden = placeholder(tuple)  # mlp: widths of the hidden layers
     config.model.pool = placeholder(int)  # vgg: side of the map that the head reads; torchvision: 7
     config.model.head = placeholder(tuple)  # vgg: widths of the hidden linear layers

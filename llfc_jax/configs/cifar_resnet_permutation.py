@@ -8,7 +8,7 @@ lower the barrier after matching; LLFC (Zhou et al. 2023), section 3. The recipe
 
 from ml_collections import ConfigDict
 
-from configs import cifar_resnet
+from llfc_jax.configs import cifar_resnet
 
 
 def get_config() -> ConfigDict:

@@ -1,0 +1,20 @@
+"""`llfc_jax ...`, `llfc_jax compare ...`, `llfc_jax export ...`: the commands under one name."""
+
+import sys
+
+from llfc_jax.runtime import interrupts
+
+
+def main() -> None:
+    """What `llfc_jax`, the program that pip installs, and `python -m llfc_jax` do."""
+    interrupts.install()
+    from llfc_jax import compare, export
+    from llfc_jax import main as experiment
+
+    first, *rest = sys.argv[1:] or [""]
+    named = {"compare": compare.main, "export": export.main}
+    sys.exit(named[first](rest) if first in named else experiment.main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""What the public functions take, by the names of their parameters; anything else is refused in one line."""
+
+import functools
+import inspect
+import math
+import numbers
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.errors import UserError, kind_of
+from llfc_jax.models import Stage
+from llfc_jax.path.examples import as_arrays
+from llfc_jax.path.interpolation import check_same_structure
+from llfc_jax.symmetry import PermutationSpec, readable_path
+from llfc_jax.types import Permutation, PyTree
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+_MOST_ALPHAS = 100_001  # each is a network to evaluate on every batch
+
+_MOST_PASSES = 10**9  # JAX counts them in int32
+
+_NETWORKS = ("a", "b", "variables", "permuted", "variables_a", "variables_b", "params_a", "params_b")
+"""Pytrees of arrays, of one structure in one call."""
+
+
+def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """The same function, whose arguments are looked at first.
+
+    It can be jitted and vmapped as before: what is being traced has a kind, but no values to look at.
+
+    Example:
+        >>> @checked
+        ... def train(epochs): ...
+        >>> train(epochs="ten")
+        Traceback (most recent call last):
+        llfc_jax.errors.UserError: epochs: expected an integer in [1, 1000000000]; found 'ten'
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        bound = signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if name in _READERS and value is not signature.parameters[name].default:
+                bound.arguments[name] = _READERS[name](name, value)
+        first, *others = [bound.arguments[name] for name in _NETWORKS if name in bound.arguments] or [None]
+        for other in others:
+            check_same_structure(first, other)
+        return function(*bound.args, **bound.kwargs)
+
+    return wrapper
+
+
+def _instance(kind: type, expected: str) -> Callable[[str, Any], Any]:
+    def read(name: str, value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise UserError(f"{name}: expected {expected}; found {_found(value)}")
+        return value
+
+    return read
+
+
+def _function(arguments: str) -> Callable[[str, Any], Any]:
+    def read(name: str, value: Any) -> Any:
+        if not callable(value):
+            raise UserError(f"{name}: expected a function of ({arguments}); found {_found(value)}")
+        return value
+
+    return read
+
+
+def _count(least: int, most: int) -> Callable[[str, Any], int]:
+    def read(name: str, value: Any) -> int:
+        try:
+            number = least - 1 if isinstance(value, bool) else operator.index(value)
+        except TypeError:
+            number = least - 1
+        if not least <= number <= most:
+            raise UserError(f"{name}: expected an integer in [{least}, {most}]; found {_found(value)}")
+        return number
+
+    return read
+
+
+def _network(name: str, value: PyTree) -> PyTree:
+    if value is None:  # for JAX an empty tree
+        raise UserError(f"{name}: expected a pytree of arrays; found None")
+    for path, leaf in jax.tree.leaves_with_path(value):
+        if not _is_numeric(leaf):
+            where = readable_path(jax.tree_util.keystr(path))
+            found = _found(leaf) if not where else f"{type(leaf).__name__} at {where}"
+            raise UserError(f"{name}: expected a pytree of arrays; found {found}")
+    return value
+
+
+def _is_numeric(leaf: Any) -> bool:
+    if isinstance(leaf, np.ndarray | np.generic):
+        return jnp.issubdtype(leaf.dtype, np.number) or leaf.dtype == bool
+    arrays = jax.Array | jax.ShapeDtypeStruct | numbers.Number
+    return isinstance(leaf, arrays) or hasattr(leaf, "__jax_array__")
+
+
+def _inputs(name: str, values: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+    inputs = tuple(x if isinstance(x, numbers.Number) else as_arrays(x, name) for x in values)
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(inputs)]
+    if shapes and not any(map(math.prod, shapes)):
+        raise UserError(f"{name}: expected one example at least; found shape {shapes[0]}")
+    return inputs
+
+
+def _key(name: str, value: Any) -> Any:
+    kind = getattr(value, "dtype", None)
+    typed = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) and value.shape == ()
+    if not typed and not (kind == np.uint32 and value.ndim == 1):
+        raise UserError(f"{name}: expected a key, such as jax.random.key(0); found {_found(value)}")
+    return value
+
+
+def _permutation(name: str, value: Any) -> Permutation:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{name}: expected a dict of index arrays by name; found {_found(value)}")
+    for group, indices in value.items():
+        if not isinstance(indices, jax.Array | np.ndarray) or not jnp.issubdtype(indices.dtype, jnp.integer):
+            raise UserError(f"{name} {group}: expected an array of integers; found {_found(indices)}")
+        size = indices.shape[-1] if indices.ndim else 0
+        values = None if isinstance(indices, jax.core.Tracer) else np.sort(np.asarray(indices), axis=-1)
+        if values is not None and not (values == np.arange(size)).all():
+            raise UserError(f"{name} {group}: expected each of 0 to {size - 1} once; found other indices")
+    return dict(value)
+
+
+def _alpha(name: str, value: Any) -> Any:
+    if isinstance(value, jax.Array | np.ndarray) and value.shape == () and jnp.isrealobj(value):
+        return value
+    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise UserError(f"{name}: expected a finite number; found {_found(value)}")
+    return float(value)
+
+
+def _alphas(name: str, value: Any) -> tuple[float, ...]:
+    try:
+        alphas = tuple(map(float, value))
+    except (TypeError, ValueError):
+        raise UserError(f"{name}: expected numbers in [0, 1]; found {_found(value)}") from None
+    for alpha in alphas:
+        if not 0 <= alpha <= 1:
+            raise UserError(f"{name}: expected numbers in [0, 1]; found {alpha}")
+    return alphas
+
+
+def _stages(name: str, value: Any) -> tuple[Stage, ...]:
+    stages = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for stage in stages:
+        _instance(Stage, "Stages of llfc_jax.models")(name, stage)
+    return stages
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise UserError(f"{name}: expected a tuple of names; found {_found(value)}")
+    return tuple(value)
+
+
+def _optimizer(name: str, value: Any) -> Any:
+    if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
+        raise UserError(f"{name}: expected one of optax, such as optax.adam(1e-3); found {_found(value)}")
+    return value
+
+
+def _found(value: Any) -> str:
+    """A value, if it is short enough to be shown."""
+    if isinstance(value, str | numbers.Number) and len(repr(value)) < 50:
+        return repr(value)
+    return kind_of(value)
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "apply": _function("variables, inputs"),
+    "apply_with_features": _function("variables, inputs"),
+    "loss_fn": _function("variables, batch"),
+    **dict.fromkeys(_NETWORKS, _network),
+    "inputs": _inputs,
+    "key": _key,
+    "spec": _instance(PermutationSpec, "what `permutation_spec` returns"),
+    "permutation": _permutation,
+    "start": _permutation,
+    "alpha": _alpha,
+    "alphas": _alphas,
+    "num_alphas": _count(2, _MOST_ALPHAS),
+    "size": _count(2, _MOST_ALPHAS),
+    **dict.fromkeys(("epochs", "sweeps", "restarts", "max_sweeps"), _count(1, _MOST_PASSES)),
+    "stages": _stages,
+    "statistic": _instance(str, "a name"),
+    "assignment": _instance(str, "a name"),
+    "exclude": _names,
+    "optimizer": _optimizer,
+}
+"""Name of a parameter -> (the name, an argument) -> the argument as the function takes it."""

@@ -1,0 +1,1 @@
+"""Networks that other frameworks run, read into JAX as they are."""

@@ -1,0 +1,95 @@
+"""PyTorch and torchax, imported together even where their releases differ, with torch left as it was."""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import jax
+
+from llfc_jax.errors import UserError, first_line
+
+TORCH, TORCHAX = (2, 6), (0, 0, 13)
+"""The first releases that are known to work together."""
+
+INSTALL = "pip install 'llfc_jax[torch]'"
+
+
+def import_torch() -> tuple[ModuleType, ModuleType]:
+    """PyTorch and torchax.
+
+    torchax lists operators of the PyTorch that it was written for, those for named tensors among them, and
+    fails where one is gone: what no longer exists can't be called, so a placeholder stands for it. Importing
+    torchax also switches a fast path of attention off for the whole process; it is switched back on.
+
+    Raises:
+        UserError: one of them is missing, older than those tested, or they don't go together.
+    """
+    torch = _import("torch", TORCH)
+    if "torchax" in sys.modules:
+        return torch, _import("torchax", TORCHAX)
+    with _placeholders_for_lost_overloads(torch), _global_state_kept(torch):
+        return torch, _import("torchax", TORCHAX)
+
+
+def _import(name: str, oldest: tuple[int, ...]) -> ModuleType:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise UserError(f"from_torch: {name} can't be imported: {first_line(error)}") from error
+        raise UserError(f"from_torch: expected PyTorch and torchax ({INSTALL}); found no {name}") from error
+    except Exception as error:
+        raise UserError(f"from_torch: {name} can't be imported: {first_line(error)}") from error
+    numbers = module.__version__.partition("+")[0].split(".")
+    found = tuple(int(number) for number in numbers if number.isdigit())
+    if found < oldest:
+        expected = ".".join(map(str, oldest))
+        raise UserError(f"from_torch: expected {name} {expected} or newer; found {module.__version__}")
+    return module
+
+
+class _Lost:
+    """Stands for an operator's overload that PyTorch no longer has."""
+
+
+@contextlib.contextmanager
+def _placeholders_for_lost_overloads(torch: ModuleType) -> Iterator[None]:
+    """Within it, and for torchax's own lines alone, any overload can be named."""
+    packet = torch._ops.OpOverloadPacket
+    lookup = packet.__getattr__
+
+    def lenient(self: Any, name: str) -> Any:
+        try:
+            return lookup(self, name)
+        except AttributeError:
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if caller.partition(".")[0] != "torchax":
+                raise
+            return _Lost()
+
+    packet.__getattr__ = lenient
+    try:
+        yield
+        importlib.import_module("torchax.tensor").Environment()  # torchax loads its operators with the first
+    finally:
+        packet.__getattr__ = lookup
+
+
+@contextlib.contextmanager
+def _global_state_kept(torch: ModuleType) -> Iterator[None]:
+    """Within it, importing torchax may set what it likes for the whole process."""
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    environment = dict(os.environ)
+    options = getattr(jax.config, "jax_pjrt_client_create_options", None)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_attention)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        if options is not None:
+            jax.config.update("jax_pjrt_client_create_options", options)

@@ -1,0 +1,164 @@
+"""PyTorch's files: state dicts, wherever they are in what a training script has saved.
+
+Unpickled by PyTorch with `weights_only`, which makes tensors, containers and the few inert types named here,
+and refuses whatever else a pickle asks for. Tensors are mapped from the file, not read.
+"""
+
+import argparse
+import contextlib
+import io
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.errors import UserError
+from llfc_jax.interchange.reading import readable
+from llfc_jax.interchange.stored import File, Stored, in_memory, unreadable
+
+TORCH = (2, 6)
+"""The first PyTorch whose `weights_only` can't be tricked into running code (CVE-2025-32434)."""
+
+_DEPTH = 16
+"""Of nested mappings that are looked into."""
+
+_SIZE = 64 * 1024**2
+"""Bytes up to which the storage of an expanded tensor may be smaller than the tensor."""
+
+
+def is_legacy(start: bytes) -> bool:
+    """Whether a file begins as PyTorch's before 1.6, or as any pickle."""
+    return start[:1] == b"\x80" and 2 <= start[1] <= 5 if len(start) > 1 else False
+
+
+def read(path: Path, members: list[zipfile.ZipInfo], sha256: str) -> File:
+    """Names, shapes and types of the tensors and NumPy arrays in all mappings of a file.
+
+    Args:
+        path: of the file.
+        members: of the archive that it is; none of a legacy file.
+        sha256: its digest.
+
+    Raises:
+        UserError: PyTorch is needed and not installed, or the file is damaged, or holds what isn't data.
+    """
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise UserError(f"{path} is a TorchScript archive, which holds a program: save model.state_dict()")
+    torch = _import_torch(path)
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise UserError(f"{path} is damaged, or not what its name says (PyTorch compresses nothing)")
+    with readable(path), warnings.catch_warnings(), _inert(torch):
+        warnings.simplefilter("ignore")  # of the pickle protocol
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=bool(members))
+    if not isinstance(found, Mapping):
+        raise UserError(f"{path}: expected a state dict; found {type(found).__name__}")
+    leaves = list(_leaves(torch, found))
+    stored = {prefix + key: _stored(torch, path, prefix + key, leaf) for prefix, key, leaf in leaves}
+    if not stored:
+        what = ", ".join(map(str, found))[:200] or "nothing"
+        raise UserError(f"{path}: expected a state dict, bare or under a key; found {what}")
+    return File(stored, "pt", sha256, {}, True, {prefix + key: prefix for prefix, key, _ in leaves})
+
+
+def content(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
+    """A file of PyTorch's with these arrays as a state dict.
+
+    Raises:
+        UserError: PyTorch is needed and not installed, or has no such arrays.
+    """
+    torch, buffer = _import_torch(path), io.BytesIO()
+    torch.save({name: _to_tensor(torch, path, name, array) for name, array in arrays.items()}, buffer)
+    return buffer.getvalue()
+
+
+def _leaves(torch: ModuleType, root: Mapping) -> Iterator[tuple[str, str, Any]]:
+    """Prefix, key and value of every array; each container is looked into once, whatever refers to it."""
+    seen: set[int] = set()
+
+    def visit(container: Mapping, prefix: str, depth: int) -> Iterator[tuple[str, str, Any]]:
+        if id(container) in seen or depth > _DEPTH:
+            return
+        seen.add(id(container))
+        for key, value in container.items():
+            if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+                yield prefix, str(key), value
+            elif isinstance(value, Mapping):
+                yield from visit(value, f"{prefix}{key}/", depth + 1)
+            elif isinstance(value, list | tuple):
+                yield from visit(_Numbered(enumerate(value)), f"{prefix}{key}/", depth + 1)
+
+    return visit(root, "", 0)
+
+
+class _Numbered(dict):
+    """The items of a sequence by their place."""
+
+
+def _stored(torch: ModuleType, path: Path, name: str, leaf: Any) -> Stored:
+    if not isinstance(leaf, torch.Tensor):
+        if leaf.dtype.hasobject:
+            return unreadable(leaf.shape, "object", f"{path}: {name!r}: expected numbers; found objects")
+        return in_memory(leaf)
+    shape, dtype = tuple(leaf.shape), str(leaf.dtype).removeprefix("torch.")
+    if leaf.layout != torch.strided or leaf.is_quantized or leaf.is_meta or dtype.startswith("float8"):
+        kind = "a sparse, quantized or empty one" if not dtype.startswith("float8") else dtype
+        return unreadable(shape, dtype, f"{path}: {name!r}: expected a dense tensor; found {kind}")
+    if leaf.numel() * leaf.element_size() > leaf.untyped_storage().nbytes() + _SIZE:
+        return unreadable(
+            shape,
+            dtype,
+            f"{path}: {name!r}: expected a tensor with its numbers; found one expanded to {shape}",
+        )
+
+    def load() -> np.ndarray:
+        with readable(path):
+            return _from_tensor(torch, leaf.detach())
+
+    return Stored(shape, dtype, load)
+
+
+def _from_tensor(torch: ModuleType, tensor: Any) -> np.ndarray:
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.int16).numpy().view(jnp.bfloat16)
+    return tensor.numpy()
+
+
+def _to_tensor(torch: ModuleType, path: Path, name: str, array: np.ndarray) -> Any:
+    array = np.array(array, order="C")
+    if array.dtype == jnp.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    try:
+        return torch.from_numpy(array)
+    except TypeError as error:
+        raise UserError(f"{path}: PyTorch has no {array.dtype}, which {name!r} is; choose npz") from error
+
+
+@contextlib.contextmanager
+def _inert(torch: ModuleType) -> Iterator[None]:
+    """Let data pass that training scripts save beside the weights: NumPy's, and parsed arguments."""
+    kinds = {type(np.dtype(code)) for code in np.typecodes["All"] if code != "O"}
+    scalar, rebuild = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+    older = [
+        (function, f"{module}.{name}")
+        for function, name in ((scalar, "scalar"), (rebuild, "_reconstruct"))
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+    ]
+    with torch.serialization.safe_globals([np.dtype, np.ndarray, argparse.Namespace, *kinds, *older]):
+        yield
+
+
+def _import_torch(path: Path) -> ModuleType:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{path}: PyTorch's files need PyTorch: pip install torch, or use .safetensors or .npz"
+        ) from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < TORCH:
+        raise UserError(f"{path}: expected PyTorch {TORCH[0]}.{TORCH[1]} or newer; found {torch.__version__}")
+    return torch

@@ -1,0 +1,100 @@
+"""The three commands, from arguments to exit codes.
+
+JAX takes seconds to import, and wrong flags and --help need none of it: what does is imported last.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from llfc_jax.errors import UserError
+from llfc_jax.run import configuration
+from llfc_jax.runtime import command_line, output
+from llfc_jax.storage.paths import expand
+
+FORMATS = ("safetensors", "npz", "pt", "orbax")
+
+
+def experiment(arguments: Sequence[str], text: str | None) -> int:
+    """`python -m llfc_jax.main`: the path of the report is the last line printed."""
+    return command_line.run(lambda: _experiment(arguments, text))
+
+
+def compare(arguments: Sequence[str], text: str | None) -> int:
+    """`python -m llfc_jax.compare`: the path of the report is the last line printed."""
+    return command_line.run(lambda: _compare(arguments, text))
+
+
+def export(arguments: Sequence[str], text: str | None) -> int:
+    """`python -m llfc_jax.export`: the path of the file is the last line printed."""
+    return command_line.run(lambda: _export(arguments, text))
+
+
+def _experiment(arguments: Sequence[str], text: str | None) -> None:
+    flags, overrides = configuration.split_overrides(arguments)
+    parser = command_line.Parser(
+        "python -m llfc_jax.main [--config=NAME] [--workdir=DIR] [--config.FIELD=VALUE ...]",
+        text,
+        f"configurations: {', '.join(configuration.names())}\n\n"
+        f"fields, with the defaults of configs/default.py:\n{configuration.describe()}",
+    )
+    parser.add_argument(
+        "--config", metavar="NAME", default=configuration.DEFAULT, help="name or file; by default %(default)s"
+    )
+    parser.add_argument("--workdir", metavar="DIR", help="by default runs/<config.name>")
+    found = parser.parse_all(flags)
+    config = configuration.load(found.config, overrides)
+    name = configuration.file_name(config)
+    workdir = expand(found.workdir, "--workdir") if found.workdir else Path("runs") / name
+    with command_line.logs_to(workdir / "log.txt"):
+        from llfc_jax.run import experiment
+        from llfc_jax.runtime import compilation
+
+        compilation.avoid_slow_fusions()
+        output.show(str(experiment.run(config, workdir, _typed("main", arguments))))
+
+
+def _compare(arguments: Sequence[str], text: str | None) -> None:
+    parser = command_line.Parser("python -m llfc_jax.compare RUN1 RUN2 ... --out=DIR", text)
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="workdir of a finished run")
+    parser.add_argument("--out", metavar="DIR", help="directory of the report")
+    found = parser.parse_all(arguments)
+    if len(found.runs) < 2:
+        raise UserError(f"expected two runs at least; found {', '.join(found.runs) or 'none'}")
+    if not found.out:
+        raise UserError("--out: expected a directory for the report; found none")
+    runs, out = [expand(run, "RUN") for run in found.runs], expand(found.out, "--out")
+    with command_line.logs_to(out / "log.txt"):
+        from llfc_jax.run import compare
+
+        output.show(str(compare.compare(runs, out, _typed("compare", arguments))))
+
+
+def _export(arguments: Sequence[str], text: str | None) -> None:
+    parser = command_line.Parser("python -m llfc_jax.export RUN [--what=NETWORK] [--format=FORMAT] ...", text)
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="workdir of a run")
+    parser.add_argument(
+        "--what",
+        metavar="NETWORK",
+        default="b_aligned",
+        help="a, b, b_aligned, merged, ...; by default %(default)s",
+    )
+    parser.add_argument("--format", default=FORMATS[0], help=f"{', '.join(FORMATS)}; by default %(default)s")
+    parser.add_argument("--out", metavar="PATH", help="by default RUN/exports/NETWORK.FORMAT")
+    found = parser.parse_all(arguments)
+    if len(found.runs) != 1:
+        raise UserError(f"expected one RUN, the workdir of a run; found {', '.join(found.runs) or 'none'}")
+    if found.format not in FORMATS:
+        raise UserError(f"--format={found.format}: expected one of {', '.join(FORMATS)}")
+    run = expand(found.runs[0], "RUN")
+    by_default = run / "exports" / f"{found.what}.{found.format}"
+    out = expand(found.out, "--out") if found.out else by_default
+    with command_line.logs_to(run / "log.txt"):
+        from llfc_jax.run import export
+
+        output.show(str(export.export(run, found.what, found.format, out)))
+
+
+def _typed(module: str, arguments: Sequence[str]) -> str:
+    """The command, for the record."""
+    return shlex.join(["python", "-m", f"llfc_jax.{module}", *arguments])

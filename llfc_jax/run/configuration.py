@@ -1,0 +1,251 @@
+"""Configurations: found by name or file, changed field by field, described from their own comments.
+
+    --config=digits_mlp                one of `llfc_jax.configs`, from any directory
+    --config=configs/digits_mlp.py     the same, and also a file in a checkout
+    --config=mine.py                   a file of one's own, with a `get_config()`
+    --config.train.epochs=2            a field of it
+
+Imports no JAX, so that mistakes in names are told at once.
+"""
+
+import ast
+import difflib
+import importlib.util
+import inspect
+import io
+import pkgutil
+import re
+import tokenize
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from llfc_jax import configs
+from llfc_jax.configs import default
+from llfc_jax.errors import UserError, first_line
+from llfc_jax.storage.paths import expand
+
+DEFAULT = "digits_mlp"
+
+Overrides = list[tuple[str, str | None]]
+"""Dotted field and its value as written; None where there is none, as after a switch."""
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], Overrides]:
+    """Take `--config.FIELD=VALUE` and `--config.FIELD VALUE` out of the arguments.
+
+    Returns:
+        The other arguments, and the fields.
+
+    Example:
+        >>> split_overrides(["--workdir=x", "--config.seed=1", "--config.data.augment", "--config=test"])
+        (['--workdir=x', '--config=test'], [('seed', '1'), ('data.augment', None)])
+    """
+    rest: list[str] = []
+    overrides: Overrides = []
+    remaining = list(arguments)
+    while remaining:
+        name, equals, value = (argument := remaining.pop(0)).partition("=")
+        if not name.startswith("--config."):
+            rest.append(argument)
+        elif equals:
+            overrides.append((name.removeprefix("--config."), value))
+        else:
+            follows = bool(remaining) and not remaining[0].startswith("--")
+            overrides.append((name.removeprefix("--config."), remaining.pop(0) if follows else None))
+    return rest, overrides
+
+
+def load(name: str, overrides: Overrides) -> ConfigDict:
+    """The configuration of that name or file, with some fields changed.
+
+    Raises:
+        UserError: there is none, its file is at fault, or a field or value doesn't exist.
+    """
+    config = _get_config(name)
+    for field, text in overrides:
+        override(config, field, text)
+    return config
+
+
+def names() -> list[str]:
+    """The configurations that come with the package."""
+    return sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
+
+
+def file_name(config: ConfigDict) -> str:
+    """`config.name`, which is that of a directory.
+
+    Raises:
+        UserError: it is none that one directory can have.
+    """
+    name = config.get("name")
+    if not isinstance(name, str) or not name.strip(". ") or not name.isprintable() or "/" in name:
+        raise UserError(f"config.name: expected the name of a directory; found {name!r}")
+    return name
+
+
+def override(config: ConfigDict, field: str, text: str | None) -> None:
+    """Set one field to a value as written on the command line.
+
+    A field whose default is None, () or empty goes back to it by `None`, `()` or nothing.
+
+    Raises:
+        UserError: no such field, or the text is no such value.
+
+    Example:
+        >>> config = default.get_config()
+        >>> override(config, "model.hidden", "(64, 32)"); override(config, "measures", "lmc,llfc")
+        >>> config.model.hidden, config.measures
+        ((64, 32), ('lmc', 'llfc'))
+        >>> override(config, "model.hidden", "None"); print(config.model.hidden)
+        None
+    """
+    section, name = _find(config, field)
+    kind = section.get_type(name)
+    try:
+        section[name] = _value(text, kind, _default_of(field))
+    except (ValueError, TypeError, OverflowError) as error:
+        found = "none" if text is None else repr(text)
+        raise UserError(
+            f"config.{field}: expected {_KINDS.get(kind, kind.__name__)}; found {found}"
+        ) from error
+
+
+def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every field."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from fields(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def describe() -> str:
+    """Every field with its default and its comment, in the order of `default.py`."""
+    defaults, lines = dict(fields(default.get_config())), []
+    for field, comments in _comments().items():
+        if field in defaults:
+            value = ",".join(defaults[field]) if field == "measures" else defaults[field]
+            lines.append(f"  --config.{field}={value}")
+            lines += [f"        {comment}" for comment in comments]
+        else:
+            lines.append("\n" + "".join(f"  {field}: {comment}" for comment in comments))
+    return "\n".join(lines)
+
+
+_ASSIGNMENT = re.compile(r" *config\.([\w.]+) = ")
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a name",
+    tuple: "numbers or names in parentheses",
+}
+
+
+def _get_config(name: str) -> ConfigDict:
+    path = _path(name)
+    try:
+        specification = importlib.util.spec_from_file_location(f"llfc_jax_config_{path.stem}", path)
+        module = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
+        specification.loader.exec_module(module)  # type: ignore[union-attr]
+        config = module.get_config()
+    except SystemExit as stop:
+        raise UserError(f"--config={name}: it ends the process, by sys.exit({stop.code!r})") from stop
+    except Exception as error:  # whatever the user's file raises
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"--config={name}: {reason}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"--config={name}: expected get_config to return a ConfigDict; found {type(config).__name__}"
+        )
+    return config
+
+
+def _path(name: str) -> Path:
+    """The file of one's own, else the one in the package that is called so."""
+    written = expand(name, "--config")
+    if written.is_file():
+        return written
+    in_package = written.with_suffix("") if written.suffix == ".py" else written
+    if in_package.name in names() and in_package.parent in (Path(), Path("configs")):
+        return Path(configs.__path__[0]) / f"{in_package.name}.py"
+    raise UserError(f"--config: no file {name}; expected one of {', '.join(names())}, or a file of your own")
+
+
+def _find(config: ConfigDict, field: str) -> tuple[ConfigDict, str]:
+    """The section that holds a field, and its name there."""
+    *sections, name = field.split(".")
+    for depth, key in enumerate([*sections, name]):
+        if not isinstance(config, ConfigDict) or key not in config:
+            choices = sorted(config) if isinstance(config, ConfigDict) else []
+            close = difflib.get_close_matches(key, choices, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            parent = ".".join(["config", *sections[:depth]])
+            raise UserError(
+                f"{parent} has no field {key!r}: {hint}expected one of {', '.join(choices) or 'nothing'}"
+            )
+        if depth < len(sections):
+            config = config[key]
+    if isinstance(config[name], ConfigDict):
+        raise UserError(f"config.{field}: expected one of its fields: {', '.join(sorted(config[name]))}")
+    return config, name
+
+
+def _default_of(field: str) -> Any:
+    """In `default.py`; None of a field that only a file of one's own has."""
+    return dict(fields(default.get_config())).get(field)
+
+
+def _value(text: str | None, kind: type, by_default: Any) -> Any:
+    if text is None:
+        if kind is not bool:
+            raise ValueError
+        return True
+    is_list = isinstance(by_default, tuple) or kind is tuple
+    if by_default in (None, (), "") and text in ("None", "", "()"):
+        return () if is_list and text == "()" else by_default
+    return _READERS.get(kind, _literal)(text)
+
+
+def _truth(text: str) -> bool:
+    if (lower := text.lower()) not in ("true", "1", "false", "0"):
+        raise ValueError
+    return lower in ("true", "1")
+
+
+def _several(text: str) -> tuple[Any, ...]:
+    """(1, 2), 1,2, ('a', 'b') or a,b; one alone is one of several."""
+    value = _literal(text)
+    if isinstance(value, str):
+        return tuple(name for one in value.strip("()[]").split(",") if (name := one.strip(" '\"")))
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text
+
+
+_READERS: dict[type, Callable[[str], Any]] = {bool: _truth, int: int, float: float, str: str, tuple: _several}
+
+
+def _comments() -> dict[str, list[str]]:
+    """Field or section -> the comments behind its lines in `default.py`, with what they stand behind."""
+    found: dict[str, list[str]] = {}
+    field = ""
+    for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(default)).readline):
+        if token.type == tokenize.NAME and (assigned := _ASSIGNMENT.match(token.line)):
+            field = assigned[1]
+            found.setdefault(field, [])
+        if token.type == tokenize.COMMENT:
+            item = token.line.partition("#")[0].strip(' ,"\n')
+            behind = "" if _ASSIGNMENT.match(token.line) else f"{item}: "
+            found[field].append(behind + token.string.lstrip("# "))
+    return found

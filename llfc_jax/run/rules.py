@@ -1,0 +1,59 @@
+"""What values fields can have: small predicates that can say what they expect."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """Whether a value fits, and what to say was expected where it doesn't."""
+
+    fits: Callable[[Any], bool]
+    expected: str
+
+
+def whole(least: int, most: int | None = None) -> Rule:
+    """An integer within bounds, both included.
+
+    Example:
+        >>> [whole(1, 3).fits(value) for value in (1, 4, True, 2.0)], whole(1, 3).expected, whole(0).expected
+        ([True, False, False, False], 'a whole number in [1, 3]', 'a whole number, 0 at least')
+    """
+    rule = number(least, math.inf if most is None else most)
+    return Rule(lambda value: isinstance(value, int) and rule.fits(value), f"a whole {rule.expected[2:]}")
+
+
+def number(least: float, most: float = math.inf, *, above: bool = False, below: bool = False) -> Rule:
+    """A finite number within bounds, which `above` and `below` exclude."""
+    opening, closing = "(" if above else "[", ")" if below else "]"
+    if most < math.inf:
+        expected = f"a number in {opening}{least}, {most}{closing}"
+    else:
+        expected = f"a number above {least}" if above else f"a number, {least} at least"
+
+    def fits(value: Any) -> bool:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+        inside = is_number and (least < value if above else least <= value)
+        return bool(inside and (value < most if below else value <= most))
+
+    return Rule(fits, expected)
+
+
+def finite() -> Rule:
+    """Any number but infinities and NaN."""
+    return Rule(number(-math.inf).fits, "a finite number")
+
+
+def switch() -> Rule:
+    """True or false."""
+    return Rule(lambda value: isinstance(value, bool), "true or false")
+
+
+def choice(*names: str) -> Rule:
+    """One of a few names."""
+    return Rule(lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}")
+
+
+def text() -> Rule:
+    """Any string that a file or split could be called."""
+    return Rule(lambda value: isinstance(value, str) and value.isprintable(), "a name or path")

@@ -1,0 +1,26 @@
+"""Paths as users write them."""
+
+from pathlib import Path
+
+from llfc_jax.errors import UserError
+
+
+def expand(path: str | Path, field: str) -> Path:
+    """The path with `~` and `~user` replaced by a home directory, which shells leave alone after `--flag=`.
+
+    Args:
+        path: as written.
+        field: what an error names.
+
+    Raises:
+        UserError: there is no such user, or no file can have such a name.
+    """
+    try:
+        expanded = Path(path).expanduser()
+        expanded.exists()
+    except RuntimeError as error:
+        raise UserError(f"{field}={str(path)!r}: no home directory of such a user") from error
+    except (OSError, ValueError) as error:  # too long, not permitted, or with a null character
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{field}={str(path)!r}: {reason}") from error
+    return expanded
