@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import llfc_jax
+from llfc_jax import api
 from llfc_jax.arguments import checked
 from llfc_jax.errors import UserError
 
@@ -108,7 +109,7 @@ def wrong_calls():
 
 
 def test_every_argument_of_every_public_function_is_tried():
-    assert CALLS.keys() == {*llfc_jax.__all__}
+    assert CALLS.keys() == {*api.__all__}
     for name, arguments in CALLS.items():
         assert arguments.keys() == inspect.signature(getattr(llfc_jax, name)).parameters.keys(), name
 
