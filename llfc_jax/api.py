@@ -144,15 +144,18 @@ def measure_features(
         NamedFeatures(apply_with_features), a, b, masked_batches(batches, labelled=False)
     )
     layers = {node.name: "feature" for node in program.nodes if node.named and node.sample_axis == 0}
-    if not taken or not layers:
-        nothing = "features: expected one" if taken else "alphas: expected one"
-        raise UserError(f"{nothing} at least; found none")
+    if not taken:
+        raise UserError("alphas: expected one at least; found none")
+    skipped = dict(program.skipped) | _without_samples(program)
+    if not layers:
+        why = ", ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise UserError("features: expected one at least; found none" + (f" ({why})" if why else ""))
     plan = {"llfc": Planned(llfc(layers), taken), "baseline": Planned(baseline(layers), (0.0,))}
     found = _measure(program, LinearPath(a, b), stream, plan)
     return {
         "alphas": taken,
         "layers": join(found["llfc"], found["baseline"]),
-        "skipped": dict(program.skipped) | _without_samples(program),
+        "skipped": skipped,
     }
 
 

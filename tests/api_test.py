@@ -21,10 +21,9 @@ from llfc_jax.data.dataset import Split
 from llfc_jax.errors import UserError
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
-from llfc_jax.models import Stage
-from llfc_jax.models.layers import ReLU
 from llfc_jax.path.interpolation import alpha_grid
 from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.program.reading import read_features
 from llfc_jax.types import Batch
 
 IN, HIDDEN, CLASSES, EXAMPLES = 5, 7, 3, 50
@@ -105,7 +104,7 @@ def reference():
     """The measures as the command takes them, on batches of one size."""
     layers = {stage.name: stage.kind for stage in NETWORK.stages if stage.is_feature}
     found = measure_path(
-        NETWORK.apply_with_features,
+        read_features(NETWORK.apply_with_features, ours(1), INPUTS[:25]),
         LinearPath(ours(1), ours(2)),
         batches(Split(INPUTS, LABELS.astype(np.int32)), 25),
         {
@@ -153,23 +152,6 @@ def test_the_features_are_those_of_the_command_in_every_framework(kind, referenc
     layers = {layer["layer"]: layer | {"kind": ""} for layer in found["layers"]}
     for layer in reference["layers"]:
         assert_close(layers[layer["layer"]], layer | {"kind": ""})
-
-
-def test_causes_are_those_of_the_command_where_stages_say_how_features_are_made():
-    stages = [Stage("relu1", ReLU(), ("dense1",)), Stage("dense2", nn.Dense(CLASSES), ("relu1",))]
-    pair = ours(1), ours(2)
-    found = llfc_jax.measure_features(linen_features, *pair, [(INPUTS, LABELS)], ALPHAS, stages)
-    expected = llfc_jax.measure_features(
-        NETWORK.apply_with_features, *pair, [(INPUTS, LABELS)], ALPHAS, NETWORK.stages
-    )
-    assert [layer["layer"] for layer in found["weak_additivity"]["layers"]] == ["relu1"]
-    assert_close(found["weak_additivity"], expected["weak_additivity"])
-    for measure in ("commutativity", "deviation"):
-        layers = {layer["layer"]: layer for layer in expected[measure]["layers"]}
-        for layer in found[measure]["layers"]:
-            assert_close(layer, layers[layer["layer"]])
-    assert all(layer["holds"] for layer in expected["theory"]["theorem1"]["layers"])
-    assert all(layer["holds"] is None for layer in found["theory"]["theorem1"]["layers"])
 
 
 @pytest.mark.parametrize(
@@ -349,15 +331,15 @@ def measured(a=None, b=None, stream=((INPUTS, LABELS),), alphas=(0.5,), apply=NE
         ({"b": FrozenDict(ours(2))}, "the networks differ: .* containers; found FrozenDict and dict"),
         (
             {"apply": lambda v, x: (NETWORK.apply(v, x), {"sign": jnp.int32(x)})},
-            "feature sign: expected floating-point numbers; found int32",
+            "features: expected one at least; found none .sign: .* floating-point numbers; found int32",
         ),
         ({"stream": [INPUTS[:0]]}, r"inputs: expected \(n, ...\), n > 0; found"),
         ({"alphas": (0.5, 1.5)}, r"alphas: expected numbers in \[0, 1\]; found 1.5"),
         ({"alphas": ()}, "alphas: expected one at least; found none"),
         ({"apply": lambda v, x: (NETWORK.apply(v, x), {})}, "features: expected one at least; found none"),
         (
-            {"apply": lambda v, x: (NETWORK.apply(v, x), {"norm": x.sum()})},
-            r"feature norm: expected \(50, ...\); found shape \(\)",
+            {"apply": lambda v, x: (NETWORK.apply(v, x), {"norm": NETWORK.apply(v, x).sum()})},
+            r"features: expected one at least; found none .norm: expected one row for each sample",
         ),
         (
             {"apply": lambda v, x: (NETWORK.apply(v, x).sum(1), {"x": x})},

@@ -14,6 +14,7 @@ from llfc_jax.data.dataset import Split
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.program.reading import read_features
 from llfc_jax.runtime import sharding
 from llfc_jax.training import optimizers
 from llfc_jax.training.loop import create
@@ -60,6 +61,10 @@ class Case:
     def pair(self, seed):
         return self.start(seed).variables, self.start(seed + 1).variables
 
+    def program(self):
+        first = next(self.batches())
+        return read_features(self.apply_with_features, self.start(0).variables, first.images)
+
     def batches(self):
         return batches(self.data, BATCH)
 
@@ -71,7 +76,7 @@ def train(case, seed, scan):
 
 
 def measure(case, seed):
-    measure_path(case.apply_with_features, LinearPath(*case.pair(seed)), case.batches(), PLAN)
+    measure_path(case.program(), LinearPath(*case.pair(seed)), case.batches(), PLAN)
 
 
 def repair(case, seed):
@@ -138,6 +143,6 @@ def test_a_second_batch_traces_nothing_new():
                 yield batch
             counts.append(len(seen))
 
-    measure_path(case.apply_with_features, LinearPath(*case.pair(0)), counted(), PLAN)
+    measure_path(case.program(), LinearPath(*case.pair(0)), counted(), PLAN)
     assert counts[0] > 0
     assert counts[1:] == [0, 0]

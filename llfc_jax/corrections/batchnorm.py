@@ -5,105 +5,165 @@ latter by the statistics of training data under theta_alpha (Izmailov et al. 201
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from llfc_jax.corrections.channel_moments import ChannelMoments, Statistics, add_batch, no_batches, whole
-from llfc_jax.models import Network
+from llfc_jax.corrections.channel_moments import Statistics
+from llfc_jax.corrections.correction import Correction, stream_along
+from llfc_jax.errors import UserError
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.runtime import sharding
+from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array, Batch, PyTree, Variables
 
-StatisticsAt = Callable[[PyTree, Array, Array], Statistics]
-"""What theta_alpha is made of, alpha, images -> statistics of these images."""
+BatchStatistics = Callable[[Variables, Any], Statistics]
+"""Variables, inputs -> mean and variance of what each BatchNorm sees of them, in training mode; pure."""
+TrainApply = Callable[[Variables, Any], tuple[Any, PyTree]]
+"""Variables, inputs -> outputs in training mode, and the variables that training updates, or all of them."""
 
 
-def recompute_statistics(
-    network: Network,
-    preprocess: Callable[[Array], Array],
-    a: Variables,
-    b: Variables,
-    alphas: Sequence[float],
-    batches: Iterable[Batch],
-) -> dict[float, Statistics]:
-    """`batch_stats` of theta_alpha at each alpha, from one stream over training data.
+def recompute(apply_train: TrainApply) -> Correction:
+    """Recompute the running statistics of any network whose training mode updates them.
+
+    Args:
+        apply_train: such as Linen's `model.apply(variables, x, train=True, mutable=["batch_stats"])`, whose
+            second result has the updated collection, or a function that returns all variables.
+    """
+    updates = Updates(apply_train)
+    return recompute_by(updates, updates.replaced)
+
+
+def recompute_by(
+    statistics_of: BatchStatistics, mend: Callable[[Variables, Statistics], Variables]
+) -> Correction:
+    """Recompute statistics that `statistics_of` knows how to find and `mend` where to put.
 
     Mean and variance are those of all batches together. Deeper layers see batches normalised by their own
     statistics, as in training.
-
-    Args:
-        network: with BatchNorm.
-        preprocess: images -> inputs of the network.
-        a: variables of A.
-        b: variables of B.
-        alphas: points on the path.
-        batches: of training data; an incomplete one is left out.
-
-    Raises:
-        ValueError: there is no complete batch.
     """
-    return stream_along(_BatchStatistics(network, preprocess), (a, b), alphas, batches)
+
+    def statistics(
+        program: Program,
+        a: Variables,
+        b: Variables,
+        alphas: Sequence[float],
+        batches: Callable[[], Iterable[Batch]],
+    ) -> dict[float, Statistics]:
+        del program
+        return stream_along(_AlongLine(statistics_of), (a, b), alphas, batches())
+
+    return Correction("recompute", statistics, mend)
 
 
 @dataclasses.dataclass(frozen=True)
-class _BatchStatistics:
+class _AlongLine:
     """A `StatisticsAt`."""
 
-    network: Network
-    preprocess: Callable[[Array], Array]
+    statistics_of: BatchStatistics
 
-    def __call__(self, ends: tuple[Variables, Variables], alpha: Array, images: Array) -> Statistics:
-        inputs = self.preprocess(images)
-        return self.network.apply_train(lerp(*ends, alpha), inputs, key=None, momentum=0.0)[1]
+    def __call__(self, ends: tuple[Variables, Variables], alpha: Array, inputs: Any) -> Statistics:
+        return self.statistics_of(lerp(*ends, alpha), inputs)
 
 
-def with_statistics(variables: Variables, statistics: Statistics) -> Variables:
-    """The same parameters with other running statistics."""
-    return {**variables, "batch_stats": statistics}
+@dataclasses.dataclass(frozen=True)
+class Updates:
+    """Batch statistics, from how training moves the running ones: m -> c m + (1 - c) batch.
+
+    The update is affine in the old value, so two of them, from 0 and from 1, give c and the batch's.
+    """
+
+    apply_train: TrainApply
+
+    def __call__(self, variables: Variables, inputs: Any) -> Statistics:
+        """Of one batch, `{module: {mean, var}}`.
+
+        Raises:
+            UserError: training updates no pair of a mean and a variance.
+        """
+        places = self.places(variables, inputs)
+        at_zero, at_one = (
+            _by_path(self.apply_train(self._filled(variables, places, value), inputs)[1]) for value in (0, 1)
+        )
+
+        def of_batch(path: str) -> Array:
+            kept = at_one[path] - at_zero[path]
+            return at_zero[path] / (1 - kept)
+
+        return {
+            module: {which: of_batch(path) for which, path in pair.items()} for module, pair in places.items()
+        }
+
+    def places(self, variables: Variables, inputs: Any) -> dict[str, dict[str, str]]:
+        """Module -> `mean` and `var` -> the path of that leaf."""
+        shapes = jax.eval_shape(self.apply_train, variables, inputs)
+        if not isinstance(shapes, tuple) or len(shapes) != 2:
+            raise UserError("apply_train: expected (outputs, updated variables)")
+        updated = _by_path(shapes[1])
+        known = _by_path(variables)
+        found: dict[str, dict[str, str]] = {}
+        for path in updated:
+            module, name, rest = _split(path, "mean")
+            partner = "/".join(part for part in (module, name.replace("mean", "var"), rest) if part)
+            if name and partner in updated and {path, partner} <= known.keys():
+                found[module] = {"mean": path, "var": partner}
+        if not found:
+            raise UserError(
+                "apply_train: expected updated statistics, such as batch_stats/bn/mean and var; found "
+                + (", ".join(list(updated)[:5]) or "none")
+            )
+        return found
+
+    def replaced(self, variables: Variables, statistics: Statistics) -> Variables:
+        """The same parameters with other running statistics."""
+        new = {}
+        for path in _by_path(variables):
+            for which in ("mean", "var"):
+                module, name, _ = _split(path, which)
+                if name and module in statistics:
+                    new[path] = statistics[module][which]
+        return _with(variables, new)
+
+    def _filled(
+        self, variables: Variables, places: Mapping[str, Mapping[str, str]], value: float
+    ) -> Variables:
+        known = _by_path(variables)
+        paths = [path for pair in places.values() for path in pair.values()]
+        return _with(variables, {path: jnp.full_like(known[path], value) for path in paths})
 
 
-def stream_along(
-    statistics_at: StatisticsAt, ends: PyTree, alphas: Sequence[float], batches: Iterable[Batch]
-) -> dict[float, PyTree]:
-    """Statistics of whole batches at each alpha, joined over a stream; one compiled loop per batch.
-
-    Args:
-        statistics_at: pure. Give an equal one again, and nothing is compiled again.
-        ends: what `statistics_at` makes theta_alpha of.
-        alphas: points on the path.
-        batches: an incomplete one is left out.
+def check_found(statistics: Mapping[float, Statistics]) -> None:
+    """Check that what was recomputed is finite.
 
     Raises:
-        ValueError: there is no complete batch.
+        UserError: names the module where it isn't: its statistics didn't move.
     """
-    path = jnp.asarray(alphas, jnp.float32)
-    moments = None
-    for batch in batches:
-        if batch.mask.all():
-            if moments is None:
-                seen = jax.eval_shape(_look, statistics_at, ends, path, batch.images)
-                moments = sharding.replicate(no_batches(seen))
-            moments = _update(statistics_at, moments, ends, path, batch.images)
-    if moments is None:
-        raise ValueError("batches: expected a complete one at least; found none")
-    stacked = whole(moments)
+    for found in statistics.values():
+        for module, own in found.items():
+            if not all(np.isfinite(leaf).all() for leaf in own.values()):
+                raise UserError(
+                    f"apply_train: expected it to update the statistics of {module}; found them unmoved"
+                )
+
+
+def _by_path(tree: PyTree) -> dict[str, Array]:
     return {
-        alpha: jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
-        for index, alpha in enumerate(alphas)
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree.leaves_with_path(tree)
     }
 
 
-@partial(jax.jit, static_argnums=0)
-def _look(statistics_at: StatisticsAt, ends: PyTree, path: Array, images: Array) -> Statistics:
-    """Of one batch, stacked over the path."""
-    return jax.lax.map(lambda alpha: statistics_at(ends, alpha, images), path)
+def _with(variables: Variables, new: Mapping[str, Array]) -> Variables:
+    leaves = {**_by_path(variables), **new}
+    return jax.tree.unflatten(jax.tree.structure(variables), leaves.values())
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _update(
-    statistics_at: StatisticsAt, moments: ChannelMoments, ends: PyTree, path: Array, images: Array
-) -> ChannelMoments:
-    return add_batch(moments, _look(statistics_at, ends, path, images))
+def _split(path: str, word: str) -> tuple[str, str, str]:
+    """The module before the last part of a path that has a word in it, that part, and the rest."""
+    parts = path.split("/")
+    for index in reversed(range(len(parts))):
+        if word in parts[index]:
+            return "/".join(parts[:index]), parts[index], "/".join(parts[index + 1 :])
+    return "", "", ""

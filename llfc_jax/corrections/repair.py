@@ -7,20 +7,24 @@ With BatchNorm, recomputing its statistics does the same.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
-import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from llfc_jax.corrections.batchnorm import stream_along
 from llfc_jax.corrections.channel_moments import Statistics
-from llfc_jax.models import Network, Stage
-from llfc_jax.models.network import INPUT
+from llfc_jax.corrections.correction import Correction, stream_along
+from llfc_jax.corrections.sites import Site, scaled, shifted, sites
+from llfc_jax.errors import UserError
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.program.flat import Flat, arguments, run
+from llfc_jax.program.nodes import Program
+from llfc_jax.program.reading import fitting
 from llfc_jax.types import Array, Batch, Variables
 
-Correction = dict[str, dict[str, Array]]
-"""Stage -> `scale` and `shift` per channel, to be applied to its output."""
+Affine = dict[str, dict[str, Array]]
+"""Node -> `scale` and `shift` per unit, to be applied to its value."""
 
 _End = tuple[Variables, Statistics]
 """A network, and the `mean` and `std` of its sites."""
@@ -28,49 +32,56 @@ _End = tuple[Variables, Statistics]
 _EPSILON = 1e-5  # added to both variances, so that a unit that hardly varies isn't blown up
 
 
-def sites(network: Network) -> tuple[Stage, ...]:
-    """Stages to correct: those whose own parameters end in a scale and a bias per channel, the last excepted.
+def repair(program: Program) -> Correction:
+    """The correction of a network without BatchNorm: two streams, one of the ends, one of the path.
 
-    Normalisations are; so are linear layers with a bias, unless a normalisation follows and undoes it.
+    Raises:
+        UserError: no unit of the network has a scale and a shift of its own.
     """
-    normalised = {stage.inputs[0] for stage in network.stages if stage.kind == "norm"}
-    return tuple(
-        stage
-        for stage in network.stages[:-1]
-        if stage.kind == "norm"
-        or (
-            isinstance(stage.layer, nn.Dense | nn.Conv)
-            and stage.layer.use_bias
-            and stage.name not in normalised
-        )
-    )
+    found = sites(program)
+    if not found:
+        raise UserError("REPAIR: expected a layer whose units have a scale and a bias; found none")
+    return Correction("repair", _corrections, _Mend(program.flat, found))
 
 
-def repair_corrections(
-    network: Network,
-    preprocess: Callable[[Array], Array],
+@dataclasses.dataclass(frozen=True)
+class _Mend:
+    """Fold a correction into the parameters: y -> scale y + shift at each site."""
+
+    flat: Flat = dataclasses.field(compare=False)
+    sites: tuple[Site, ...]
+
+    def __call__(self, variables: Variables, correction: Affine) -> Variables:
+        leaves = jax.tree.leaves(variables)
+        for site in self.sites:
+            own = correction[site.node.name]
+            scale = own["scale"]
+            gain = scaled(self.flat, variables, site.gain, scale)
+            bias = scaled(self.flat, variables, site.shift, scale)
+            leaves[site.gain.leaf] = gain
+            leaves[site.shift.leaf] = bias + shifted(self.flat, variables, site.shift, own["shift"])
+        return jax.tree.unflatten(jax.tree.structure(variables), leaves)
+
+
+def _corrections(
+    program: Program,
     a: Variables,
     b: Variables,
     alphas: Sequence[float],
     batches: Callable[[], Iterable[Batch]],
-) -> dict[float, Correction]:
-    """The correction at each alpha, from two streams over training data: one of the ends, one of the path.
-
-    Args:
-        network: without BatchNorm.
-        preprocess: images -> inputs of the network.
-        a: variables of A.
-        b: variables of B.
-        alphas: points on the path.
-        batches: starts a stream of training data.
-    """
-    seen = stream_along(_Seen(network, preprocess), (a, b), (0.0, 1.0), batches())
+) -> dict[float, Affine]:
+    stream = iter(batches())
+    first = next(stream, None)
+    if first is None:
+        raise ValueError("batches: expected a complete one at least; found none")
+    program = fitting(program, a, first.images)
+    seen = stream_along(_Seen(program), (a, b), (0.0, 1.0), itertools.chain([first], stream))
     end_a, end_b = (
         {name: {"mean": own["mean"], "std": jnp.sqrt(own["var"])} for name, own in statistics.items()}
         for statistics in seen.values()
     )
     ends = ((a, end_a), (b, end_b))
-    seen_corrected = stream_along(_SeenCorrected(network, preprocess), ends, alphas, batches())
+    seen_corrected = stream_along(_SeenCorrected(program), ends, alphas, batches())
     return {
         alpha: {name: _affine(found[name], wanted) for name, wanted in lerp(end_a, end_b, alpha).items()}
         for alpha, found in seen_corrected.items()
@@ -81,48 +92,37 @@ def repair_corrections(
 class _Seen:
     """Moments of the sites; a `StatisticsAt`."""
 
-    network: Network
-    preprocess: Callable[[Array], Array]
+    program: Program
 
-    def __call__(self, ends: tuple[Variables, Variables], alpha: Array, images: Array) -> Statistics:
-        network = self.network
-        values = network.run(lerp(*ends, alpha), {INPUT: self.preprocess(images)}, network.stages)
-        return {stage.name: _moments(values[stage.name]) for stage in sites(network)}
+    def __call__(self, ends: tuple[Variables, Variables], alpha: Array, inputs: Array) -> Statistics:
+        flat = self.program.flat
+        values = run(flat, arguments(flat, lerp(*ends, alpha), inputs))
+        return {site.node.name: _moments(values[site.node.value], site.axis) for site in sites(self.program)}
 
 
 @dataclasses.dataclass(frozen=True)
 class _SeenCorrected:
     """The same, each site corrected in turn, so that the later ones see the earlier ones mended."""
 
-    network: Network
-    preprocess: Callable[[Array], Array]
+    program: Program
 
-    def __call__(self, ends: tuple[_End, _End], alpha: Array, images: Array) -> Statistics:
+    def __call__(self, ends: tuple[_End, _End], alpha: Array, inputs: Array) -> Statistics:
         (variables, wanted), found = lerp(*ends, alpha), {}
-        values = {INPUT: self.preprocess(images)}
-        for stage in self.network.stages:
-            values = self.network.run(variables, values, [stage])
-            if stage.name in wanted:
-                found[stage.name] = _moments(values[stage.name])
-                correction = _affine(found[stage.name], wanted[stage.name])
-                values[stage.name] = _applied(correction, values[stage.name])
+        flat = self.program.flat
+        values = arguments(flat, variables, inputs)
+        done = 0
+        for site in sites(self.program):
+            node, axis = site.node, site.axis
+            values = run(flat, values, range(done, node.instructions[-1] + 1))
+            done = node.instructions[-1] + 1
+            found[node.name] = _moments(values[node.value], axis)
+            correction = _affine(found[node.name], wanted[node.name])
+            values[node.value] = applied(correction, values[node.value], axis)
         return found
 
 
-def corrected(variables: Variables, correction: Correction) -> Variables:
-    """Fold a correction into the parameters: y -> scale y + shift at each site."""
-    params = dict(variables["params"])
-    for name, own in correction.items():
-        gain = "scale" if "scale" in params[name] else "kernel"
-        params[name] = {
-            gain: _scaled(own, params[name][gain]),
-            "bias": _applied(own, params[name]["bias"]),
-        }
-    return {**variables, "params": params}
-
-
-def _moments(x: Array) -> dict[str, Array]:
-    axes = tuple(range(x.ndim - 1))
+def _moments(x: Array, axis: int) -> dict[str, Array]:
+    axes = tuple(i for i in range(x.ndim) if i != axis)
     return {"mean": x.mean(axes), "var": x.var(axes)}
 
 
@@ -132,9 +132,8 @@ def _affine(found: dict[str, Array], wanted: dict[str, Array]) -> dict[str, Arra
     return {"scale": scale, "shift": wanted["mean"] - scale * found["mean"]}
 
 
-def _scaled(own: dict[str, Array], x: Array) -> Array:
-    return x * jnp.broadcast_to(own["scale"], x.shape)
-
-
-def _applied(own: dict[str, Array], x: Array) -> Array:
-    return _scaled(own, x) + jnp.broadcast_to(own["shift"], x.shape)
+def applied(own: dict[str, Array], x: Array, axis: int) -> Array:
+    """Scale and shift the units of x, which lie along an axis."""
+    shape = [-1 if i == axis else 1 for i in range(x.ndim)]
+    scale, shift = (jnp.broadcast_to(own[name].reshape(shape), x.shape) for name in ("scale", "shift"))
+    return scale * x + shift

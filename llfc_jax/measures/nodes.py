@@ -1,11 +1,12 @@
 """What measures ask of a node: its value for other inputs, its contraction, its weight as a matrix."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
 
+from llfc_jax.program.axes import output_axes
 from llfc_jax.program.flat import Flat, Values, arguments, run
 from llfc_jax.program.interpreter import evaluate
 from llfc_jax.program.nodes import Contraction, Node, Program
@@ -64,17 +65,7 @@ def samples_first(array: Array, axis: int | None) -> Array:
 
 
 def _matrix(flat: Flat, contraction: Contraction, weight: np.ndarray) -> np.ndarray:
-    rows = _output_axes(flat, contraction)
+    rows = output_axes(flat, flat.instructions[contraction.instruction], contraction.weight)
     columns = [axis for axis in range(weight.ndim) if axis not in rows]
     height = math.prod(weight.shape[axis] for axis in rows)
     return weight.transpose([*rows, *columns]).reshape(height, -1)
-
-
-def _output_axes(flat: Flat, contraction: Contraction) -> Sequence[int]:
-    """The axes of the weight that are not contracted."""
-    instruction = flat.instructions[contraction.instruction]
-    side = instruction.operands.index(contraction.weight)
-    numbers = instruction.eqn.params["dimension_numbers"]
-    if instruction.primitive == "conv_general_dilated":
-        return [(numbers.rhs_spec if side == 1 else numbers.lhs_spec)[0]]
-    return [axis for axis in range(len(flat.avals[contraction.weight].shape)) if axis not in numbers[0][side]]

@@ -177,6 +177,11 @@ class Network:
         return known
 
 
+def with_statistics(variables: Variables, statistics: PyTree) -> Variables:
+    """The same parameters with other running statistics."""
+    return {**variables, "batch_stats": statistics}
+
+
 def _own(variables: Variables, stage: Stage) -> dict[str, Mapping]:
     return {name: tree[stage.name] for name, tree in variables.items() if stage.name in tree}
 

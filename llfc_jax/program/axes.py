@@ -32,6 +32,14 @@ def sample_axes(flat: Flat, larger: Flat, n: int) -> dict[int, int]:
     return axes
 
 
+def output_axes(flat: Flat, instruction: Instruction, weight: int) -> list[int]:
+    """The axes of a contraction's weight that are not contracted."""
+    side, numbers = instruction.operands.index(weight), instruction.eqn.params["dimension_numbers"]
+    if instruction.primitive == "conv_general_dilated":
+        return [(numbers.rhs_spec if side == 1 else numbers.lhs_spec)[0]]
+    return [axis for axis in range(len(flat.avals[weight].shape)) if axis not in numbers[0][side]]
+
+
 def unit_axes(flat: Flat) -> dict[int, int]:
     """Value -> the axis along which its units (neurons, channels) lie, as the last contraction laid them.
 
@@ -47,7 +55,7 @@ def unit_axes(flat: Flat) -> dict[int, int]:
 
 
 def _of_results(flat: Flat, instruction: Instruction, axes: Mapping[int, int]) -> int | None:
-    if not flat.sees_input[instruction.results[0]]:
+    if not instruction.results or not flat.sees_input[instruction.results[0]]:
         return None
     if (position := weight_operand(flat, instruction)) is not None:
         return _of_contraction(flat, instruction, position)

@@ -1,11 +1,11 @@
 """Features by name, whatever a framework calls them, in the order in which a network computes them."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
-from flax import nnx
 
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.types import Array, Features, PyTree, Variables
@@ -49,8 +49,9 @@ def named_features(tree: PyTree) -> Features:
         >>> list(named_features({"relu": x, "block": {"Dense_0": {"__call__": (x,)}}}))
         ['block/Dense_0', 'relu']
     """
-    if isinstance(tree, nnx.State):
-        tree = nnx.to_pure_dict(tree)
+    if "flax.nnx" in sys.modules:  # else the tree is none of its states, and its import takes long
+        nnx = sys.modules["flax.nnx"]
+        tree = nnx.to_pure_dict(tree) if isinstance(tree, nnx.State) else tree
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree.leaves_with_path(tree)

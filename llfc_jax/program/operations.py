@@ -64,7 +64,7 @@ def dependents(flat: Flat, instruction: Instruction) -> tuple[int, ...]:
 
 def role(flat: Flat, instruction: Instruction) -> Role:
     """What an instruction does."""
-    if not (flat.leaves[instruction.results[0]] and flat.sees_input[instruction.results[0]]):
+    if not any(flat.leaves[x] and flat.sees_input[x] for x in instruction.results[:1]):
         return Role.NONE
     if weight_operand(flat, instruction) is not None:
         return Role.CONTRACTION

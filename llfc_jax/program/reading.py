@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.errors import UserError
+from llfc_jax.errors import UserError, kind_of
 from llfc_jax.program.axes import sample_axes, unit_axes
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures
 from llfc_jax.program.flat import Flat, flatten
@@ -63,6 +63,8 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
         if instruction.primitive == "name"
     }
     ends = jax.tree.leaves(logits)
+    if not ends:
+        raise UserError(f"apply: expected an array of logits; found {kind_of(logits)}")
     if not any(flat.moves(value) for value in ends):
         raise UserError("apply: expected an output that depends on the weights and the inputs; found none")
     given = {**of_code, **of_caller}

@@ -18,7 +18,7 @@ from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.run import pair, workdir
 from llfc_jax.run.alignment import align
-from llfc_jax.run.measurement import measure, paths
+from llfc_jax.run.measurement import measure, paths, read_network
 from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
 from llfc_jax.runtime import compilation, environment, output, progress
@@ -225,7 +225,8 @@ def merge(bench: Workbench, checkpoints: Path) -> None:
     a, b = (checkpoint.restore(checkpoints / name) for name in ("a", name_b))
     alpha = float(config.merge.alpha)
     variables = lerp(a.variables, b.variables, alpha)
-    for path, correct in paths(bench, a.variables, b.variables, (alpha,)).values():
+    program = read_network(bench, a.variables)
+    for path, correct in paths(bench, program, a.variables, b.variables, (alpha,)).values():
         if correct is not None and path.corrections is not None:
             variables = correct(variables, path.corrections[alpha])
     metadata = {

@@ -1,19 +1,21 @@
 """What is measured on trained networks: their ends, and every path between them."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from llfc_jax import models
-from llfc_jax.corrections.batchnorm import recompute_statistics, with_statistics
-from llfc_jax.corrections.repair import corrected, repair_corrections
+from llfc_jax.corrections.batchnorm import recompute_by
+from llfc_jax.corrections.correction import Correction
+from llfc_jax.corrections.repair import repair
 from llfc_jax.data import Split
 from llfc_jax.data.batches import batches
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
+from llfc_jax.models.network import with_statistics
 from llfc_jax.path.interpolation import alpha_grid
 from llfc_jax.path.traversal import Correct, LinearPath, chunk_for
 from llfc_jax.program.nodes import Program
@@ -21,7 +23,7 @@ from llfc_jax.program.reading import read_features
 from llfc_jax.run.workbench import Workbench, stream, training_stream
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import lineage
-from llfc_jax.types import Variables
+from llfc_jax.types import Batch, Variables
 
 
 class CorrectedPath(NamedTuple):
@@ -67,10 +69,10 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     }
     measures = build(bench.config.measures, _options(bench))
     corrected_at = _all_alphas(bench) if any(one.along_corrected for one in measures) else []
-    program = _read(bench, networks[names[0]].variables)
+    program = read_network(bench, networks[names[0]].variables)
     for name_a, name_b in [*pairs, *aligned]:
         a, b = networks[name_a].variables, networks[name_b].variables
-        for suffix, path in paths(bench, a, b, corrected_at).items():
+        for suffix, path in paths(bench, program, a, b, corrected_at).items():
             key = f"{name_a}-{name_b}{suffix}"
             for measure_name, result in _measure_path(bench, program, measures, path, key).items():
                 results.setdefault(measure_name, {})[key] = result
@@ -82,25 +84,32 @@ def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
     return {lineage.MERGED: checkpoint.restore(directory)} if checkpoint.steps(directory) else {}
 
 
-def paths(bench: Workbench, a: Variables, b: Variables, alphas: Sequence[float]) -> dict[str, CorrectedPath]:
+def paths(
+    bench: Workbench, program: Program, a: Variables, b: Variables, alphas: Sequence[float]
+) -> dict[str, CorrectedPath]:
     """Suffix of the key in `results.json` -> the path: plain, and with each correction, known at `alphas`."""
-    config = bench.config.corrections
     found = {"": CorrectedPath(LinearPath(a, b), None)}
     if not alphas:
         return found
-    examples = bench.some_training_data(config.examples)
+    examples = bench.some_training_data(bench.config.corrections.examples)
     batch_size = min(bench.eval_batch_size, len(examples.labels))
-    common = (bench.network, bench.preprocess, a, b, alphas)
-    if "batch_stats" in a and config.recompute:
-        seen = training_stream(bench, examples, batch_size, "recompute BatchNorm")
-        statistics = recompute_statistics(*common, seen)
-        found["/recompute"] = CorrectedPath(LinearPath(a, b, statistics), with_statistics)
-    if "batch_stats" not in a and config.repair:
-        corrections = repair_corrections(
-            *common, lambda: training_stream(bench, examples, batch_size, "REPAIR")
-        )
-        found["/repair"] = CorrectedPath(LinearPath(a, b, corrections), corrected)
+    for correction in _corrections(bench, program, a):
+
+        def data(name: str = correction.name) -> Iterator[Batch]:
+            return training_stream(bench, examples, batch_size, f"{name} on training data")
+
+        known = correction.statistics(program, a, b, alphas, data)
+        found[f"/{correction.name}"] = CorrectedPath(LinearPath(a, b, known), correction.mend)
     return found
+
+
+def _corrections(bench: Workbench, program: Program, variables: Variables) -> Iterator[Correction]:
+    """Those that the network can have and the configuration asks for."""
+    if "batch_stats" in variables:
+        if bench.config.corrections.recompute:
+            yield recompute_by(bench.batch_statistics, with_statistics)
+    elif bench.config.corrections.repair:
+        yield repair(program)
 
 
 def _describe_data(bench: Workbench) -> dict[str, Any]:
@@ -129,7 +138,7 @@ def _all_alphas(bench: Workbench) -> list[float]:
     return sorted({*alpha_grid(bench.config.lmc.num_alphas), *bench.config.llfc.alphas})
 
 
-def _read(bench: Workbench, variables: Variables) -> Program:
+def read_network(bench: Workbench, variables: Variables) -> Program:
     """The network, with inputs of the shape of the batches."""
     first = next(batches(bench.measured[TEST], bench.eval_batch_size))
     return read_features(bench.apply_with_features, variables, first.images)

@@ -15,7 +15,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.run import pair
 from llfc_jax.runtime import environment, progress, sharding
 from llfc_jax.training import lineage, optimizers
-from llfc_jax.types import Array, Batch, Features, PRNGKey, Variables
+from llfc_jax.types import Array, Batch, Features, PRNGKey, PyTree, Variables
 
 ALIGN_STREAM, AS_IN_TRAINING_STREAM = 1_000, 1_001
 """What the seed is folded with; beyond the streams of the lineages."""
@@ -78,6 +78,11 @@ class Workbench:
     def apply_with_features(self, variables: Variables, images: Array) -> tuple[Array, Features]:
         """Raw images -> logits and the outputs of all stages."""
         return self.network.apply_with_features(variables, self.preprocess(images))
+
+    def batch_statistics(self, variables: Variables, images: Array) -> PyTree:
+        """Mean and variance of what each BatchNorm sees of a batch of raw images in training."""
+        inputs = self.preprocess(images)
+        return self.network.apply_train(variables, inputs, key=None, momentum=0.0)[1]
 
     def loss(self, variables: Variables, batch: Batch) -> Array:
         """Mean cross-entropy of a batch of raw images, BatchNorm using the statistics of the batch."""

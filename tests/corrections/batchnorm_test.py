@@ -4,19 +4,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from llfc_jax import models
-from llfc_jax.corrections.batchnorm import recompute_statistics, with_statistics
+from llfc_jax.corrections.batchnorm import recompute, recompute_by
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
+from llfc_jax.errors import UserError
+from llfc_jax.models.network import with_statistics
+from llfc_jax.program.reading import read
+from llfc_jax.types import Batch
 
 IMAGE, BATCH = (3, 3, 1), 16
 ALPHAS = (0.0, 0.5, 1.0)
 NETWORK = models.build({"name": "mlp", "hidden": (6, 5), "norm": "batch"}, IMAGE, 4)
 
 
-def preprocess(images):
-    return images / 255
+def batch_statistics(variables, images):
+    return NETWORK.apply_train(variables, images / 255, key=None, momentum=0.0)[1]
 
 
 def network(seed):
@@ -29,14 +34,15 @@ def split(examples):
     return Split(images, np.zeros(examples, np.int32))
 
 
-def recompute(a, examples):
-    stream = batches(split(examples), BATCH)
-    return recompute_statistics(NETWORK, preprocess, a, network(2), ALPHAS, stream)
+def along_path(a, examples):
+    correction = recompute_by(batch_statistics, with_statistics)
+    program = read(NETWORK.apply, a, jnp.zeros((1, *IMAGE)))
+    return correction.statistics(program, a, network(2), ALPHAS, lambda: batches(split(examples), BATCH))
 
 
 @cache
 def recomputed(examples):
-    return recompute(network(1), examples)
+    return along_path(network(1), examples)
 
 
 def before_first_norm(alpha, examples):
@@ -79,7 +85,7 @@ def test_without_a_complete_batch_there_is_nothing_to_say():
 
 def test_old_running_statistics_have_no_say():
     rubbish = jax.tree.map(lambda leaf: leaf + 100, network(1)["batch_stats"])
-    found = recompute(with_statistics(network(1), rubbish), BATCH)
+    found = along_path(with_statistics(network(1), rubbish), BATCH)
     jax.tree.map(np.testing.assert_array_equal, recomputed(BATCH), found)
 
 
@@ -88,3 +94,62 @@ def test_a_network_with_recomputed_statistics_keeps_its_parameters():
     mended = with_statistics(a, recomputed(BATCH)[0.0])
     assert mended["params"] is a["params"]
     assert jax.tree.structure(mended) == jax.tree.structure(a)
+
+
+def test_any_training_mode_gives_the_same_statistics_whatever_its_momentum():
+    """Linen's, with a momentum of its own, against the zoo's, which is asked for the batch alone."""
+
+    def apply_train(variables, images):
+        logits, statistics = NETWORK.apply_train(variables, images / 255, key=None)
+        return logits, {"batch_stats": statistics}
+
+    correction = recompute(apply_train)
+    program = read(NETWORK.apply, network(1), jnp.zeros((1, *IMAGE)))
+    stream = lambda: batches(split(3 * BATCH), BATCH)  # noqa: E731
+    found = correction.statistics(program, network(1), network(2), ALPHAS, stream)
+    for alpha, expected in recomputed(3 * BATCH).items():
+        mended = correction.mend(network(1), found[alpha])
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5),
+            mended,
+            with_statistics(network(1), expected),
+        )
+
+
+def test_an_nnx_network_is_recomputed_through_its_own_training_mode():
+    model = nnx.Sequential(
+        nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.BatchNorm(3, momentum=0.7, rngs=nnx.Rngs(0))
+    )
+    graph, state = nnx.split(model)
+
+    def apply_train(state, x):
+        model = nnx.merge(graph, state)
+        model.train()
+        outputs = model(x)
+        return outputs, nnx.split(model)[1]
+
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    stream = lambda: [Batch(x[i : i + 20], None, jnp.ones(20)) for i in (0, 20)]  # noqa: E731
+    correction = recompute(apply_train)
+    with jax.numpy_rank_promotion("allow"):
+        (found,) = correction.statistics(None, state, state, (0.0,), stream).values()
+    mended = nnx.to_pure_dict(correction.mend(state, found))
+    layer = jax.tree.map(np.float64, nnx.to_pure_dict(state)["layers"][0])
+    hidden = np.float64(x) @ layer["kernel"] + layer["bias"]
+    np.testing.assert_allclose(mended["layers"][1]["mean"], hidden.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mended["layers"][1]["var"], hidden.var(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("apply_train", "line"),
+    [
+        (lambda v, x: x, "apply_train: expected .outputs, updated variables."),
+        (lambda v, x: (x, {}), "apply_train: expected updated statistics, such as .*; found none"),
+        (lambda v, x: (x, {"params": v["params"]}), "apply_train: expected updated statistics"),
+    ],
+)
+def test_a_training_mode_without_statistics_is_refused(apply_train, line):
+    with pytest.raises(UserError, match=line):
+        recompute(apply_train).statistics(
+            None, network(1), network(2), ALPHAS, lambda: batches(split(BATCH), BATCH)
+        )

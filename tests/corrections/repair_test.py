@@ -1,17 +1,24 @@
 """REPAIR against its definition: moments of units in a forward pass in NumPy and double precision."""
 
+from functools import cache
+
 import flax.linen as nn
+import foreign
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from llfc_jax import models
-from llfc_jax.corrections.repair import corrected, repair_corrections, sites
+from llfc_jax.corrections.repair import _Mend, applied, repair
+from llfc_jax.corrections.sites import sites
+from llfc_jax.errors import UserError
 from llfc_jax.models import Network, mlp
 from llfc_jax.models.layers import Flatten, MaxPool, ReLU
 from llfc_jax.models.network import INPUT, sequence
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.program.flat import arguments, run
+from llfc_jax.program.reading import read
 from llfc_jax.types import Batch
 
 IMAGES = np.random.default_rng(0).normal(size=(120, 8, 8, 1)).astype(np.float32)
@@ -60,7 +67,19 @@ def in_batches(size):
 
 
 def corrections_of(name, pair, batch_size=120, alphas=ALPHAS):
-    return repair_corrections(NETWORKS[name], lambda images: images, *pair, alphas, in_batches(batch_size))
+    program = program_of(name)
+    return repair(program).statistics(program, *pair, alphas, in_batches(batch_size))
+
+
+@cache
+def program_of(name):
+    network = NETWORKS[name]
+    shapes = jax.eval_shape(network.init, jax.random.key(0), IMAGES[:1])
+    return read(network.apply, shapes, IMAGES[:3], features=network.apply_with_features)
+
+
+def corrected(name, variables, correction):
+    return repair(program_of(name)).mend(variables, correction)
 
 
 def in_numpy(network, variables):
@@ -94,20 +113,21 @@ def in_numpy(network, variables):
     return values
 
 
-def moments(network, variables):
+def moments(name, variables):
     """Site -> mean and standard deviation of each of its units."""
-    values = in_numpy(network, variables)
-    flat = {site.name: values[site.name].reshape(-1, values[site.name].shape[-1]) for site in sites(network)}
+    values = in_numpy(NETWORKS[name], variables)
+    found = [site.node.name for site in sites(program_of(name))]
+    flat = {site: values[site].reshape(-1, values[site].shape[-1]) for site in found}
     return {name: np.stack([x.mean(0), x.std(0)]) for name, x in flat.items()}
 
 
 @EACH_NETWORK
 def test_units_get_the_interpolated_mean_and_standard_deviation(name, pairs):
-    network, pair = NETWORKS[name], pairs[name]
-    a, b = (moments(network, variables) for variables in pair)
+    pair = pairs[name]
+    a, b = (moments(name, variables) for variables in pair)
     for alpha, correction in corrections_of(name, pair).items():
-        found = moments(network, corrected(lerp(*pair, alpha), correction))
-        left = moments(network, lerp(*pair, alpha))
+        found = moments(name, corrected(name, lerp(*pair, alpha), correction))
+        left = moments(name, lerp(*pair, alpha))
         for site in a:
             wanted = (1 - alpha) * a[site] + alpha * b[site]
             np.testing.assert_allclose(found[site], wanted, rtol=2e-3, atol=1e-4)
@@ -118,10 +138,10 @@ def test_units_get_the_interpolated_mean_and_standard_deviation(name, pairs):
 @EACH_NETWORK
 def test_a_stream_of_batches_gives_nearly_what_all_data_at_once_gives(name, pairs):
     """Later sites see each batch mended by its own statistics, as with BatchNorm; the first is exact."""
-    network, pair = NETWORKS[name], pairs[name]
-    a, b = (moments(network, variables) for variables in pair)
+    pair = pairs[name]
+    a, b = (moments(name, variables) for variables in pair)
     (correction,) = corrections_of(name, pair, batch_size=40, alphas=(0.5,)).values()
-    found = moments(network, corrected(lerp(*pair, 0.5), correction))
+    found = moments(name, corrected(name, lerp(*pair, 0.5), correction))
     for index, site in enumerate(a):
         wanted = (a[site] + b[site]) / 2
         np.testing.assert_allclose(found[site][1], wanted[1], rtol=0.1 if index else 2e-3)
@@ -133,7 +153,7 @@ def test_the_ends_of_the_path_stay_as_they_are(name, pairs):
     for alpha, variables in zip((0.0, 1.0), pairs[name], strict=True):
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5),
-            corrected(variables, corrections[alpha]),
+            corrected(name, variables, corrections[alpha]),
             variables,
         )
 
@@ -165,13 +185,21 @@ def test_folding_a_correction_scales_and_shifts_the_outputs_of_its_stages(name, 
         if stage.name in correction:
             scale, shift = (np.asarray(correction[stage.name][part]) for part in ("scale", "shift"))
             values[stage.name] = jnp.asarray(np.asarray(values[stage.name]) * scale + shift)
-    folded = network.apply(corrected(variables, correction), IMAGES)
+    folded = network.apply(corrected(name, variables, correction), IMAGES)
     np.testing.assert_allclose(folded, values[network.stages[-1].name], rtol=1e-4, atol=1e-5)
 
 
 def site_names(**config):
     image = (28, 28, 1) if config["name"] == "lenet" else (32, 32, 3)
-    return [site.name for site in sites(models.build(config, image, 10))]
+    network = models.build(config, image, 10)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *image)))
+    program = read(
+        network.apply,
+        shapes,
+        jax.ShapeDtypeStruct((2, *image), jnp.float32),
+        features=network.apply_with_features,
+    )
+    return [site.node.name for site in sites(program)]
 
 
 def test_sites_are_the_linear_layers_where_there_is_no_normalisation():
@@ -197,3 +225,30 @@ def test_sites_are_the_normalisations_and_the_layers_they_do_not_follow():
 
 def test_without_a_bias_there_is_no_site():
     assert site_names(name="resnet20", norm="none") == []
+
+
+@pytest.mark.parametrize("name", ["llama", "linen_transformer", "unet", "densenet"])
+def test_folding_scales_and_shifts_the_units_of_networks_that_nobody_declared(name):
+    with jax.numpy_rank_promotion("allow"):
+        apply, variables, inputs = foreign.NETWORKS[name](jax.random.key(0))
+        program = read(apply, variables, inputs)
+    for site in sites(program):
+        rng = np.random.default_rng(0)
+        own = {
+            part: jnp.asarray(rng.uniform(0.5, 2, site.node.shape[site.axis])) for part in ("scale", "shift")
+        }
+        alone = _Mend(program.flat, (site,))(variables, {site.node.name: own})
+        before, after = (
+            run(program.flat, arguments(program.flat, x, inputs))[site.node.value] for x in (variables, alone)
+        )
+        np.testing.assert_allclose(after, applied(own, before, site.axis), rtol=1e-4, atol=1e-4)
+    assert len(sites(program)) == {"llama": 0, "linen_transformer": 11, "unet": 5, "densenet": 0}[name]
+
+
+def test_a_network_without_sites_is_refused():
+    with pytest.raises(UserError, match="REPAIR: expected a layer whose units have a scale and a bias"):
+        repair(
+            read(
+                lambda w, x: jnp.tanh(x @ w[0]) @ w[1], [jnp.ones((3, 4)), jnp.ones((4, 2))], jnp.ones((2, 3))
+            )
+        )

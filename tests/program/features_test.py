@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from llfc_jax.program.features import NamedFeatures, WithoutFeatures, named_features, read_program
+from llfc_jax.program.features import NamedFeatures, WithoutFeatures, named_features
+from llfc_jax.program.reading import read_features
 
 X = jnp.ones((3, 4))
 
@@ -33,10 +34,10 @@ def test_linens_intermediates_are_named_by_their_modules():
         logits, state = model.apply(variables, x, capture_intermediates=True, mutable=["intermediates"])
         return logits, state["intermediates"]
 
-    features = read_program(NamedFeatures(apply), variables, X).features
+    program = read_features(NamedFeatures(apply), variables, X)
     in_forward_order = ["Dense_0", "relu", "shared/0", "shared/1", "an_output"]
-    assert list(features) == in_forward_order
-    assert features["relu"].shape == (3, 8)
+    assert [node.name for node in program.nodes if node.named] == in_forward_order
+    assert program["relu"].shape == (3, 8)
 
 
 class NNX(nnx.Module):
@@ -57,8 +58,8 @@ def test_what_nnx_captures_is_named_by_its_modules():
         model = nnx.merge(graph, state)
         return nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(x)
 
-    features = read_program(NamedFeatures(apply), state, X).features
-    assert list(features) == ["hidden", "relu", "a_last"]
+    program = read_features(NamedFeatures(apply), state, X)
+    assert [node.name for node in program.nodes if node.named] == ["hidden", "relu", "a_last"]
 
 
 def chain(weights, x):
@@ -70,7 +71,11 @@ def chain(weights, x):
 
 @pytest.mark.parametrize("apply", [chain, jax.jit(chain), jax.jit(jax.jit(chain))])
 def test_features_are_in_the_order_in_which_they_are_computed(apply):
-    assert list(read_program(apply, jnp.eye(4), X).features) == ["input", "z", "a"]
+    program = read_features(apply, jnp.eye(4), X)
+    assert [node.name for node in program.nodes if node.named] == ["z", "a"]
+    assert dict(program.skipped) == {
+        "input": "expected what depends on weights and inputs; found inputs alone"
+    }
 
 
 def test_equal_functions_make_equal_adapters():

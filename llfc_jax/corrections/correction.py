@@ -1,0 +1,76 @@
+"""What a correction is: statistics along the path, then theta_alpha -> the mended network."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from llfc_jax.corrections.channel_moments import ChannelMoments, Statistics, add_batch, no_batches, whole
+from llfc_jax.program.nodes import Program
+from llfc_jax.runtime import sharding
+from llfc_jax.types import Array, Batch, PyTree, Variables
+
+StartStream = Callable[[], Iterable[Batch]]
+
+
+class Correction(NamedTuple):
+    """One way to mend the networks on a path."""
+
+    name: str
+    """As it is appended to the path's."""
+    statistics: Callable[
+        [Program, Variables, Variables, Sequence[float], StartStream], Mapping[float, PyTree]
+    ]
+    """The program, A, B, alphas, what starts a stream over training data -> what is known at each alpha."""
+    mend: Callable[[Variables, PyTree], Variables]
+    """theta_alpha and what is known there -> the network to look at; equal for equal corrections."""
+
+
+StatisticsAt = Callable[[PyTree, Array, PyTree], Statistics]
+"""What theta_alpha is made of, alpha, inputs -> statistics of these inputs."""
+
+
+def stream_along(
+    statistics_at: StatisticsAt, ends: PyTree, alphas: Sequence[float], batches: Iterable[Batch]
+) -> dict[float, Statistics]:
+    """Statistics of whole batches at each alpha, joined over a stream; one compiled loop per batch.
+
+    Args:
+        statistics_at: pure. Give an equal one again, and nothing is compiled again.
+        ends: what `statistics_at` makes theta_alpha of.
+        alphas: points on the path.
+        batches: an incomplete one is left out.
+
+    Raises:
+        ValueError: there is no complete batch.
+    """
+    path = jnp.asarray(alphas, jnp.float32)
+    moments = None
+    for batch in batches:
+        if batch.mask.all():
+            if moments is None:
+                seen = jax.eval_shape(_look, statistics_at, ends, path, batch.images)
+                moments = sharding.replicate(no_batches(seen))
+            moments = _update(statistics_at, moments, ends, path, batch.images)
+    if moments is None:
+        raise ValueError("batches: expected a complete one at least; found none")
+    stacked = whole(moments)
+    return {
+        alpha: jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
+        for index, alpha in enumerate(alphas)
+    }
+
+
+@partial(jax.jit, static_argnums=0)
+def _look(statistics_at: StatisticsAt, ends: PyTree, path: Array, inputs: PyTree) -> Statistics:
+    """Of one batch, stacked over the path."""
+    return jax.lax.map(lambda alpha: statistics_at(ends, alpha, inputs), path)
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _update(
+    statistics_at: StatisticsAt, moments: ChannelMoments, ends: PyTree, path: Array, inputs: PyTree
+) -> ChannelMoments:
+    return add_batch(moments, _look(statistics_at, ends, path, inputs))

@@ -1,0 +1,176 @@
+"""Programs read off networks that nobody here declared, and off the zoo's, whose wiring is known."""
+
+import foreign
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.ad_checkpoint import checkpoint_name
+
+from llfc_jax import models
+from llfc_jax.errors import UserError
+from llfc_jax.measures.nodes import rerun
+from llfc_jax.program.flat import arguments, output, run
+from llfc_jax.program.landmarks import Kind
+from llfc_jax.program.nodes import INPUT
+from llfc_jax.program.reading import fitting, read
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _any_broadcasting():
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture(scope="module", params=foreign.NETWORKS)
+def network(request):
+    apply, variables, inputs = foreign.NETWORKS[request.param](jax.random.key(0))
+    return request.param, apply, variables, inputs, read(apply, variables, inputs)
+
+
+def test_the_flat_program_computes_what_the_network_does(network):
+    _, apply, variables, inputs, program = network
+    values = run(program.flat, arguments(program.flat, variables, inputs))
+    logits, _ = output(program.flat, values)
+    np.testing.assert_allclose(logits, apply(variables, inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_each_node_makes_its_value_of_the_nodes_before_it(network):
+    _, _, variables, inputs, program = network
+    values = run(program.flat, arguments(program.flat, variables, inputs))
+    for node in program.nodes:
+        entries = {entry: values[entry] for entry in node.entries}
+        hidden = set(node.instructions)
+        others = {
+            value: array
+            for value, array in values.items()
+            if not hidden & {i for i in hidden if value in program.flat.instructions[i].results}
+        }
+        np.testing.assert_array_equal(rerun(program.flat, node, others, entries), values[node.value])
+
+
+def test_names_are_readable_each_once_and_every_weight_is_read_by_a_node(network):
+    _, _, variables, _, program = network
+    names = [node.name for node in program.nodes]
+    assert len({*names}) == len(names)
+    paths = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, leaf in jax.tree.leaves_with_path(variables)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    }
+    assert {weight for node in program.nodes for weight in node.weights} >= paths - {
+        path for path in paths if path.startswith("dropout")
+    }
+
+
+def test_batches_of_another_size_give_the_same_nodes(network):
+    _, _, variables, inputs, program = network
+    larger = jax.tree.map(lambda x: jnp.concatenate([x, x]), inputs)
+    again = fitting(program, variables, larger)
+    assert again.signature == program.signature
+    assert [node.name for node in again.nodes] == [node.name for node in program.nodes]
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    {
+        "linen_resnet": {Kind.CONTRACTION: 7, Kind.NORMALIZATION: 6, Kind.NONLINEARITY: 5, Kind.SUM: 2},
+        "nnx_cnn": {Kind.CONTRACTION: 4, Kind.NORMALIZATION: 1, Kind.NONLINEARITY: 3, Kind.POOLING: 2},
+        "linen_transformer": {
+            Kind.CONTRACTION: 13,
+            Kind.NORMALIZATION: 5,
+            Kind.NONLINEARITY: 2,
+            Kind.ATTENTION: 2,
+            Kind.PRODUCT: 4,
+            Kind.SUM: 4,
+            Kind.EMBEDDING: 1,
+        },
+        "scanned_transformer": {Kind.CONTRACTION: 19, Kind.NORMALIZATION: 6, Kind.ATTENTION: 3},
+        "unet": {Kind.CONTRACTION: 5, Kind.NORMALIZATION: 1, Kind.NONLINEARITY: 3, Kind.CONCATENATION: 1},
+        "llama": {Kind.CONTRACTION: 15, Kind.NORMALIZATION: 5, Kind.NONLINEARITY: 2, Kind.PRODUCT: 6},
+        "densenet": {Kind.CONTRACTION: 4, Kind.NONLINEARITY: 3, Kind.CONCATENATION: 2},
+    }.items(),
+)
+def test_what_each_network_is_made_of_is_found(name, kinds):
+    program = read(*foreign.NETWORKS[name](jax.random.key(0)))
+    assert {kind: len(program.of_kind(kind)) for kind in kinds} == kinds
+
+
+def test_a_clamp_inside_a_normalisation_is_no_nonlinearity():
+    program = read(*foreign.NETWORKS["linen_transformer"](jax.random.key(0)))
+    assert {node.label for node in program.of_kind(Kind.NONLINEARITY)} == {"gelu"}
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [("mlp", (4, 4, 1)), ("lenet", (28, 28, 1)), ("vgg11", (32, 32, 3)), ("resnet20", (8, 8, 3))],
+)
+def test_the_wiring_of_the_zoo_is_found(name, image):
+    network = models.MODELS[name](image, 10)
+    variables = jax.eval_shape(lambda key: network.init(key, jnp.zeros((1, *image))), jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((3, *image), jnp.float32)
+    program = read(network.apply, variables, inputs, features=network.apply_with_features)
+    moved = {stage.name: stage.inputs[0] for stage in network.stages if stage.kind == "dropout"}
+    wired = {
+        stage.name: {moved.get(entry, entry) for entry in stage.inputs}
+        for stage in network.stages
+        if stage.name not in moved
+    }
+    assert {"flatten"} >= wired.keys() - {node.name for node in program.nodes}
+    for node in program.nodes:
+        before = {
+            INPUT if entry not in {n.name for n in program.nodes} else entry for entry in wired[node.name]
+        }
+        assert {*node.inputs} == before, node.name
+
+
+def test_checkpoint_names_are_names():
+    def apply(w, x):
+        hidden = checkpoint_name(jnp.tanh(x @ w[0]), "first")
+        return jax.checkpoint(lambda h: jnp.tanh(h @ w[1]))(hidden)
+
+    weights = [jnp.ones((3, 4)), jnp.ones((4, 2))]
+    program = read(apply, weights, jnp.ones((2, 3)))
+    assert [(node.name, node.label) for node in program.nodes] == [
+        ("0", "dense"),
+        ("first", "tanh"),
+        ("1", "dense"),
+        ("tanh1", "tanh"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nonlinearity", "label"),
+    [
+        (jax.nn.relu, "relu"),
+        (lambda x: jnp.where(x > 0, x, 0), "relu"),
+        (jax.nn.gelu, "gelu"),
+        (lambda x: jax.nn.gelu(x, approximate=False), "gelu"),
+        (jax.nn.silu, "silu"),
+        (jnp.tanh, "tanh"),
+        (jax.nn.sigmoid, "sigmoid"),
+        (jax.nn.softplus, "softplus"),
+        (jax.nn.relu6, "min"),
+        (lambda x: jnp.square(jax.nn.relu(x)), "square"),
+        (jax.nn.hard_swish, "nonlinearity"),
+    ],
+)
+def test_a_nonlinearity_is_one_node_however_many_primitives_it_takes(nonlinearity, label):
+    program = read(lambda w, x: nonlinearity(x @ w), jnp.ones((3, 4)), jnp.ones((2, 3)))
+    assert [(node.kind, node.label) for node in program.nodes][1:] == [(Kind.NONLINEARITY, label)]
+
+
+def test_samples_and_units_are_known_wherever_they_lie():
+    def apply(w, x):  # (n, c, t), time first inside, channels first outside
+        moved = jnp.transpose(x, (2, 0, 1))
+        hidden = jax.nn.relu(moved @ w[0])
+        return jnp.transpose(hidden, (1, 2, 0)).sum(-1) @ w[1]
+
+    program = read(apply, [jnp.ones((3, 4)), jnp.ones((4, 2))], jnp.ones((5, 3, 6)))
+    found = [(node.name, node.sample_axis, node.unit_axis) for node in program.nodes]
+    assert found == [("0", 1, 2), ("relu1", 1, 2), ("pool1", 0, 1), ("1", 0, 1)]
+
+
+def test_a_network_that_ignores_its_weights_is_refused():
+    with pytest.raises(UserError, match="apply: expected an output that depends on the weights and the inp"):
+        read(lambda w, x: x, jnp.ones(3), jnp.ones((2, 3)))
