@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from llfc_jax import configs
 from llfc_jax.configs import default
 from llfc_jax.errors import UserError, first_line
+from llfc_jax.run.rules import shown
 from llfc_jax.storage.paths import expand
 
 DEFAULT = "digits_mlp"
@@ -82,8 +83,14 @@ def file_name(config: ConfigDict) -> str:
         UserError: it is none that one directory can have.
     """
     name = config.get("name")
-    if not isinstance(name, str) or not name.strip(". ") or not name.isprintable() or "/" in name:
-        raise UserError(f"config.name: expected the name of a directory; found {name!r}")
+    if (
+        not isinstance(name, str)
+        or not name.strip(". ")
+        or not name.isprintable()
+        or "/" in name
+        or len(name.encode()) > _LONGEST_NAME
+    ):
+        raise UserError(f"config.name: expected the name of a directory; found {shown(name)}")
     return name
 
 
@@ -108,7 +115,7 @@ def override(config: ConfigDict, field: str, text: str | None) -> None:
     try:
         section[name] = _value(text, kind, _default_of(field))
     except (ValueError, TypeError, OverflowError) as error:
-        found = "none" if text is None else repr(text)
+        found = "none" if text is None else shown(text)
         raise UserError(
             f"config.{field}: expected {_KINDS.get(kind, kind.__name__)}; found {found}"
         ) from error
@@ -137,6 +144,8 @@ def describe() -> str:
 
 
 _ASSIGNMENT = re.compile(r" *config\.([\w.]+) = ")
+
+_LONGEST_NAME = 255  # bytes, on every file system
 
 _KINDS = {
     bool: "true or false",

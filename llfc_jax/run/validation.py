@@ -12,7 +12,7 @@ from llfc_jax.measures import MEASURES
 from llfc_jax.models import CHOICES, MODELS
 from llfc_jax.run.alignment import METHODS
 from llfc_jax.run.configuration import fields, file_name
-from llfc_jax.run.rules import Rule, choice, finite, number, switch, text, whole
+from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand
 from llfc_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from llfc_jax.training.step import PRECISIONS
@@ -123,10 +123,10 @@ def _is_several(field: str, preset: Any) -> bool:
 def _check(field: str, value: Any, *, several: bool) -> None:
     rule = RULES[field]
     if several and not isinstance(value, tuple | list):
-        raise UserError(f"config.{field}: expected several, each {rule.expected}; found {value!r}")
+        raise UserError(f"config.{field}: expected several, each {rule.expected}; found {shown(value)}")
     for one in value if several else (value,):
         if not rule.fits(one):
-            raise UserError(f"config.{field}: expected {rule.expected}; found {one!r}")
+            raise UserError(f"config.{field}: expected {rule.expected}; found {shown(one)}")
 
 
 def _check_pairs(config: ConfigDict) -> None:
