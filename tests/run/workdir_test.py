@@ -49,7 +49,8 @@ def test_what_another_configuration_made_is_refused_whatever_else_was_deleted(le
     for path in directory.iterdir():
         if path.name not in left:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    expected = f"^{directory}{named} belongs to another run: config.seed was 0 there and is 1 now; choose another --workdir$"
+    difference = "config.seed was 0 there and is 1 now; choose another --workdir"
+    expected = f"^{directory}{named} belongs to another run: {difference}$"
     with pytest.raises(UserError, match=expected), workdir.claimed(directory, OTHER):
         pass
     with workdir.claimed(directory, MINE):
@@ -72,9 +73,8 @@ try:
 except UserError as error:
     print(error)
 """
-    second = partial(
-        subprocess.run, [sys.executable, "-c", code], cwd=command.ROOT, capture_output=True, text=True
-    )
+    python = [sys.executable, "-c", code]
+    second = partial(subprocess.run, python, cwd=command.ROOT, capture_output=True, text=True)
     with workdir.claimed(tmp_path, MINE):
         busy = second().stdout
     assert busy == (
@@ -112,7 +112,7 @@ def test_a_run_whose_directory_is_deleted_does_not_make_it_anew(tmp_path, monkey
 
     monkeypatch.setattr(experiment, "train", deleted_while_training)
     config = test_config.get_config()
-    config.train.epochs = config.train.networks - 1
+    config.train.epochs = 1
     with pytest.raises(UserError, match=str(directory)):
         experiment.run(config, directory, COMMAND)
     assert not directory.exists()

@@ -17,11 +17,9 @@ sys.exit(command_line.run(lambda: output.show("A–π(B) at α = ½: 1 − cos �
 def show(where="", encoding="utf-8", **options):
     """The command of one line, in a shell that may redirect it."""
     shell = f"exec {sys.executable} -c '{SHOW}' {where}"
-    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    options |= {"env": os.environ | {"PYTHONIOENCODING": encoding}, "encoding": encoding}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.run(
-        ["bash", "-c", shell], cwd=command.ROOT, env=environment, encoding=encoding, **pipes
-    )
+    return subprocess.run(["bash", "-c", shell], cwd=command.ROOT, **pipes)
 
 
 @pytest.mark.parametrize(
