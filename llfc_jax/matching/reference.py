@@ -74,7 +74,7 @@ def inner_product(spec: PermutationSpec, params_a: Params, params_b: Params, per
 def _viewed(spec: PermutationSpec, params: Params, dtype: DTypeLike) -> _Viewed:
     leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
     return {
-        f"{path}#{i}": piece.of(np.asarray(leaf, dtype))
+        f"{path}#{i}": np.asarray(leaf, dtype)[piece.index].reshape(piece.view)
         for path, leaf in leaves.items()
         for i, piece in enumerate(spec.leaves[path].pieces)
     }

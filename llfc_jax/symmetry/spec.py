@@ -60,8 +60,9 @@ class Piece:
 
 def index_of(positions: Sequence[Positions]) -> tuple[Any, ...]:
     """What an array is indexed by to read or write the block at some positions of each axis."""
-    if all(isinstance(own, range) for own in positions):
-        return tuple(slice(own.start, own.stop, own.step) for own in positions)
+    slices = [slice(own.start, own.stop, own.step) for own in positions if isinstance(own, range)]
+    if len(slices) == len(positions):
+        return tuple(slices)
     return np.ix_(*(np.asarray(own) for own in positions))
 
 

@@ -113,15 +113,15 @@ def _unify_factors(x: Factor, y: Factor, why: Reason) -> None:
         unify(x.split.parts, y.split.parts, why)
     else:
         _unify_terms((x,), (y,), why)
-        both = isinstance(x.split, Sum) and isinstance(y.split, Sum)
-        if both and x is not y and x.parent is None and y.parent is None and _same_pieces(x.split, y.split):
+        if x.parent is None and y.parent is None and _same_pieces(x.split, y.split):
             _link(x, y)
 
 
-def _same_pieces(first: Sum, second: Sum) -> bool:
-    return len(first.positions) == len(second.positions) and all(
-        map(np.array_equal, first.positions, second.positions)
-    )
+def _same_pieces(first: Product | Sum | Cases | None, second: Product | Sum | Cases | None) -> bool:
+    if not (isinstance(first, Sum) and isinstance(second, Sum)):
+        return False
+    pairs = zip(first.positions, second.positions, strict=False)
+    return len(first.positions) == len(second.positions) and all(np.array_equal(x, y) for x, y in pairs)
 
 
 def _link(x: Factor, y: Factor) -> None:
@@ -227,9 +227,9 @@ def _settle_axis(axis: Axis, around: Counter[Factor], why: Reason) -> bool:
         match factor.split:
             case Sum(_, pieces):
                 settled &= all(_settle_axis(piece, others, why) for piece in pieces)
-            case Cases(of, cases) if isinstance(of.root().split, Sum):
+            case Cases(of, cases) if isinstance(chosen := of.root().split, Sum):
                 without = others - Counter((of.root(),))
-                for case, piece in zip(cases, of.root().split.pieces, strict=True):
+                for case, piece in zip(cases, chosen.pieces, strict=True):
                     settled &= _settle_axis(case, without + Counter(visible(piece)), why)
     return settled
 

@@ -156,7 +156,8 @@ def _parts(names: dict[Factor, str | None], value: _Value) -> list[_Part]:
     """Returns the parts of a value of which each permutation moves a whole axis."""
     parts = []
     for block in blocks(value.axes, jnp.shape(value.array)):
-        sizes, moving = [], []
+        sizes: list[int] = []
+        moving: list[str | None] = []
         for own, axis in zip(block.positions, block.axes, strict=True):
             factors = expand(axis)
             sizes += [factor.size for factor in factors] if factors else [len(own)]
