@@ -30,6 +30,7 @@ def shown(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_the_notebook_runs_and_shows_a_barrier_that_goes(shown, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("agg")

@@ -274,7 +274,7 @@ def _range(own: Positions) -> str:
 
 
 def describe(spec: PermutationSpec) -> str:
-    """Returns the symmetries as text: each permutation, its size, the array axes it moves.
+    """Returns the symmetries of `spec` as text: each permutation, its size, the array axes it moves.
 
     `Dense_0/kernel[0:7·7·(64)]` says that axis 0 has the factors 7·7·64 and that the last of them is moved,
     `Dense_1/kernel[0:8-19]` that positions 8 to 19 of axis 0 are, and `kernel[1] at 0=2` that axis 1 is moved
