@@ -16,6 +16,7 @@ SIGNATURES = {
     "check_equivalence": "apply, variables, permuted, *inputs",
     "describe": "spec",
     "evaluate_path": "apply, a, b, batches, num_alphas",
+    "from_torch": "module, example_inputs, *, output",
     "lerp": "a, b, alpha",
     "measure_features": "apply_with_features, a, b, batches, alphas, stages",
     "permutation_spec": "apply, variables, *inputs",
