@@ -249,12 +249,18 @@ def _comments() -> dict[str, list[str]]:
     """Field or section -> the comments behind its lines in `default.py`, with what they stand behind."""
     found: dict[str, list[str]] = {}
     field = ""
+    above: list[str] = []  # comments on lines of their own are about what comes next
     for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(default)).readline):
         if token.type == tokenize.NAME and (assigned := _ASSIGNMENT.match(token.line)):
             field = assigned[1]
-            found.setdefault(field, [])
+            found.setdefault(field, above)
+            above = [] if found[field] is above else above
         if token.type == tokenize.COMMENT:
-            item = token.line.partition("#")[0].strip(' ,"\n')
-            behind = "" if _ASSIGNMENT.match(token.line) else f"{item}: "
-            found[field].append(behind + token.string.lstrip("# "))
+            comment, item = token.string.lstrip("# "), token.line.partition("#")[0].strip(' ,"\n')
+            if _ASSIGNMENT.match(token.line):
+                found[field].append(comment)
+            elif item:
+                found[field].append(f"{item}: {comment}")
+            else:
+                above.append(comment)
     return found
