@@ -68,9 +68,9 @@ def _check_feature_types(name: str, root: Path | None) -> None:
 
     It imports the module of whatever class they name, from the current directory, too, before it complains.
     """
-    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.utils import file_utils
 
-    directories = [root] if root else [Path(each) for each in tfds.core.constants.list_data_dirs()]
+    directories = [root] if root else [Path(each) for each in file_utils.list_data_dirs()]
     family = re.split("[/:]", name)[0]
     for path in (path for each in directories for path in (each / family).rglob("features.json")):
         try:

@@ -9,7 +9,7 @@ from llfc_jax.configs import default
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
 from llfc_jax.measures import MEASURES
-from llfc_jax.models import CHOICES, MODELS
+from llfc_jax.models import CHOICES, MODELS, options_of
 from llfc_jax.run.alignment import METHODS
 from llfc_jax.run.configuration import fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
@@ -112,6 +112,7 @@ def validate(config: ConfigDict) -> None:
     for field in ("data.data_dir", "pair.a", "pair.b"):
         if found[field]:
             expand(found[field], f"config.{field}")
+    options_of(config.model)
     _check_pairs(config)
     _check_spawning(config)
 
