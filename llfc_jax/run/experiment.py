@@ -237,7 +237,7 @@ def merge(bench: Workbench, checkpoints: Path) -> None:
     progress.say(f"merged a and {name_b} at alpha = {alpha:g}: {directory}")
 
 
-_PROVENANCE = ("file", "format", "sha256", "matched_by", "framework", "conventions")
+_PROVENANCE = ("file", "format", "sha256", "matched_by", "framework", "conventions", "pairing")
 
 
 def _provenance(source: Source) -> dict[str, Any]:

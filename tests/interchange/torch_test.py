@@ -121,15 +121,16 @@ class Bomb:
         (lambda path: {"state_dict": {"w": Bomb(path)}}, "expected tensors alone"),
         (lambda path: torch.nn.Linear(2, 2), "expected tensors alone"),
         (lambda path: {"epoch": 3}, "expected a state dict, bare or under a key; found epoch"),
-        (lambda path: [torch.zeros(1)], "expected a state dict; found list"),
+        (lambda path: [torch.zeros(1)], r"does not fit the model: nothing in it fits 'dense1'"),
+        (lambda path: torch.zeros(1), "expected a state dict; found Tensor"),
         (lambda path: {}, "expected a state dict, bare or under a key; found nothing"),
     ],
-    ids=["code", "code in a state dict", "a whole module", "no weights", "a list", "nothing"],
+    ids=["code", "code in a state dict", "a whole module", "no weights", "a list", "a tensor", "nothing"],
 )
 def test_a_file_that_is_no_state_dict_is_one_line_and_runs_nothing(content, line, tmp_path):
     network, shape = build("mlp")
     torch.save(content(tmp_path / "executed"), tmp_path / "bad.pt")
-    with pytest.raises(UserError, match=f"^{tmp_path / 'bad.pt'}: {line}") as caught:
+    with pytest.raises(UserError, match=f"^{tmp_path / 'bad.pt'}:? {line}") as caught:
         load_variables(tmp_path / "bad.pt", network, shape)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "executed").exists()
