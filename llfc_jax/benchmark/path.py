@@ -54,7 +54,7 @@ def connectivity(case: Case) -> dict[str, Planned]:
     return {
         "lmc": Planned(lmc(), alpha_grid(case.alphas)),
         "llfc": Planned(llfc(layers), LLFC_ALPHAS),
-        "baseline": Planned(baseline(layers), causes.ANYWHERE),
+        "baseline": Planned(baseline(layers, LLFC_ALPHAS), causes.ANYWHERE),
     }
 
 

@@ -107,6 +107,13 @@ def get_config() -> ConfigDict:
     config.align.epochs = 5  # straight_through
     config.align.learning_rate = 1e-3  # straight_through
 
+    config.verdict = ConfigDict()  # by which the report judges; argued in llfc_jax/report/judgement.py
+    config.verdict.max_error_barrier = 0.02  # LMC: fraction
+    config.verdict.max_loss_barrier = 0.02  # LMC: part of log(classes), the loss of a guess
+    config.verdict.max_llfc = 0.5  # LLFC: distance from the line, in units of the nearer end's
+    config.verdict.chance = 0.9  # an end whose error is this part of a guess's has learnt nothing
+    config.verdict.confidence = 0.95  # of the barriers' intervals
+
     config.merge = ConfigDict()
     config.merge.alpha = placeholder(float)  # save the network at this point of the path as `merged`
     config.lock()  # a file that starts from here can't misspell a field

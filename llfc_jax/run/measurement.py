@@ -16,8 +16,9 @@ from llfc_jax.measures import causes
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
-from llfc_jax.path.interpolation import alpha_grid
+from llfc_jax.path.interpolation import alpha_grid, weights_apart
 from llfc_jax.path.traversal import Correct, LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.results import PathKey
 from llfc_jax.run.workbench import Workbench, stream, training_stream
 from llfc_jax.runtime import progress
 from llfc_jax.storage import checkpoint
@@ -72,8 +73,10 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     explained = causes.plan(bench.network.stages, bench.config.measures, _llfc_alphas(bench))
     for name_a, name_b in [*pairs, *aligned]:
         a, b = networks[name_a].variables, networks[name_b].variables
-        for suffix, path in paths(bench, a, b, corrected_at).items():
-            key = f"{name_a}-{name_b}{suffix}"
+        plain = PathKey.parse(f"{name_a}-{name_b}")
+        results.setdefault("weights", {})[str(plain)] = weights_apart(a, b)
+        for correction, path in paths(bench, a, b, corrected_at).items():
+            key = str(plain._replace(correction=correction))
             plan = plans if path.correct else plans | {"test": plans["test"] | explained}
             for measure_name, result in _measure_path(bench, plan, path, key).items():
                 results.setdefault(measure_name, {})[key] = result
@@ -86,7 +89,7 @@ def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
 
 
 def paths(bench: Workbench, a: Variables, b: Variables, alphas: Sequence[float]) -> dict[str, CorrectedPath]:
-    """Suffix of the key in `results.json` -> the path: plain, and with each correction, known at `alphas`."""
+    """Correction, of its key in `results.json` -> the path: plain, and with each, known at `alphas`."""
     config = bench.config.corrections
     found = {"": CorrectedPath(LinearPath(a, b), None)}
     if not alphas:
@@ -97,12 +100,12 @@ def paths(bench: Workbench, a: Variables, b: Variables, alphas: Sequence[float])
     if "batch_stats" in a and config.recompute:
         seen = training_stream(bench, examples, batch_size, "recompute BatchNorm")
         statistics = recompute_statistics(*common, seen)
-        found["/recompute"] = CorrectedPath(LinearPath(a, b, statistics), with_statistics)
+        found["recompute"] = CorrectedPath(LinearPath(a, b, statistics), with_statistics)
     if "batch_stats" not in a and config.repair:
         corrections = repair_corrections(
             *common, lambda: training_stream(bench, examples, batch_size, "REPAIR")
         )
-        found["/repair"] = CorrectedPath(LinearPath(a, b, corrections), corrected)
+        found["repair"] = CorrectedPath(LinearPath(a, b, corrections), corrected)
     return found
 
 
@@ -140,8 +143,9 @@ def _plans(bench: Workbench) -> dict[str, dict[str, Planned]]:
     if "lmc" in config.measures:
         plans["train"]["lmc"] = plans["test"]["lmc"] = Planned(lmc(), alphas)
     if "llfc" in config.measures:
-        plans["test"]["llfc"] = Planned(llfc(layers), _llfc_alphas(bench))
-        plans["test"]["baseline"] = Planned(baseline(layers), causes.ANYWHERE)
+        along = _llfc_alphas(bench)
+        plans["test"]["llfc"] = Planned(llfc(layers), along)
+        plans["test"]["baseline"] = Planned(baseline(layers, along), causes.ANYWHERE)
     return plans
 
 

@@ -88,6 +88,11 @@ RULES: Mapping[str, Rule] = {
     "align.epochs": whole(1, _MANY),
     "align.learning_rate": number(0, above=True),
     "merge.alpha": _FRACTION,
+    "verdict.max_error_barrier": _FRACTION,
+    "verdict.max_loss_barrier": number(0),
+    "verdict.max_llfc": number(0),
+    "verdict.chance": _FRACTION,
+    "verdict.confidence": number(0, 0.9999),
 }
 """Field -> what its value, or each of several, has to be."""
 

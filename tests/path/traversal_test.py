@@ -9,6 +9,7 @@ import pytest
 from llfc_jax import models
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
+from llfc_jax.measures.comparison import QUARTILES
 from llfc_jax.measures.fold import Point, View
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import barrier, lmc
@@ -22,7 +23,7 @@ LAYERS = {stage.name: stage.kind for stage in NETWORK.stages if stage.is_feature
 PLAN = {
     "lmc": Planned(lmc(), ALPHAS),
     "llfc": Planned(llfc(LAYERS), LLFC_ALPHAS),
-    "baseline": Planned(baseline(LAYERS), (0.0,)),
+    "baseline": Planned(baseline(LAYERS, LLFC_ALPHAS), (0.0,)),
 }
 
 
@@ -96,6 +97,11 @@ def test_curves_and_barriers_agree_with_float64(pair, results):
     np.testing.assert_allclose(results["lmc"]["loss_midpoint_gap"], middle, atol=1e-6)
 
 
+def tolerance(statistic):
+    """Quartiles are known to a bin, and between samples in either manner."""
+    return 0.15 if statistic in QUARTILES else 1e-5
+
+
 def test_llfc_agrees_with_float64_at_every_layer_and_alpha(pair, results):
     a, b = (numpy_forward(variables) for variables in pair)
     assert [layer["layer"] for layer in results["llfc"]] == list(LAYERS)
@@ -109,7 +115,10 @@ def test_llfc_agrees_with_float64_at_every_layer_and_alpha(pair, results):
             for group, values in expected.items():
                 for key, value in values.items():
                     np.testing.assert_allclose(
-                        layer[group][key][index], value, rtol=1e-5, err_msg=f"{name} {alpha} {group} {key}"
+                        layer[group][key][index],
+                        value,
+                        rtol=tolerance(key),
+                        err_msg=f"{name} {alpha} {group} {key}",
                     )
 
 
@@ -130,7 +139,9 @@ def test_the_baseline_agrees_with_float64(pair, results):
     for layer in join(results["llfc"], results["baseline"]):
         expected = float64.comparison(a[layer["layer"]], b[layer["layer"]])
         mean, std, dataset = (layer["baseline"][key] for key in ("mean", "std", "dataset"))
-        np.testing.assert_allclose([mean, std], list(expected["cosine_distance"].values()), rtol=1e-5)
+        np.testing.assert_allclose(
+            [mean, std], [expected["cosine_distance"][key] for key in ("mean", "std")], rtol=1e-5
+        )
         np.testing.assert_allclose(dataset, expected["dataset"]["cosine_distance"], rtol=1e-5)
 
 
@@ -146,7 +157,7 @@ def test_the_first_layer_is_linear_in_theta_so_its_distance_is_0_for_any_pair(re
 def test_the_ends_of_the_path_are_its_networks_exactly(end, pair):
     layers = found(*pair, plan={"llfc": Planned(llfc(LAYERS), (end,))})["llfc"]
     for layer in layers:
-        assert layer["cosine_distance"] == {"mean": [0], "std": [0]}
+        assert {value for values in layer["cosine_distance"].values() for value in values} == {0}
         assert layer["coefficient"]["mean"] == [1]
 
 
@@ -221,19 +232,18 @@ def test_nothing_is_traced_again_for_more_batches_or_another_pair(pair):
     assert len(traces) == once
 
 
-@pytest.mark.parametrize(
-    ("measure", "shape"), [(lmc(), ()), (llfc(LAYERS), (len(LAYERS),))], ids=["lmc", "llfc"]
-)
-def test_a_state_is_a_few_numbers_whatever_the_number_of_samples(measure, shape, pair):
+@pytest.mark.parametrize("name", PLAN)
+def test_a_state_is_of_one_size_whatever_the_number_of_samples(name, pair):
+    measure = PLAN[name].measure
+
     def init(images):
         logits, features = features_fn(pair[0], images)
         labels = jnp.zeros(len(images), jnp.int32)
         view = View(pair[0], logits, features)
         return measure.init(Point(jnp.float32(0.5), view, view, view, labels, labels))
 
-    for examples in (1, 1000):
-        shapes = jax.eval_shape(init, jax.ShapeDtypeStruct((examples, *IMAGE), jnp.uint8))
-        assert {leaf.shape for leaf in jax.tree.leaves(shapes)} == {shape}
+    one, many = (jax.eval_shape(init, jax.ShapeDtypeStruct((n, *IMAGE), jnp.uint8)) for n in (1, 1000))
+    assert one == many
 
 
 def test_a_correction_is_applied_at_its_own_alpha(pair):
