@@ -112,8 +112,10 @@ def part_panel(
     """
     known = np.concatenate([*parts.values()])
     top = max(2.0, 1.5 * float(np.max(known[np.isfinite(known)], initial=0)))
-    ax.axhline(1, color=style.INK, lw=0.7, ls=":", zorder=1.5)
-    ax.axhline(limit, color=style.GREY, lw=0.7, ls="--", zorder=1.5)
+    beside = {"transform": ax.get_yaxis_transform(), "va": "bottom", "color": style.GREY}
+    for height, name, line in ((1.0, "nearer end", ":"), (limit, "limit", "--")):
+        ax.axhline(height, color=style.GREY, lw=0.7, ls=line, zorder=1.5)
+        ax.text(0.01, height, name, **beside)  # the first layer is on the line in any pair
     set_limits(ax, (LEAST_PART, top))
     for (path, values), size, mark in zip(
         parts.items(), style.widths(len(parts)), itertools.cycle(style.MARKERS), strict=False

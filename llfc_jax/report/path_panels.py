@@ -40,7 +40,7 @@ def curve_panel(
         half = SCALE[quantity] * band(lmc[path], split, quantity, by.confidence)
         ends = alphas[[0, -1]], values[[0, -1]]
         label = f"{curve_name(lmc, path, split)}  {barrier(lmc, path, split, quantity)}"
-        ax.fill_between(alphas, values - half, values + half, color=colour, alpha=0.15, lw=0)
+        ax.fill_between(alphas, np.maximum(values - half, 0), values + half, color=colour, alpha=0.15, lw=0)
         ax.plot(alphas, values, "--" if dashed else "-", color=colour, lw=width, clip_on=False, label=label)
         ax.plot(*ends, ":", color=colour, lw=0.9, zorder=1.5)
         ax.plot(*ends, "o", color=colour, ms=4, mec="white", mew=0.5, clip_on=False, zorder=3)

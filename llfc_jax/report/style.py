@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -21,6 +23,9 @@ QUANTITIES = ("#332288", "#CC6677", "#44AA99", "#AA4499", "#999933")
 """Tol's muted colours, for what is neither a path, nor an α, nor a network."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LEAST_PLAIN = 2e-5
+"""An axis that starts here has plain numbers for ticks; below, powers of ten."""
+
 INK = "#1A1A1A"
 GREY = "#767676"
 PALE = "#F1F1F1"
@@ -113,7 +118,7 @@ def network_colours(names: Sequence[str]) -> dict[str, Any]:
 
 def widths(count: int) -> list[float]:
     """Line widths, falling: of curves that coincide, all stay visible."""
-    return [1.1 + 0.7 * (count - 1 - index) * min(1, 4 / max(1, count)) for index in range(count)]
+    return [1.0 + 0.5 * (count - 1 - index) * min(1, 5 / max(1, count)) for index in range(count)]
 
 
 def plain(text: str) -> str:
@@ -122,20 +127,26 @@ def plain(text: str) -> str:
 
 
 def log_ticks(axis: Any) -> None:
-    """Ticks of a logarithmic axis as numbers that are read at sight: 20, 30, 50; 0.01, not 10⁻²."""
+    """Ticks of a logarithmic axis as numbers that are read at sight: 20, 30, 50; 0.01, not 10⁻².
+
+    Powers of ten are left to axes that reach below `LEAST_PLAIN`.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = sorted(axis.get_view_interval())
     decades = math.log10(high / low)
     steps = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 1 else (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(subs=steps, numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain_number(value)))
+    show = _plain_number if low >= LEAST_PLAIN else _power
+    axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
 def _plain_number(value: float) -> str:
-    if 1e-3 <= value < 1e4:
-        return f"{value:g}"
+    return np.format_float_positional(value, precision=8, trim="-")
+
+
+def _power(value: float) -> str:
     exponent = math.floor(math.log10(value) + 1e-9)
     digit = round(value / 10**exponent)
     return f"$10^{{{exponent}}}$" if digit == 1 else f"${digit}\\times10^{{{exponent}}}$"

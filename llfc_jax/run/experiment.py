@@ -29,7 +29,6 @@ from llfc_jax.training.lineage import MERGED, aligned_name
 from llfc_jax.training.step import Recipe, make_runner, scans
 
 
-
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
     """Train (or take the networks of `config.pair`), align, measure, report.
 

@@ -10,9 +10,11 @@ from functools import partial
 import command
 import numpy as np
 import pytest
+import synthetic_results
 
 from configs import test as test_config
 from llfc_jax.errors import UserError
+from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import experiment, workdir
 from llfc_jax.storage import checkpoint
 
@@ -25,7 +27,9 @@ def fill(directory, config):
     with workdir.claimed(directory, config):
         (directory / "checkpoints").mkdir()
         checkpoint.save(directory / "checkpoints" / "a", 3, {"params": np.ones(2)}, {"config": config})
-        (directory / "results.json").write_text(json.dumps({"schema_version": 1, "config": config}))
+        (directory / "results.json").write_text(
+            json.dumps({"schema_version": SCHEMA_VERSION, "config": config})
+        )
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +124,7 @@ def test_a_run_whose_directory_is_deleted_does_not_make_it_anew(tmp_path, monkey
 
 def test_a_copy_of_a_finished_run_is_not_drawn_again(tmp_path, monkeypatch):
     """Freshness is of the content: a copy's times are those of copying."""
-    directory, results = tmp_path / "run", {"schema_version": 1}
+    directory, results = tmp_path / "run", synthetic_results.spawned_mlp()
     directory.mkdir()
     (directory / "results.json").write_text(json.dumps(results))
     drawn = []
