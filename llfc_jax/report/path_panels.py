@@ -16,6 +16,9 @@ LABELS = {"loss": "loss (nats)", "error": "error (%)"}
 VISIBLE_BARRIER = 0.08
 """A barrier of at least this part of the axis's height is spanned by an arrow; a smaller is pointed at."""
 
+HEADROOM = 1.15
+"""Height of an axis over its highest curve."""
+
 LEAST_TOP = {"loss": 0.1, "error": 5.0}
 """An axis reaches as high at least, so that a change of one example in hundreds looks like one."""
 
@@ -31,7 +34,7 @@ def curve_panel(
     """
     shown = curves(lmc, splits)
     aligned_to = {reading.ends(path)[0] for path in lmc if reading.is_aligned(path)}
-    lines = []
+    lines, top = [], 0.0
     for (path, split), width in zip(shown, style.widths(len(shown)), strict=True):
         naive = reading.ends(path)[0] in aligned_to and not reading.is_aligned(path)
         dashed, colour = naive or split != splits[0], colours[path]
@@ -45,9 +48,9 @@ def curve_panel(
         ax.plot(*ends, ":", color=colour, lw=0.9, zorder=1.5)
         ax.plot(*ends, "o", color=colour, ms=4, mec="white", mew=0.5, clip_on=False, zorder=3)
         lines.append((alphas, values, colour))
+        top = max(top, float(np.nanmax(values + half / HEADROOM, initial=0)))
     # From zero, so that a path that is flat looks flat; the headroom is for the arrow of a small barrier.
-    top = max((np.nanmax(values, initial=0) for _, values, _ in lines), default=0)
-    ax.set_ylim(0, max(1.15 * top, LEAST_TOP[quantity]))
+    ax.set_ylim(0, max(HEADROOM * top, LEAST_TOP[quantity]))
     if lines:
         _mark_barrier(ax, *max(lines, key=lambda line: np.nanmax(excess(*line[:2]), initial=0)))
     _label_alpha(ax)
