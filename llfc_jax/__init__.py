@@ -12,9 +12,10 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
 The names are imported when they are first used: `import llfc_jax` alone doesn't import JAX.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # of `typing`, which takes longer to import than Ctrl-C may wait
 if TYPE_CHECKING:
+    from typing import Any
+
     from llfc_jax.api import (
         activation_matching,
         alpha_grid,
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "from_torch":

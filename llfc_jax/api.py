@@ -77,7 +77,8 @@ def evaluate_path(
     Returns:
         `alphas`; `loss` (nats) and `error` (fraction), parallel to them; `loss_barrier` and `error_barrier`,
         max over alpha of L(theta_alpha) - ((1 - alpha) L(A) + alpha L(B)); `loss_midpoint_gap` and
-        `error_midpoint_gap`, L(theta_1/2) - (L(A) + L(B)) / 2.
+        `error_midpoint_gap`, L(theta_1/2) - (L(A) + L(B)) / 2; `loss_excess_std` and `error_excess_std`, the
+        standard deviation over `examples` of what the former is the mean of, at each alpha.
 
     Raises:
         UserError: A and B differ in structure, or in integers that the outputs depend on; one has a NaN,
@@ -108,7 +109,7 @@ def measure_features(
     """How linear the features of every layer are along the line from A to B (LLFC, Definition 2).
 
     With u = f(theta_alpha) and v = (1 - alpha) f(A) + alpha f(B), LLFC holds at a layer where the distance
-    1 - cos(u, v) is far below its baseline 1 - cos(f(A), f(B)). No feature outlives its batch.
+    1 - cos(u, v) is far below what the nearer end has in place of u. No feature outlives its batch.
 
     Args:
         apply_with_features: variables, inputs -> logits and named features, in evaluation mode; pure. The
@@ -121,9 +122,10 @@ def measure_features(
 
     Returns:
         `alphas`, and `layers` in the order in which the network computes them, each with `layer` (its name);
-        `cosine_distance` 1 - cos(u, v), `coefficient` <u, v> / ||v||^2 and `dist` ||u - v||^2 / (||u|| ||v||)
-        (`mean` and `std` over samples, lists parallel to `alphas`); `dataset`, the same for the (samples x
-        features) matrices at once; `baseline` (`mean`, `std`, `dataset`) of the first; `dead`, the number of
+        `cosine_distance` 1 - cos(u, v) (with quartiles), `coefficient` <u, v> / ||v||^2 and `dist`
+        ||u - v||^2 / (||u|| ||v||) (`mean`, `std` over samples, lists parallel to `alphas`); `dataset`, the
+        same for the (samples x features) matrices at once; `end`, the distance between v and the features of
+        the end that is nearer to it (`mean`, `std`); `baseline`, 1 - cos(f(A), f(B)); `dead`, the number of
         samples without an angle. `skipped` says of each feature without a row why it has none.
 
     Raises:
@@ -150,7 +152,7 @@ def measure_features(
     if not layers:
         why = ", ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise UserError("features: expected one at least; found none" + (f" ({why})" if why else ""))
-    plan = {"llfc": Planned(llfc(layers), taken), "baseline": Planned(baseline(layers), (0.0,))}
+    plan = {"llfc": Planned(llfc(layers), taken), "baseline": Planned(baseline(layers, taken), (0.0,))}
     found = _measure(program, LinearPath(a, b), stream, plan)
     return {
         "alphas": taken,

@@ -1,6 +1,5 @@
 """Names for the pytrees that flow through the package."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -12,8 +11,8 @@ PyTree: TypeAlias = Any
 Params: TypeAlias = PyTree
 """Trainable parameters: a pytree of float arrays."""
 
-Variables: TypeAlias = Mapping[str, PyTree]
-"""All of a network's state, in Linen's layout: `{"params": ..., "batch_stats": ...}`."""
+Variables: TypeAlias = PyTree
+"""All of a network's state: any pytree of arrays, such as Linen's `{"params": ..., "batch_stats": ...}`."""
 
 Features: TypeAlias = dict[str, Array]
 """Layer name -> activations of one batch, `(batch, ...)`. Their order means nothing: jit sorts keys."""

@@ -110,7 +110,7 @@ def reference():
         {
             "lmc": Planned(lmc(), alpha_grid(5)),
             "llfc": Planned(llfc(layers), ALPHAS),
-            "baseline": Planned(baseline(layers), (0.0,)),
+            "baseline": Planned(baseline(layers, ALPHAS), (0.0,)),
         },
     )
     return {**found["lmc"], "layers": join(found["llfc"], found["baseline"])}

@@ -30,6 +30,7 @@ def shown(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_the_notebook_runs_and_shows_a_barrier_that_goes(shown, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("agg")
@@ -52,22 +53,42 @@ def test_installing_is_skipped_where_the_package_is_there(monkeypatch):
     exec(compile(CODE["install"], "colab.ipynb:install", "exec"), {})
 
 
-@pytest.mark.parametrize(("device", "extra"), [("accel0", "[tpu]"), ("nvidia", "[cuda]"), (None, "")])
-def test_jax_is_installed_for_the_accelerator_that_is_there(device, extra, tmp_path, monkeypatch):
+def installed_by(directory, monkeypatch, *, device=None, source=""):
+    """The commands that the first cell runs in a directory, on a machine with that device."""
     commands = []
-    checkout = tmp_path / "llfc_jax"
-    (checkout / "launch").mkdir(parents=True)
-    (checkout / "llfc_jax").mkdir()
-    (checkout / "llfc_jax" / "__init__.py").touch()
-    monkeypatch.chdir(checkout / "launch")
+    monkeypatch.chdir(directory)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("subprocess.run", lambda command, **options: commands.append(command))
     monkeypatch.setattr("shutil.which", lambda name: "/bin/nvidia-smi" if device == "nvidia" else None)
-    monkeypatch.setattr("sys.path", [*sys.path])
     monkeypatch.setattr(Path, "glob", lambda path, pattern: iter([device] if device == "accel0" else []))
-    exec(compile(CODE["install"], "colab.ipynb:install", "exec"), {})
-    assert commands == [[sys.executable, "-m", "pip", "install", "--quiet", "--editable", f"..{extra}"]]
-    assert sys.path[0] == str(checkout)
+    code = CODE["install"].replace('SOURCE = ""', f"SOURCE = {source!r}")
+    exec(compile(code, "colab.ipynb:install", "exec"), {})
+    assert all(command[:-1] == [sys.executable, "-m", "pip", "install", "--quiet"] for command in commands)
+    return [command[-1] for command in commands]
+
+
+@pytest.mark.parametrize(("device", "extra"), [("accel0", "[tpu]"), ("nvidia", "[cuda]"), (None, "")])
+@pytest.mark.parametrize(
+    ("source", "requirement"),
+    [
+        ("", "..EXTRA"),
+        ("llfc_jax-0.1.0-py3-none-any.whl", "llfc_jax-0.1.0-py3-none-any.whlEXTRA"),
+        ("git+https://example.org/llfc_jax", "llfc_jaxEXTRA @ git+https://example.org/llfc_jax"),
+    ],
+)
+def test_it_is_installed_from_where_it_is_and_for_the_accelerator_that_is_there(
+    source, requirement, device, extra, tmp_path, monkeypatch
+):
+    for part in ("launch", "llfc_jax"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "llfc_jax" / "__init__.py").touch()
+    found = installed_by(tmp_path / "launch", monkeypatch, device=device, source=source)
+    assert found == [requirement.replace("EXTRA", extra)]
+
+
+def test_without_a_checkout_it_asks_where_to_install_from(tmp_path, monkeypatch):
+    with pytest.raises(AssertionError, match="Set SOURCE to a wheel"):
+        installed_by(tmp_path, monkeypatch)
 
 
 def test_no_outputs_are_committed():

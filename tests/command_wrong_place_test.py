@@ -83,7 +83,7 @@ TAKEN = {
         lambda workdir: (workdir / "results.json").write_text("{}"),
         [],
         "",
-        r".*/results.json has no schema_version 1, .*: delete it to make it again",
+        r".*/results.json: no schema_version 2, .*: delete it to make it again",
     ),
     "damaged configuration": (
         lambda workdir: truncate(workdir / "config.json"),

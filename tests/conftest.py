@@ -21,6 +21,13 @@ from llfc_jax.runtime import compilation  # noqa: E402
 compilation.avoid_slow_fusions()  # as the command does: the same programs give the same numbers, bit for bit
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+XLA_FLAGS = {False: os.environ.get("XLA_FLAGS", "")}
+"""Of the processes that a test starts, by whether they are to compile quickly; of this one, the second."""
+XLA_FLAGS[True] = XLA_FLAGS[False]
+if (0, 10) <= jax.__version_info__ < (0, 13):  # an unknown flag ends the process
+    XLA_FLAGS[True] += " --xla_cpu_use_fusion_emitters=false"  # half the time of compiling
+os.environ["XLA_FLAGS"] = XLA_FLAGS[True]
+
 
 def pytest_configure(config):
     """Forget programs compiled long ago: most are of code that is no more."""
@@ -40,13 +47,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Slow tests see programs as users compile them."""
-    compile_quickly(item.get_closest_marker("slow") is None)
-
-
-def compile_quickly(quickly: bool) -> None:
-    """Let XLA optimise little or, as it does for users, as well as it can; here and in processes to come."""
+    """Tests marked as optimised see programs as users compile them."""
+    quickly = item.get_closest_marker("optimised") is None
     if jax.config.values["jax_disable_most_optimizations"] != quickly:
         jax.clear_caches()
         jax.config.update("jax_disable_most_optimizations", quickly)
-        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quickly))
+        os.environ |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quickly)), "XLA_FLAGS": XLA_FLAGS[quickly]}

@@ -1,6 +1,7 @@
 """One call of a PyTorch module, by PyTorch or through torchax, that leaves the module and torch as found."""
 
 import contextlib
+import itertools
 import traceback
 import warnings
 from collections import Counter
@@ -87,7 +88,7 @@ def _run(
         with unchanged(torch, module):
             module.train(training)
             quiet = without_dropout(torch, module) if training else contextlib.nullcontext()
-            with where(), quiet:
+            with where(), quiet, torch.compiler.set_stance("force_eager"):
                 outputs = torch.func.functional_call(
                     module, tensors, call.arguments, call.keywords, tie_weights=False
                 )
@@ -173,14 +174,16 @@ def _one_line(watch: _Watch) -> Iterator[None]:
 
 
 def _place(watch: _Watch, error: BaseException) -> str:
-    """The submodule, and the line of the user's file."""
+    """The submodule, and the line of the user's file: the last before an operator of torchax."""
     inner = watch.within[-1] if watch.within else ""
-    libraries = [Path(str(library.__file__)).parent for library in (*import_torch(), jax, bridges)]
+    torch, torchax = import_torch()
+    *ours, operators = (Path(str(library.__file__)).parent for library in (torch, jax, bridges, torchax))
+    frames = [(Path(frame.filename), frame) for frame in traceback.extract_tb(error.__traceback__)]
+    before = itertools.takewhile(lambda found: not found[0].is_relative_to(operators), frames)
     lines = [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != contextlib.__file__
-        and not any(Path(frame.filename).is_relative_to(library) for library in libraries)
+        for path, frame in before
+        if path != Path(contextlib.__file__) and not any(map(path.is_relative_to, ours))
     ]
     line = f"{Path(lines[-1].filename).name}:{lines[-1].lineno}: {lines[-1].line}" if lines else ""
     named = f"the module's {inner}" if inner else "the module"

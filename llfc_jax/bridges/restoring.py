@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -39,7 +39,8 @@ def unchanged(torch: ModuleType, module: Any) -> Iterator[None]:
         with torch.no_grad():
             yield
         for path, part in parts.items():
-            _check_unwritten(torch, path, before[path], vars(part))
+            for name in _written(torch, part, before[path]):
+                raise UserError(f"writes its attribute {path}{'.' if path else ''}{name} when it is called")
         for name, state in _generators(torch).items():
             if not _equal(torch, state, generators[name]):
                 raise UserError(f"draws random numbers from {name}")
@@ -48,7 +49,7 @@ def unchanged(torch: ModuleType, module: Any) -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.set_rng_state(generators["torch"])
         np.random.set_state(generators["numpy.random"])  # noqa: NPY002 (it is the module's)
-        random.setstate(generators["random"])
+        random.setstate(generators["Python's random"])
         for path, part in parts.items():
             _restore(torch, part, before[path])
 
@@ -57,7 +58,7 @@ def _generators(torch: ModuleType) -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "numpy.random": np.random.get_state(),  # noqa: NPY002
-        "random": random.getstate(),
+        "Python's random": random.getstate(),
     }
 
 
@@ -75,15 +76,22 @@ def _content(torch: ModuleType, value: Any) -> Any:
     return value
 
 
-def _check_unwritten(
-    torch: ModuleType, path: str, before: dict[str, _Attribute], now: Mapping[str, Any]
-) -> None:
-    for name in [*now, *before]:
-        if name in _FOLLOWS:
+def _written(torch: ModuleType, part: Any, before: dict[str, _Attribute]) -> Iterator[str]:
+    """The attributes that hold something else than before."""
+    now = vars(part)
+    for name in dict.fromkeys([*now, *before]):
+        if name in _FOLLOWS or name in _computed_by_hooks(part):
             continue
-        same = name in now and name in before and _kept(torch, before[name], now[name])
-        if not same:
-            raise UserError(f"writes its attribute {path}{'.' if path else ''}{name} when it is called")
+        if name not in now or name not in before or not _kept(torch, before[name], now[name]):
+            yield name
+
+
+def _computed_by_hooks(part: Any) -> set[str]:
+    """The weights that `torch.nn.utils` computes before each call: normalised by their norm, or pruned."""
+    hooks = [
+        hook for hook in part._forward_pre_hooks.values() if type(hook).__module__.startswith("torch.nn.")
+    ]
+    return {getattr(hook, "name", getattr(hook, "_tensor_name", "")) for hook in hooks}
 
 
 def _kept(torch: ModuleType, before: _Attribute, now: Any) -> bool:
@@ -116,7 +124,9 @@ def _restore(torch: ModuleType, part: Any, before: dict[str, _Attribute]) -> Non
     for name, (value, content) in before.items():
         now[name] = value
         if torch.is_tensor(value) or isinstance(value, np.ndarray):
-            value[...] = content
+            if not _equal(torch, value, content):
+                with torch.no_grad():
+                    value[...] = content
         elif isinstance(value, list):
             value[:] = content
         elif isinstance(value, dict | set):

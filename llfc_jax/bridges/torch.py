@@ -7,7 +7,7 @@ from typing import Any
 
 from llfc_jax.bridges.entries import chosen
 from llfc_jax.bridges.inputs import Inputs, read_inputs
-from llfc_jax.bridges.modes import Function, Source, check_against_torch, read
+from llfc_jax.bridges.modes import Function, Reading, Source, read
 from llfc_jax.bridges.state_dict import (
     Layout,
     layout_of,
@@ -128,8 +128,10 @@ def from_torch(module: Any, example_inputs: Any, *, output: str | int | None = N
         (5, 2)
     """
     torch, _ = import_torch()
-    if not isinstance(module, torch.nn.Module):
-        raise UserError(f"from_torch: expected a torch.nn.Module; found {type(module).__name__}")
+    if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
+        raise UserError(f"from_torch: expected a torch.nn.Module in Python; found {type(module).__name__}")
+    if isinstance(module, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+        module = module.module
     inputs, layout = read_inputs(example_inputs), layout_of(torch, module)
     variables = to_variables(torch, layout, module.state_dict())
     constants = {
@@ -139,23 +141,22 @@ def from_torch(module: Any, example_inputs: Any, *, output: str | int | None = N
     }
     source = Source(module, layout, inputs, variables, constants)
     evaluation = read(source, training=False)
-    logits = evaluation.position("output", chosen(evaluation.outputs(), output))
-    check_against_torch(source, evaluation, training=False)
+    logits = chosen(evaluation.outputs(), output)
+    position = evaluation.position(logits)
     return TorchNetwork(
         variables,
         layout,
         inputs,
-        evaluation.function([logits]),
-        evaluation.function([logits, *evaluation.features(inputs.batch_size)]),
-        _training_function(source, evaluation.labels[logits].name),
+        evaluation.function([position]),
+        evaluation.function([position, *evaluation.features(inputs.batch_size)]),
+        _training_function(source, evaluation, logits),
     )
 
 
-def _training_function(source: Source, logits: str) -> Function | str:
+def _training_function(source: Source, evaluation: Reading, logits: str) -> Function | str:
     """The module in training mode, or why it can't be read in it."""
     try:
-        reading = read(source, training=True)
-        check_against_torch(source, reading, training=True)
-        return reading.function([reading.position("output", logits), *reading.changed()])
-    except (UserError, ValueError) as error:
-        return f"apply_train: {error}"
+        reading = read(source, training=True, known=evaluation)
+        return reading.function([reading.position(logits), *reading.changed()])
+    except UserError as error:
+        return f"apply_train: {str(error).removeprefix('from_torch: ')}"

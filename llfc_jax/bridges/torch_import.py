@@ -23,7 +23,8 @@ def import_torch() -> tuple[ModuleType, ModuleType]:
 
     torchax lists operators of the PyTorch that it was written for, those for named tensors among them, and
     fails where one is gone: what no longer exists can't be called, so a placeholder stands for it. Importing
-    torchax also switches a fast path of attention off for the whole process; it is switched back on.
+    torchax also switches a fast path of attention off for the whole process, and registers an accelerator:
+    both are undone. That torch calls its spare backend `jax` from then on can't be.
 
     Raises:
         UserError: one of them is missing, older than those tested, or they don't go together.
@@ -83,12 +84,14 @@ def _placeholders_for_lost_overloads(torch: ModuleType) -> Iterator[None]:
 def _global_state_kept(torch: ModuleType) -> Iterator[None]:
     """Within it, importing torchax may set what it likes for the whole process."""
     fast_attention = torch.backends.mha.get_fastpath_enabled()
-    environment = dict(os.environ)
+    environment, had_device = dict(os.environ), hasattr(torch, "jax")
     options = getattr(jax.config, "jax_pjrt_client_create_options", None)
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
+        if not had_device and hasattr(torch, "jax"):  # torch would take it for an accelerator
+            del torch.jax, sys.modules["torch.jax"]
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]
         if options is not None:

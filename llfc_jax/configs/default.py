@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
         "stitching",  # the first layers of one network, the last of the other
         "principal_angles",  # between singular subspaces of weights
         "effective_rank",  # of features and weights
+        "theory",  # Theorem 1 as a bound for every layer, Lemma 1; of those before it that are taken
     )
 
     config.data = ConfigDict()
@@ -106,6 +107,13 @@ def get_config() -> ConfigDict:
     config.align.examples = 5_000  # random subset of the training data that the latter two look at; 0: all
     config.align.epochs = 5  # straight_through
     config.align.learning_rate = 1e-3  # straight_through
+
+    config.verdict = ConfigDict()  # by which the report judges; argued in llfc_jax/report/judgement.py
+    config.verdict.max_error_barrier = 0.02  # LMC: fraction
+    config.verdict.max_loss_barrier = 0.02  # LMC: part of log(classes), the loss of a guess
+    config.verdict.max_llfc = 0.5  # LLFC: distance from the line, in units of the nearer end's
+    config.verdict.chance = 0.9  # an end whose error is this part of a guess's has learnt nothing
+    config.verdict.confidence = 0.95  # of the barriers' intervals
 
     config.merge = ConfigDict()
     config.merge.alpha = placeholder(float)  # save the network at this point of the path as `merged`

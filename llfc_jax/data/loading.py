@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from ml_collections import ConfigDict
@@ -10,7 +11,7 @@ from llfc_jax.data.dataset import Dataset, Source, Split, fingerprint
 from llfc_jax.data.digits import open_digits
 from llfc_jax.data.images import channel_moments
 from llfc_jax.data.npz_source import open_npz
-from llfc_jax.data.splits import parse
+from llfc_jax.data.splits import Slice, check_disjoint, parse
 from llfc_jax.data.tfds_source import open_tfds
 from llfc_jax.errors import UserError
 
@@ -45,8 +46,13 @@ def load(config: ConfigDict) -> Dataset:
         don't fit its channels.
     """
     source = _open(config)
-    train = _read(source, config.train_split, "data.train_split")
-    test = _read(source, config.test_split, "data.test_split")
+    expressions = {f"data.{field}": config[field] for field in ("train_split", "test_split")}
+    slices = [parse(text, source.sizes, field=field) for field, text in expressions.items()]
+    check_disjoint(*slices, expressions=expressions)
+    train, test = (
+        _read(source, parts, f"{field}={text!r}")
+        for parts, (field, text) in zip(slices, expressions.items(), strict=True)
+    )
     mean, std = _moments(config, train)
     return Dataset(config.name, train, test, source.num_classes, mean, std, fingerprint(train, test))
 
@@ -60,7 +66,7 @@ def _open(config: ConfigDict) -> Source:
 
 
 def _moments(config: ConfigDict, train: Split) -> Moments:
-    if config.get("mean") is None:
+    if not config.get("mean"):
         # TFDS names may carry a variant and a version: `emnist/letters`, `mnist:3.0.1`.
         family = "" if config.name.endswith(".npz") else re.split("[/:]", config.name)[0]
         return DATASETS.get(family) or channel_moments(train.images)
@@ -74,12 +80,12 @@ def _moments(config: ConfigDict, train: Split) -> Moments:
     return config.mean, config.std
 
 
-def _read(source: Source, expression: str, field: str) -> Split:
-    split = source.read(parse(expression, source.sizes, field=field))
+def _read(source: Source, slices: Sequence[Slice], where: str) -> Split:
+    split = source.read(slices)
     low, high = split.labels.min(), split.labels.max()
     if low < 0 or high >= source.num_classes:
         raise UserError(
-            f"{field}={expression!r}: expected labels 0 to {source.num_classes - 1}, found {low} to {high} "
+            f"{where}: expected labels 0 to {source.num_classes - 1}, found {low} to {high} "
             "(a split without labels?)"
         )
     return split

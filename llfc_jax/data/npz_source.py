@@ -3,18 +3,24 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from llfc_jax.data.dataset import Source, Split, in_memory
 from llfc_jax.errors import UserError, first_line
 from llfc_jax.runtime import progress
+from llfc_jax.runtime.environment import host_memory_bytes
+from llfc_jax.storage.paths import expand
 
 _NAMES = {
     "train": ("train_image", "train_label"),
     "test": ("test_image", "test_label"),
     "train and test": ("image", "label"),
 }
+_IMAGES = ("train_image", "test_image")
+_KNOWN = ("num_classes", *(name for names in _NAMES.values() for name in names))
+_MOST_CLASSES = 1_000_000
 
 
 def open_npz(name: str) -> Source:
@@ -31,18 +37,11 @@ def open_npz(name: str) -> Source:
     Raises:
       UserError: there is no such file, it is damaged, or its arrays are not as they should be.
     """
-    path = Path(name).expanduser()
     where = f"data.name={name!r}"
+    path = expand(name, "data.name")
     if not path.is_file():
         raise UserError(f"{where}: no such file")
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = dict(file.items())
-    except Exception as error:  # of NumPy, zipfile or zlib: they share no base class
-        raise UserError(
-            f"{where} is damaged, or no .npz file of plain arrays ({first_line(error)})"
-        ) from error
-
+    arrays = _arrays(path, where)
     halves = [split for split, names in _NAMES.items() if arrays.keys() & set(names)]
     if halves not in (["train", "test"], ["train and test"]):
         raise UserError(
@@ -53,15 +52,51 @@ def open_npz(name: str) -> Source:
     if halves == ["train and test"]:
         progress.say(f"{name}: one set of images serves as both splits, train and test")
         splits = dict.fromkeys(("train", "test"), splits[halves[0]])
+    if len({split.images.dtype for split in splits.values()}) > 1:
+        raise UserError(
+            f"{where}: expected train_image and test_image of one type, since uint8 is divided by 255 and "
+            f"floats are taken as they are; found {' and '.join(str(arrays[n].dtype) for n in _IMAGES)}"
+        )
     if splits["train"].images.shape[1:] != splits["test"].images.shape[1:]:
         found = " and ".join(str(split.images.shape[1:]) for split in splits.values())
         raise UserError(f"{where}: expected images of one size; found {found}")
-    classes = arrays.get("num_classes", np.array(1 + max(split.labels.max() for split in splits.values())))
+    labels = np.concatenate([split.labels for split in splits.values()])
+    return in_memory(splits, _num_classes(arrays, labels, where))
+
+
+def _arrays(path: Path, where: str) -> dict[str, Any]:
+    """Name -> array of the members that we know; what else the file holds is left alone, and None."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            claimed = sum(member.file_size for member in file.zip.infolist())
+            if claimed > (there := host_memory_bytes() // 2):
+                raise MemoryError(f"it unpacks to {claimed:,} bytes, more than {there:,}")
+            arrays = {name: file[name] if name in _KNOWN else None for name in file}
+    except MemoryError as error:
+        raise UserError(f"{where} doesn't fit into memory: {first_line(error)}") from error
+    except Exception as error:  # of NumPy, zipfile or zlib: they share no base class
+        raise UserError(
+            f"{where} is damaged, or no .npz file of plain arrays ({first_line(error)})"
+        ) from error
+    for name in arrays.keys() & set(_KNOWN):
+        if not isinstance(arrays[name], np.ndarray):  # but bytes, as NumPy returns what it can't read
+            raise UserError(f"{where}: {name}: expected an array; found something else of that name")
+    return arrays
+
+
+def _num_classes(arrays: Mapping[str, np.ndarray], labels: np.ndarray, where: str) -> int:
+    classes = arrays.get("num_classes")
+    if classes is None:
+        classes, field = np.array(1 + int(labels.max())), "the largest label makes"
+    else:
+        field = "num_classes says"
     if classes.shape != () or not np.issubdtype(classes.dtype, np.integer):
         raise UserError(
             f"{where}: num_classes: expected an integer; found {classes.dtype} of {classes.shape}"
         )
-    return in_memory(splits, int(classes))
+    if not 1 <= int(classes) <= _MOST_CLASSES:
+        raise UserError(f"{where}: expected 1 to {_MOST_CLASSES:,} classes; {field} {int(classes):,}")
+    return int(classes)
 
 
 def _read(arrays: Mapping[str, np.ndarray], image: str, label: str, where: str) -> Split:
@@ -85,5 +120,9 @@ def _read(arrays: Mapping[str, np.ndarray], image: str, label: str, where: str) 
         raise UserError(
             f"{where}: {label}: expected {len(images)} integers, one per image; "
             f"found {labels.dtype} of shape {labels.shape}"
+        )
+    if labels.min() < -(2**31) or labels.max() >= 2**31:
+        raise UserError(
+            f"{where}: {label}: expected labels from 0, of 32 bits; found {labels.min()} to {labels.max()}"
         )
     return Split(images, labels.astype(np.int32))

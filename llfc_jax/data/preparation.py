@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from llfc_jax.errors import UserError, first_line
+from llfc_jax.runtime import interrupts
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
@@ -50,6 +51,7 @@ def prepare(builder: Any, name: str) -> None:
     logging.getLogger(__name__).info("Preparing %s in %s", name, root)
     try:
         with (
+            interrupts.cleaned_up(),
             _undone_on_failure(Path(builder.data_path)),
             _scratch_directory(root) as downloads,
             _tensorflow_stand_in(),

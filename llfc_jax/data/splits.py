@@ -1,7 +1,8 @@
 """Split expressions such as `train[:10000]`, `train[-10%:]` or `train[:500]+test`, in TFDS's syntax."""
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from llfc_jax.errors import UserError
@@ -38,6 +39,27 @@ def parse(expression: str, sizes: Mapping[str, int], *, field: str) -> tuple[Sli
     """
     where = f"{field}={expression!r}"
     return tuple(_parse_term(term.strip(), sizes, where) for term in expression.split("+"))
+
+
+def check_disjoint(train: Sequence[Slice], test: Sequence[Slice], *, expressions: Mapping[str, str]) -> None:
+    """Check that no example is taken twice, which would be tested on what was trained on.
+
+    Args:
+      train: slices to train on.
+      test: slices to test on.
+      expressions: configuration field -> what it says, of both, for the error.
+
+    Raises:
+      UserError: two slices overlap.
+
+    >>> check_disjoint([Slice("train", 0, 50)], [Slice("train", 50, 60)], expressions={})
+    """
+    for one, other in itertools.combinations([*train, *test], 2):
+        start, stop = max(one.start, other.start), min(one.stop, other.stop)
+        if one.split == other.split and start < stop:
+            said = " and ".join(f"{field}={expression!r}" for field, expression in expressions.items())
+            twice = f"{one.split}[{start}:{stop}]"
+            raise UserError(f"{said}: expected splits without overlap; found {twice} twice")
 
 
 def _parse_term(term: str, sizes: Mapping[str, int], where: str) -> Slice:

@@ -5,7 +5,9 @@
 
 import difflib
 import io
-from collections.abc import Iterable, Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from llfc_jax.data.dataset import Source, Split
 from llfc_jax.data.preparation import prepare, quiet
 from llfc_jax.data.splits import Slice
 from llfc_jax.errors import UserError, first_line
+from llfc_jax.storage.paths import expand
 
 _RECORDS_AT_A_TIME = 4096
+_CLASS_KEYS = ("type", "pythonClassName", "python_class_name")
+_TFDS_FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.(\w+\.)*\w+")
 _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -33,8 +38,10 @@ def open_tfds(name: str, data_dir: str, *, known: Iterable[str]) -> Source:
       UserError: there is no such dataset, it isn't one of images and labels, its files are damaged or in
         another format, or it can't be prepared.
     """
+    root = expand(data_dir, "data.data_dir") if data_dir else None
     with quiet():
-        builder = _find_builder(name, data_dir, known)
+        _check_feature_types(name, root)
+        builder = _find_builder(name, root, known)
         _check_features(builder, name)
         if not builder.data_path.exists():
             prepare(builder, name)
@@ -56,12 +63,45 @@ def open_tfds(name: str, data_dir: str, *, known: Iterable[str]) -> Source:
     return Source(sizes, builder.info.features["label"].num_classes, read)
 
 
-def _find_builder(name: str, data_dir: str, known: Iterable[str]) -> Any:
+def _check_feature_types(name: str, root: Path | None) -> None:
+    """Check that the files that say what features there are name classes of TFDS alone.
+
+    It imports the module of whatever class they name, from the current directory, too, before it complains.
+    """
+    from tensorflow_datasets.core.utils import file_utils
+
+    directories = [root] if root else [Path(each) for each in file_utils.list_data_dirs()]
+    family = re.split("[/:]", name)[0]
+    for path in (path for each in directories for path in (each / family).rglob("features.json")):
+        try:
+            named = set(_class_names(json.loads(path.read_text(encoding="utf-8"))))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"data.data_dir: {path} is damaged ({first_line(error)})") from error
+        if foreign := sorted(named - {each for each in named if _TFDS_FEATURE.fullmatch(each)}):
+            raise UserError(
+                f"data.data_dir: {path} names {foreign[0]!r}: expected TFDS's own feature types alone, since "
+                "others would be imported and run"
+            )
+
+
+def _class_names(tree: Any) -> Iterator[str]:
+    """All names of classes in a `features.json`, of either of its formats."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if key in _CLASS_KEYS and isinstance(value, str):
+                yield value
+            yield from _class_names(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _class_names(value)
+
+
+def _find_builder(name: str, root: Path | None, known: Iterable[str]) -> Any:
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
     try:
-        return tfds.builder(name, data_dir=Path(data_dir).expanduser() if data_dir else None)
+        return tfds.builder(name, data_dir=root)
     except tfds.core.DatasetNotFoundError as error:
         guess = difflib.get_close_matches(name, known, n=1)
         raise UserError(
@@ -71,7 +111,7 @@ def _find_builder(name: str, data_dir: str, known: Iterable[str]) -> Any:
     except Exception as error:  # unreadable metadata, an unknown variant or version, a malformed name
         reason = first_line(error).rpartition('}": ')[-1]  # without the arguments that TFDS puts in front
         raise UserError(
-            f"data.name={name!r} can't be opened in data.data_dir={data_dir!r}: {reason}"
+            f"data.name={name!r} can't be opened in data.data_dir={str(root or '')!r}: {reason}"
         ) from error
 
 

@@ -147,7 +147,7 @@ def _mixed_groups(slots: Sequence[Slot], domains: Sequence[Sequence[Module]]) ->
     """What names put together and holds both weights and normalisations; lists of one kind are no blocks."""
     is_norm = {module: slot.is_norm for slot, domain in zip(slots, domains, strict=True) for module in domain}
     mixed = (group for group in names.groups(is_norm) if len({is_norm[module] for module in group}) > 1)
-    return [group for group in mixed if len(group) < len(is_norm)]
+    return sorted((group for group in mixed if len(group) < len(is_norm)), key=len)
 
 
 def _blocks_by_end(slots: Sequence[Slot], network: Network) -> dict[int, list[int]]:

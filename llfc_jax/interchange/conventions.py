@@ -8,7 +8,7 @@ import jax
 
 from llfc_jax.interchange.torch_layouts import Shape
 from llfc_jax.models import Network
-from llfc_jax.models.layers import GELU, MaxPool
+from llfc_jax.models.layers import ACTIVATIONS, GELU, POOLINGS, MaxPool
 
 Conventions = dict[str, Any]
 """Field of `config.model` -> its value."""
@@ -62,17 +62,20 @@ def expected(framework: str, network: Network, input_shape: Shape) -> Convention
 
 
 def described(network: Network) -> Conventions:
-    """How a network does what no file says."""
+    """How a network does what no file says; fields of `config.model`."""
     found: Conventions = {}
     for stage in network.stages:
         layer = stage.layer
-        if isinstance(layer, nn.BatchNorm | nn.LayerNorm):
-            found["epsilon"] = layer.epsilon
-        if isinstance(layer, GELU):
-            found["activation"] = "gelu_tanh" if layer.approximate else "gelu"
         if (window := _strided(layer)) is not None:
             found["padding"] = "same" if window[2] == "SAME" else "torch"
-    return found
+        if isinstance(layer, nn.BatchNorm | nn.LayerNorm):
+            found["epsilon"] = layer.epsilon
+        for field, choices in (("activation", ACTIVATIONS), ("pooling", POOLINGS)):
+            if (name := next((name for name in choices if layer == choices[name]), None)) is not None:
+                found[field] = name
+    return {
+        field: found[field] for field in ("padding", "epsilon", "activation", "pooling") if field in found
+    }
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Conventions:

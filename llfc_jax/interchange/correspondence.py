@@ -17,7 +17,7 @@ from llfc_jax.interchange.misfit import listed
 from llfc_jax.interchange.name_tables import TABLES, Names
 from llfc_jax.interchange.name_tables import own as own_names
 from llfc_jax.interchange.names import Module
-from llfc_jax.interchange.slots import MISSING, Fit, Slot, Target, fit, target
+from llfc_jax.interchange.slots import MISSING, Fit, Slot, Target, fit, may_be, target
 from llfc_jax.interchange.stored import File
 from llfc_jax.interchange.torch_layouts import LAYERS, Layout, Shape
 
@@ -121,7 +121,7 @@ class _Finder:
             {
                 module: found
                 for module, shapes in self.shapes.items()
-                if (found := fit(slot, shapes)) is not None and _may_be(slot, module)
+                if (found := fit(slot, shapes)) is not None and may_be(slot, module)
             }
             for slot in self.slots
         ]
@@ -236,13 +236,6 @@ def _named(entry: Module, slots: Sequence[Slot], names: Names) -> list[Module] |
 
 def _contains(domain: Container[Module], module: Module) -> bool:
     return module in domain
-
-
-def _may_be(slot: Slot, module: Module) -> bool:
-    """What names say of one module and one slot: of what a layer within a layer is, and of other norms."""
-    if slot.tail and module[-len(slot.tail) :] != slot.tail:
-        return False
-    return not (slot.is_norm and module and naming.OTHER_NORM.match(module[-1]))
 
 
 def _is_layer(name: str) -> bool:

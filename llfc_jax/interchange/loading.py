@@ -27,8 +27,9 @@ Source: TypeAlias = dict[str, Any]
 """Where variables came from, as JSON.
 
 `file`, `format`, `sha256`, `matched_by`; `framework` and its `conventions` (fields of `config.model`);
-`notes`, lines that say what else a user should know; and `arrays`: the names of the file in order, each with
-our name, its type and its layout, or with its bytes where it is no part of the network.
+`notes`, lines that say what else a user should know; `pairing`, our layers with theirs where not all names
+were known; and `arrays`: the names of the file in order, each with our name, its type and its layout, or with
+its bytes where it is no part of the network.
 """
 
 _KEPT = 16 * 1024**2
@@ -97,7 +98,8 @@ def read_variables(
         return variables, {**before, **source, **theirs}
     described, dropped = _describe(file, match)
     notes = _notes(file, match, dropped)
-    return variables, {**source, **theirs, "notes": notes, "arrays": described}
+    pairing = [] if match.by_name else list(map(list, match.pairing))
+    return variables, {**source, **theirs, "notes": notes, "pairing": pairing, "arrays": described}
 
 
 def source_arrays(variables: Variables, source: Source | None) -> Arrays:
@@ -214,6 +216,8 @@ def _notes(file: File, match: Match, dropped: Iterable[str]) -> list[str]:
     used = {place.key for place in match.places.values()}
     beside = [key for key in file.stored if key not in used and not key.endswith(COUNTER)]
     parts = dict.fromkeys(_part(key, match) for key in (*beside, *file.no_arrays))
+    for entry in match.others:
+        parts.pop(".".join(entry), None)
     if parts:
         notes.append(f"no part of it: {listed(parts)}")
     if dropped := [*dropped]:
@@ -221,8 +225,6 @@ def _notes(file: File, match: Match, dropped: Iterable[str]) -> list[str]:
     if match.missing:
         ones = listed(name.removeprefix("params/") for name in match.missing)
         notes.append(f"not in the file, taken for 0 (scales: 1): {ones}")
-    if not match.by_name:
-        notes.append("its layers: " + ", ".join(f"{ours} <- {theirs}" for ours, theirs in match.pairing))
     return notes
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from llfc_jax.interchange.name_tables import TABLES, nearest, own
 from llfc_jax.interchange.names import Module
-from llfc_jax.interchange.slots import MISSING, Slot, Target, fit
+from llfc_jax.interchange.slots import MISSING, Slot, Target, fit, may_be
 from llfc_jax.interchange.stored import File
 from llfc_jax.interchange.torch_layouts import LAYERS, Shape
 
@@ -129,13 +129,13 @@ def _by_shape(shapes: Shapes, slots: Sequence[Slot]) -> list[str]:
     free = dict(shapes)
     unfilled = []
     for slot in slots:
-        fitting = next((module for module, own in free.items() if fit(slot, own) is not None), None)
+        fitting = next((one for one, own in free.items() if fit(slot, own) and may_be(slot, one)), None)
         if fitting is None:
             unfilled.append(f"nothing in it fits {slot.name!r} ({_sizes({a: s for _, a, s in slot.arrays})})")
         else:
             del free[fitting]
     left_over = [f"{'.'.join(module)!r} ({_sizes(own)}) fits no layer" for module, own in free.items()]
-    return [_shortened(faults) for faults in (unfilled, left_over) if faults] or ["it holds no layers"]
+    return [_shortened(faults) for faults in (unfilled, left_over) if faults] or ["it holds no whole network"]
 
 
 def _shortened(faults: Sequence[str]) -> str:

@@ -63,6 +63,7 @@ def locate(name: str) -> tuple[Module, str]:
         path.pop()
     if path[-1] == "average" and path[-2:-1] in (["mean_ema"], ["var_ema"]):  # of Haiku
         path[-2:] = [path[-2].removesuffix("_ema")]
+        path = ["params" if part == "state" else part for part in path]
     if "batch_stats" in path:
         at = path.index("batch_stats")
         start = at - 1 if at and re.fullmatch(r"(model_|mutable_|net_)?state|mutables?", path[at - 1]) else at

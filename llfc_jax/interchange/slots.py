@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from llfc_jax.interchange.names import OTHER_NORM, Module
 from llfc_jax.interchange.torch_layouts import LAYERS, Layout, Shape, same, with_shape
 from llfc_jax.models import Network
 
@@ -107,6 +108,13 @@ def fit(slot: Slot, module: Mapping[str, Shape]) -> Fit | None:
         module: role -> shape of the module's arrays.
     """
     return _fit(slot._replace(stage="", tail=()), tuple(sorted(module.items())))
+
+
+def may_be(slot: Slot, module: Module) -> bool:
+    """What a name alone says of a module and a slot: which part of a layer it is, or which other norm."""
+    if slot.tail and module[-len(slot.tail) :] != slot.tail:
+        return False
+    return not (slot.is_norm and module and OTHER_NORM.match(module[-1]))
 
 
 @cache

@@ -9,8 +9,8 @@ import contextlib
 import io
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PosixPath
 from types import ModuleType
 from typing import Any
 
@@ -55,6 +55,8 @@ def read(path: Path, members: list[zipfile.ZipInfo], sha256: str) -> File:
     with readable(path), warnings.catch_warnings(), _inert(torch):
         warnings.simplefilter("ignore")  # of the pickle protocol
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=bool(members))
+    if isinstance(found, list | tuple):
+        found = dict(enumerate(found))
     if not isinstance(found, Mapping):
         raise UserError(f"{path}: expected a state dict; found {type(found).__name__}")
     leaves = list(_leaves(torch, found))
@@ -80,23 +82,18 @@ def _leaves(torch: ModuleType, root: Mapping) -> Iterator[tuple[str, str, Any]]:
     """Prefix, key and value of every array; each container is looked into once, whatever refers to it."""
     seen: set[int] = set()
 
-    def visit(container: Mapping, prefix: str, depth: int) -> Iterator[tuple[str, str, Any]]:
+    def visit(container: Mapping | Sequence, prefix: str, depth: int) -> Iterator[tuple[str, str, Any]]:
         if id(container) in seen or depth > _DEPTH:
             return
         seen.add(id(container))
-        for key, value in container.items():
+        items = container.items() if isinstance(container, Mapping) else enumerate(container)
+        for key, value in items:
             if isinstance(value, torch.Tensor | np.ndarray | np.generic):
                 yield prefix, str(key), value
-            elif isinstance(value, Mapping):
+            elif isinstance(value, Mapping | list | tuple):
                 yield from visit(value, f"{prefix}{key}/", depth + 1)
-            elif isinstance(value, list | tuple):
-                yield from visit(_Numbered(enumerate(value)), f"{prefix}{key}/", depth + 1)
 
     return visit(root, "", 0)
-
-
-class _Numbered(dict):
-    """The items of a sequence by their place."""
 
 
 def _stored(torch: ModuleType, path: Path, name: str, leaf: Any) -> Stored:
@@ -140,7 +137,7 @@ def _to_tensor(torch: ModuleType, path: Path, name: str, array: np.ndarray) -> A
 
 @contextlib.contextmanager
 def _inert(torch: ModuleType) -> Iterator[None]:
-    """Let data pass that training scripts save beside the weights: NumPy's, and parsed arguments."""
+    """Let data pass that training scripts save beside the weights: NumPy's, parsed arguments, paths."""
     kinds = {type(np.dtype(code)) for code in np.typecodes["All"] if code != "O"}
     scalar, rebuild = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
     older = [
@@ -148,7 +145,8 @@ def _inert(torch: ModuleType) -> Iterator[None]:
         for function, name in ((scalar, "scalar"), (rebuild, "_reconstruct"))
         for module in ("numpy.core.multiarray", "numpy._core.multiarray")
     ]
-    with torch.serialization.safe_globals([np.dtype, np.ndarray, argparse.Namespace, *kinds, *older]):
+    inert = [np.dtype, np.ndarray, argparse.Namespace, PosixPath]
+    with torch.serialization.safe_globals([*inert, *kinds, *older]):
         yield
 
 

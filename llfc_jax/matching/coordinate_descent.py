@@ -17,8 +17,8 @@ import numpy as np
 from jax import lax
 
 from llfc_jax.matching.assignment import linear_assignment
-from llfc_jax.matching.leaves import Leaves
-from llfc_jax.symmetry import LeafSpec, PermutationSpec, identity
+from llfc_jax.matching.leaves import Leaves, cut_up
+from llfc_jax.symmetry import PermutationSpec, Piece, identity
 from llfc_jax.types import Array, Permutation, PRNGKey
 
 
@@ -41,7 +41,7 @@ class Descent(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A leaf of A and of B, in the spec's view, as one permutation meets it: the permutation moves `axis`."""
+    """A piece of A and of B, in its view, as one permutation meets it: the permutation moves `axis`."""
 
     a: Array
     b: Array
@@ -78,9 +78,8 @@ def search(
     Returns:
         The best descent, and all of them along a leading axis, without their permutations.
     """
-    views = {path: spec.leaves[path] for path in leaves_a}
-    leaves_a = {path: leaf.reshape(views[path].view) for path, leaf in leaves_a.items()}
-    leaves_b = {path: leaf.reshape(views[path].view) for path, leaf in leaves_b.items()}
+    views, leaves_a = cut_up(spec, leaves_a)
+    _, leaves_b = cut_up(spec, leaves_b)
     order = _outward_order(spec, views.values())
     terms = {name: terms_of(name, views, leaves_a, leaves_b) for name in order}
     neighbours = _neighbours(order, views.values())
@@ -161,7 +160,7 @@ def _kicked(key: PRNGKey, permutation: Permutation) -> Permutation:
     return {name: kick(jax.random.fold_in(key, i), permutation[name]) for i, name in enumerate(permutation)}
 
 
-def _outward_order(spec: PermutationSpec, views: Collection[LeafSpec]) -> list[str]:
+def _outward_order(spec: PermutationSpec, views: Collection[Piece]) -> list[str]:
     """The permutations, by how much of what each moves touches only fixed axes and those before it."""
     touching = {name: [leaf for leaf in views if name in leaf.perms] for name in spec.sizes}
     order: list[str] = []
@@ -179,7 +178,7 @@ def _outward_order(spec: PermutationSpec, views: Collection[LeafSpec]) -> list[s
     return order
 
 
-def _neighbours(order: list[str], views: Collection[LeafSpec]) -> np.ndarray:
+def _neighbours(order: list[str], views: Collection[Piece]) -> np.ndarray:
     """`(permutations, permutations)` bool: whether the best choice for one depends on the other."""
     neighbours = np.zeros((len(order), len(order)), bool)
     for leaf in views:
@@ -189,7 +188,7 @@ def _neighbours(order: list[str], views: Collection[LeafSpec]) -> np.ndarray:
     return neighbours
 
 
-def terms_of(name: str, views: dict[str, LeafSpec], leaves_a: Leaves, leaves_b: Leaves) -> list[Term]:
+def terms_of(name: str, views: dict[str, Piece], leaves_a: Leaves, leaves_b: Leaves) -> list[Term]:
     """All that one permutation moves.
 
     Leaves that it alone moves are stacked: one matrix product for many thin ones.
@@ -235,7 +234,7 @@ def similarity_of(terms: list[Term], permutation: Permutation) -> Array:
     return sum(products[1:], start=products[0])
 
 
-def _inner(a: Array, b: Array, leaf: LeafSpec, permutation: Permutation) -> Array:
+def _inner(a: Array, b: Array, leaf: Piece, permutation: Permutation) -> Array:
     for axis, name in enumerate(leaf.perms):
         if name is not None:
             b = jnp.take(b, permutation[name], axis=axis, mode="clip")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.errors import UserError
-from llfc_jax.symmetry import PermutationSpec, readable_path
+from llfc_jax.symmetry import PermutationSpec, Piece, readable_path
 from llfc_jax.types import Array, Params, PyTree
 
 Leaves: TypeAlias = dict[str, Array]
@@ -46,6 +46,19 @@ def matched_leaves(
     check_finite(leaves_a, "A")
     check_finite(leaves_b, "B")
     return leaves_a, leaves_b
+
+
+def cut_up(spec: PermutationSpec, leaves: Leaves) -> tuple[dict[str, Piece], Leaves]:
+    """The pieces of leaves, and each of them as an array, in its view.
+
+    By the path, with a number behind it where a leaf is cut.
+    """
+    pieces, arrays = {}, {}
+    for path, leaf in leaves.items():
+        for i, piece in enumerate(spec.leaves[path].pieces):
+            name = f"{path}#{i}" if spec.leaves[path].cut else path
+            pieces[name], arrays[name] = piece, piece.of(leaf)
+    return pieces, arrays
 
 
 def _batch_stats(tree: PyTree) -> list[str]:

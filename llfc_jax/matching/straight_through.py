@@ -13,7 +13,7 @@ from llfc_jax.errors import UserError, kind_of
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.coordinate_descent import similarity_of, terms_of
 from llfc_jax.matching.info import MatchInfo
-from llfc_jax.matching.leaves import Leaves, matched_leaves
+from llfc_jax.matching.leaves import Leaves, cut_up, matched_leaves
 from llfc_jax.matching.weights import weight_matching
 from llfc_jax.path.examples import as_they_are
 from llfc_jax.path.interpolation import lerp
@@ -142,11 +142,8 @@ def _sweep(
     spec: PermutationSpec, target: Leaves, leaves_b: Leaves, permutation: Permutation, assignment: str
 ) -> Permutation:
     """Assigns each permutation once, the others held, towards the largest <target, pi(B)>."""
-    views = {path: spec.leaves[path] for path in target}
-    a, b = (
-        {path: leaves[path].reshape(view.view) for path, view in views.items()}
-        for leaves in (target, leaves_b)
-    )
+    views, a = cut_up(spec, target)
+    _, b = cut_up(spec, leaves_b)
     for name in spec.sizes:
         if terms := terms_of(name, views, a, b):
             similarity = similarity_of(terms, permutation)

@@ -6,11 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Moments, add_moments, no_moments
+from llfc_jax.measures.fold import Moments, add_moments, no_moments, variance
+from llfc_jax.measures.quantiles import add_counts, no_counts, quantile
 from llfc_jax.types import Array
 
 _ROUNDING = 1e-12
 """A squared norm below this part of the other is what rounding of float32 left of zero."""
+
+QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+"""Name -> the part of the samples below it."""
 
 
 class Comparison(NamedTuple):
@@ -22,35 +26,55 @@ class Comparison(NamedTuple):
     """
 
     distance: Moments
+    distances: Array
+    """How many samples have which distance, for `quantiles.quantile`."""
     coefficient: Moments
     """Of c - 1 over samples."""
     dist: Moments
     dataset_coefficient: Moments
-    """Of c - 1 over samples weighted by ||v||^2: its mean belongs to the whole matrix."""
+    """Of c - 1 over samples weighted by ||v||^2 / scale^2: its mean belongs to the whole matrix."""
     residual: Array
-    """Sum of ||r||^2."""
+    """Sum of ||r||^2 / scale^2."""
+    scale: Array
+    """The largest scale of a sample so far."""
     dead: Array
     """Number of samples for which u or v is zero; they have no angle and count for the whole matrix alone."""
 
 
 class Decomposition(NamedTuple):
-    """What the numbers of a sample are made of, each (n,): few enough to be stacked over all layers."""
+    """What the numbers of a sample are made of, each (n,): few enough to be stacked over all layers.
 
+    u and v are first divided by a power of two near their largest entry, which loses nothing: squares of
+    1e20 or 1e-20 have no place in float32.
+    """
+
+    scale: Array
+    """That power; 0 where u and v are zero."""
     u_square: Array
-    """||u||^2."""
+    """||u||^2 / scale^2."""
     v_square: Array
-    """||v||^2."""
+    """||v||^2 / scale^2."""
     coefficient: Array
     """c."""
     deviation: Array
     """c - 1."""
     residual: Array
-    """||r||^2."""
+    """||r||^2 / scale^2."""
 
 
 def no_comparison() -> Comparison:
     """The state before the first batch."""
-    return Comparison(no_moments(), no_moments(), no_moments(), no_moments(), jnp.zeros(()), jnp.zeros(()))
+    zero = jnp.zeros(())
+    return Comparison(
+        no_moments(),
+        no_counts(),
+        no_moments(),
+        no_moments(),
+        no_moments(),
+        zero,
+        zero,
+        jnp.zeros((), jnp.int32),
+    )
 
 
 def decompose(u: Array, v: Array) -> Decomposition:
@@ -63,15 +87,17 @@ def decompose(u: Array, v: Array) -> Decomposition:
         v: (n, ...) features.
     """
 
-    def times_v(scalars: Array) -> Array:
-        return jnp.expand_dims(scalars, range(1, v.ndim)) * v
+    def of_sample(scalars: Array) -> Array:
+        return jnp.expand_dims(scalars, range(1, v.ndim))
 
     u, v = u.astype(jnp.float32), v.astype(jnp.float32)
+    scale = _power_of_two(jnp.maximum(*(jnp.max(jnp.abs(x), range(1, x.ndim)) for x in (u, v))))
+    u, v = (x / of_sample(jnp.where(scale > 0, scale, 1)) for x in (u, v))
     u_square, v_square = (_sum_features(jnp.square(x)) for x in (u, v))
     origin = jnp.where(4 * u_square < v_square, 0.0, 1.0)
-    rest = _sum_features((u - times_v(origin)) * v) / jnp.where(v_square == 0, 1, v_square)
-    residual = _sum_features(jnp.square(u - times_v(origin + rest)))
-    return Decomposition(u_square, v_square, origin + rest, origin - 1 + rest, residual)
+    rest = _sum_features((u - of_sample(origin) * v) * v) / jnp.where(v_square == 0, 1, v_square)
+    residual = _sum_features(jnp.square(u - of_sample(origin + rest) * v))
+    return Decomposition(scale, u_square, v_square, origin + rest, origin - 1 + rest, residual)
 
 
 def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
@@ -86,51 +112,77 @@ def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
         batch: u and v, sample by sample.
         mask: (n,), 0 for padding.
     """
-    u_square, v_square, coefficient, deviation, residual = batch
+    scales, u_square, v_square, coefficient, deviation, residual = batch
     alive = ~((u_square == 0) | (v_square == 0))  # NaN is no zero, and shows
-    dataset_coefficient = add_moments(state.dataset_coefficient, deviation, mask * v_square)
+    scales = jnp.where(mask > 0, scales, 0)
+    scale = jnp.maximum(state.scale, jnp.max(scales))
+    unit = jnp.where(scale > 0, scale, 1)
+    before, now = jnp.square(state.scale / unit), jnp.square(scales / unit)
+    seen = state.dataset_coefficient
+    seen = seen._replace(weight=before * seen.weight, squares=before * seen.squares)
+    dataset_coefficient = add_moments(seen, deviation, mask * now * v_square)
     u_square, v_square = (jnp.where(alive, square, 1) for square in (u_square, v_square))
     weights = jnp.where(alive, mask, 0)
     cosine = coefficient * jnp.sqrt(v_square / u_square)
-    distance = jnp.where(cosine > 0, residual / u_square / (1 + jnp.abs(cosine)), 1 - cosine)
+    distance = cosine_distance(cosine, residual / u_square)
     dist = (jnp.square(deviation) * v_square + residual) / jnp.sqrt(u_square * v_square)
     return Comparison(
         distance=add_moments(state.distance, distance, weights),
+        distances=add_counts(state.distances, distance, weights > 0),
         coefficient=add_moments(state.coefficient, deviation, weights),
         dist=add_moments(state.dist, dist, weights),
         dataset_coefficient=dataset_coefficient,
-        residual=state.residual + jnp.sum(mask * residual),
-        dead=state.dead + jnp.sum(mask * ~alive),
+        residual=before * state.residual + jnp.sum(jnp.where(mask > 0, now * residual, 0)),
+        scale=scale,
+        dead=state.dead + jnp.sum((mask > 0) & ~alive, dtype=jnp.int32),
     )
+
+
+def cosine_distance(cosine: Array, sine_square: Array) -> Array:
+    """1 - cos of an angle: sin^2 / (1 + cos) where it is acute, which keeps the digits of a small one."""
+    return jnp.where(cosine > 0, sine_square / (1 + jnp.abs(cosine)), 1 - cosine)
 
 
 def _sum_features(x: Array) -> Array:
     return x.sum(range(1, x.ndim))
 
 
+def _power_of_two(x: Array) -> Array:
+    """The largest one up to x; 0 for 0, and 1 for what is no number, which then shows elsewhere."""
+    _, exponent = jnp.frexp(x)
+    power = jnp.ldexp(jnp.float32(1), exponent - 1)
+    return jnp.where(x == 0, 0, jnp.where(jnp.isfinite(x), power, 1))
+
+
 def summarise(state: Comparison) -> dict[str, Any]:
     """The numbers of a finished comparison, stacked over whatever axes the state has (NaN where undefined).
 
     Returns:
-        `cosine_distance`, `coefficient` and `dist`, each `{mean, std}` over samples (population std);
-        `dataset` with the same numbers for the (samples x features) matrices at once; `dead`.
+        `cosine_distance`, `coefficient` and `dist`, each `{mean, std}` over samples (population std), the
+        first also with its quartiles `{q25, median, q75}`, right to 7.5 % of themselves; `dataset` with the
+        same numbers for the (samples x features) matrices at once; `dead`.
     """
     state = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state)
+    distance = mean_and_std(state.distance)
     return {
-        "cosine_distance": _mean_and_std(state.distance),
-        "coefficient": _mean_and_std(state.coefficient, origin=1.0),
-        "dist": _mean_and_std(state.dist),
+        "cosine_distance": distance
+        | {
+            name: np.where(np.isnan(distance["mean"]), np.nan, quantile(state.distances, fraction))
+            for name, fraction in QUARTILES.items()
+        },
+        "coefficient": mean_and_std(state.coefficient, origin=1.0),
+        "dist": mean_and_std(state.dist),
         "dataset": _whole(state),
         "dead": np.asarray(state.dead, int),
     }
 
 
-def _mean_and_std(moments: Moments, origin: float = 0.0) -> dict[str, Any]:
-    defined = moments.weight > 0
-    weight = np.where(defined, moments.weight, 1)
+def mean_and_std(moments: Moments, origin: float = 0.0) -> dict[str, Any]:
+    """`{mean, std}` in float64, the mean counted from `origin`; NaN of nothing."""
+    mean = np.asarray(moments.mean, np.float64)
     return {
-        "mean": np.where(defined, origin + moments.mean, np.nan),
-        "std": np.where(defined, np.sqrt(moments.squares / weight), np.nan),
+        "mean": np.where(moments.weight > 0, origin + mean, np.nan),
+        "std": np.sqrt(variance(moments)),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from llfc_jax.program.flat import Values
 from llfc_jax.program.nodes import Program
@@ -89,6 +90,12 @@ def add_moments(moments: Moments, values: Array, weights: Array) -> Moments:
         mean=moments.mean + shift * share,
         squares=moments.squares + squares + jnp.square(shift) * moments.weight * share,
     )
+
+
+def variance(moments: Moments) -> np.ndarray:
+    """Population variance, in float64; NaN of nothing."""
+    weight, squares = (np.asarray(leaf, np.float64) for leaf in (moments.weight, moments.squares))
+    return np.where(weight > 0, squares / np.where(weight > 0, weight, 1), np.nan)
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:

@@ -1,13 +1,20 @@
 """Measures that compare two arrays at every layer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from llfc_jax.measures.comparison import Comparison, compare, decompose, no_comparison, summarise
+from llfc_jax.measures.comparison import (
+    Comparison,
+    Decomposition,
+    compare,
+    decompose,
+    no_comparison,
+    summarise,
+)
 from llfc_jax.measures.fold import Fold, Point, repeat
 from llfc_jax.types import Array, PyTree
 
@@ -34,19 +41,35 @@ def compare_layers(layers: Mapping[str, str], sides: Sides) -> Fold:
     def update(state: Comparison, point: Point) -> Comparison:
         if not layers:
             return state
-        parts = [decompose(*sides(point, layer)) for layer in layers]
-        stacked = jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *parts)
-        return jax.vmap(compare, in_axes=(0, 0, None))(state, stacked, point.mask)
+        return compare_each(state, decompose_layers(layers, sides, point), point.mask)
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas
-        of_layers = (jax.tree.map(itemgetter((..., index)), state) for index in range(len(layers)))
-        return [
-            {"layer": layer, "kind": kind} | to_lists(summarise(own))
-            for (layer, kind), own in zip(layers.items(), of_layers, strict=True)
-        ]
+        return rows(layers, state, summarise)
 
     return Fold(init, update, finalize)
+
+
+def decompose_layers(layers: Iterable[str], sides: Sides, point: Point) -> Decomposition:
+    """The comparands of every layer, split: each field (layers, n)."""
+    parts = [decompose(*sides(point, layer)) for layer in layers]
+    return jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *parts)
+
+
+def compare_each(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
+    """The comparison of every layer after one more batch."""
+    return jax.vmap(compare, in_axes=(0, 0, None))(state, batch, mask)
+
+
+def rows(
+    layers: Mapping[str, str], state: PyTree, summary: Callable[[PyTree], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """`{layer, kind, ...}` of every layer: the summary of its part of a state (alphas, layers, ...)."""
+    of_layers = (jax.tree.map(itemgetter((slice(None), index)), state) for index in range(len(layers)))
+    return [
+        {"layer": layer, "kind": kind} | to_lists(summary(own))
+        for (layer, kind), own in zip(layers.items(), of_layers, strict=True)
+    ]
 
 
 def to_lists(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,9 +81,6 @@ def to_lists(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def single(summary: Mapping[str, Any], quantity: str) -> dict[str, Any]:
-    """`{mean, std, dataset}` of one quantity of a layer that was compared at a single alpha."""
-    return {
-        "mean": summary[quantity]["mean"][0],
-        "std": summary[quantity]["std"][0],
-        "dataset": summary["dataset"][quantity][0],
-    }
+    """`{mean, std, ..., dataset}` of one quantity of a layer that was compared at a single alpha."""
+    per_sample = {name: values[0] for name, values in summary[quantity].items()}
+    return per_sample | {"dataset": summary["dataset"][quantity][0]}

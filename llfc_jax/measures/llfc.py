@@ -1,10 +1,28 @@
 """Layerwise linear feature connectivity (LLFC, Definition 2)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from llfc_jax.measures.fold import Fold, Point
-from llfc_jax.measures.layerwise import compare_layers, single
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.measures.comparison import (
+    Comparison,
+    Decomposition,
+    cosine_distance,
+    mean_and_std,
+    no_comparison,
+    summarise,
+)
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments, repeat
+from llfc_jax.measures.layerwise import (
+    compare_each,
+    compare_layers,
+    decompose_layers,
+    rows,
+    single,
+)
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.traversal import Planned
@@ -19,7 +37,7 @@ def measure(options: Options) -> Measure:
         layers = {node.name: node.label for node in program.features if node.sample_axis is not None}
         return {
             "path": Planned(llfc(layers), options.alphas),
-            "baseline": Planned(baseline(layers), ANYWHERE),
+            "baseline": Planned(baseline(layers, options.alphas), ANYWHERE),
         }
 
     def entry(found: Found) -> dict[str, Any]:
@@ -29,11 +47,22 @@ def measure(options: Options) -> Measure:
     return Measure("llfc", folds, entry, along_corrected=True)
 
 
+class Ends(NamedTuple):
+    """How far the features of A and B lie from each other, and from what lies between them."""
+
+    apart: Comparison
+    """Of A with B, (layers, ...)."""
+    from_a: Moments
+    """Of 1 - cos(f_A, v) over samples, (layers, alphas)."""
+    from_b: Moments
+    """The same of B."""
+
+
 def llfc(layers: Mapping[str, str]) -> Fold:
     """Compare the features of theta_alpha with the interpolated features of A and B, at every layer.
 
     With u = f^(l)(theta_alpha) and v = (1 - alpha) f^(l)(theta_A) + alpha f^(l)(theta_B), LLFC says u = v / c
-    for some c > 0. It holds when 1 - cos(u, v) is far below the baseline 1 - cos(f_A, f_B).
+    for some c > 0. It holds where 1 - cos(u, v) is far below what the nearer end has for u: see `baseline`.
 
     Args:
         layers: name -> kind of the layers to compare, in forward order.
@@ -41,18 +70,97 @@ def llfc(layers: Mapping[str, str]) -> Fold:
     return compare_layers(layers, _on_the_path)
 
 
-def baseline(layers: Mapping[str, str]) -> Fold:
-    """Compare f^(l)(theta_A) with f^(l)(theta_B): what LLFC is measured against. Its alpha doesn't matter."""
-    return compare_layers(layers, lambda point, layer: (point.a.features[layer], point.b.features[layer]))
+def baseline(layers: Mapping[str, str], alphas: tuple[float, ...]) -> Fold:
+    """What LLFC is measured against: the ends, compared with each other and with what lies between them.
+
+    1 - cos(f_A, f_B) says how different two networks are. The scale of LLFC is 1 - cos(f_end, v) of the end
+    that is nearer to v on average: what a path would have that didn't move from there. At alpha = 1/2 it is
+    about a quarter of the first. It follows from the same split of f_A into a part along f_B and the rest,
+    so that no feature is looked at again.
+
+    Args:
+        layers: name -> kind of the layers to compare, in forward order.
+        alphas: where on the path. The measure itself is taken at any one alpha.
+    """
+
+    def init(point: Point) -> Ends:
+        del point
+        nothing = repeat(repeat(no_moments(), len(alphas)), len(layers))
+        return Ends(repeat(no_comparison(), len(layers)), nothing, nothing)
+
+    def update(state: Ends, point: Point) -> Ends:
+        if not layers:
+            return state
+        parts = decompose_layers(layers, _at_the_ends, point)
+        along = jnp.asarray(alphas, jnp.float32)
+        distances = jax.vmap(jax.vmap(between_ends, (None, 0)), (0, None))(parts, along)
+        add = jax.vmap(jax.vmap(_add_defined, (0, 0, None)), (0, 0, None))
+        from_a, from_b = (
+            add(seen, new, point.mask)
+            for seen, new in zip((state.from_a, state.from_b), distances, strict=True)
+        )
+        return Ends(compare_each(state.apart, parts, point.mask), from_a, from_b)
+
+    def finalize(state: Ends, at: tuple[float, ...]) -> list[dict[str, Any]]:
+        del at
+        return rows(layers, state, lambda own: summarise(own.apart) | {"end": _nearer(own)})
+
+    return Fold(init, update, finalize)
 
 
 def join(path: list[dict[str, Any]], ends: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each layer's LLFC with its baseline (a single point), as `results.json` has them."""
+    """Each layer's LLFC with what it is measured against (a single point), as `results.json` has them."""
     return [
-        layer | {"baseline": single(end, "cosine_distance")} for layer, end in zip(path, ends, strict=True)
+        layer | {"end": end["end"], "baseline": single(end, "cosine_distance") | {"dead": end["dead"][0]}}
+        for layer, end in zip(path, ends, strict=True)
     ]
 
 
+def between_ends(parts: Decomposition, alpha: Array) -> tuple[Array, Array]:
+    """1 - cos(f_A, v) and 1 - cos(f_B, v) with v = (1 - alpha) f_A + alpha f_B, sample by sample.
+
+    With f_A = c f_B + r, v = ((1 - alpha) c + alpha) f_B + (1 - alpha) r; with f_B = c' f_A + r' the same of
+    A, where c' ||f_A||^2 = c ||f_B||^2 and ||r'|| ||f_A|| = ||r|| ||f_B||.
+
+    Args:
+        parts: of f_A and f_B, see `comparison.decompose`.
+        alpha: scalar.
+
+    Returns:
+        Both (n,); NaN where a network's feature, or v, is zero.
+    """
+    a, b = parts.u_square, parts.v_square
+    alive = ~((a == 0) | (b == 0))
+    ratio = b / jnp.where(alive, a, 1)
+    return (
+        _turned(alive, a, (1 - alpha) + alpha * ratio * parts.coefficient, alpha**2 * ratio * parts.residual),
+        _turned(alive, b, (1 - alpha) * parts.coefficient + alpha, (1 - alpha) ** 2 * parts.residual),
+    )
+
+
+def _turned(alive: Array, square: Array, coefficient: Array, across_square: Array) -> Array:
+    """1 - cos between f and coefficient * f + r, of squared norms; NaN where there is no angle."""
+    along_square = jnp.square(coefficient) * square
+    whole = along_square + across_square
+    alive = alive & (whole != 0)
+    whole = jnp.where(alive, whole, 1)
+    cosine = jnp.sign(coefficient) * jnp.sqrt(along_square / whole)
+    return jnp.where(alive, cosine_distance(cosine, across_square / whole), jnp.nan)
+
+
+def _add_defined(moments: Moments, values: Array, mask: Array) -> Moments:
+    return add_moments(moments, values, jnp.where(jnp.isnan(values), 0, mask))
+
+
+def _nearer(ends: Ends) -> dict[str, np.ndarray]:
+    """`{mean, std}` of the end with the smaller mean at each alpha; states (1, alphas)."""
+    a, b = (mean_and_std(moments) for moments in (ends.from_a, ends.from_b))
+    return {name: np.where(b["mean"] < a["mean"], b[name], a[name])[0] for name in a}
+
+
+def _at_the_ends(point: Point, layer: str) -> tuple[Array, Array]:
+    return point.a.features[layer], point.b.features[layer]
+
+
 def _on_the_path(point: Point, layer: str) -> tuple[Array, Array]:
-    ends = point.a.features[layer], point.b.features[layer]
-    return point.theta.features[layer], lerp(*ends, point.alpha)
+    return point.theta.features[layer], lerp(*_at_the_ends(point, layer), point.alpha)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from llfc_jax.measures.evaluation import losses_and_mistakes
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments
+from llfc_jax.measures.evaluation import Scores, add_scores, losses_and_mistakes, means, no_scores
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments, variance
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options
-from llfc_jax.path.interpolation import alpha_grid
+from llfc_jax.path.interpolation import alpha_grid, lerp
 from llfc_jax.path.traversal import Planned
-from llfc_jax.types import Array
 
 
 def measure(options: Options) -> Measure:
@@ -26,14 +26,20 @@ def measure(options: Options) -> Measure:
 
 
 class Curves(NamedTuple):
-    """Cross-entropy and mistakes seen so far."""
+    """What theta_alpha scored, and by how much more than the chord between A and B, sample by sample."""
 
-    loss: Moments
-    error: Moments
+    scores: Scores
+    loss_excess: Moments
+    error_excess: Moments
 
 
 def lmc() -> Fold:
-    """Loss (nats) and error (fraction) of theta_alpha, with both conventions of the barrier."""
+    """Loss (nats) and error (fraction) of theta_alpha, with both conventions of the barrier.
+
+    Also the standard deviation over samples of what a sample's loss and error exceed their chord by. All
+    three networks see the same samples, so this (over the root of their number) is how uncertain a barrier
+    is, where the deviations of the losses themselves would say far too much.
+    """
     return Fold(init=_init, update=_update, finalize=_finalize)
 
 
@@ -53,8 +59,18 @@ def barrier(alphas: Sequence[float], values: Sequence[float]) -> float:
         >>> barrier([0.0, 0.5, 1.0], [1.0, 4.0, 3.0])
         2.0
     """
-    x, y = np.asarray(alphas), np.asarray(values)
-    return float(np.max(y - ((1 - x) * y[0] + x * y[-1])))
+    return float(np.max(excess(alphas, values)))
+
+
+def excess(alphas: ArrayLike, values: ArrayLike) -> np.ndarray:
+    """L(theta_alpha) - ((1 - alpha) L(theta_A) + alpha L(theta_B)) at every alpha, in float64.
+
+    Example:
+        >>> excess([0.0, 0.5, 1.0], [1.0, 4.0, 3.0]).tolist()
+        [0.0, 2.0, 0.0]
+    """
+    x, y = np.asarray(alphas, np.float64), np.asarray(values, np.float64)
+    return y - ((1 - x) * y[0] + x * y[-1])
 
 
 def midpoint_gap(alphas: Sequence[float], values: Sequence[float]) -> float:
@@ -68,31 +84,27 @@ def midpoint_gap(alphas: Sequence[float], values: Sequence[float]) -> float:
     return float(values[middle] - (values[0] + values[-1]) / 2)
 
 
-def no_curves() -> Curves:
-    """Nothing seen yet."""
-    return Curves(no_moments(), no_moments())
-
-
-def add_logits(state: Curves, logits: Array, labels: Array, mask: Array) -> Curves:
-    """Add one batch: (n, classes) logits, (n,) labels and mask (0 for padding)."""
-    losses, mistakes = losses_and_mistakes(logits, labels)
-    return Curves(add_moments(state.loss, losses, mask), add_moments(state.error, mistakes, mask))
-
-
 def _init(point: Point) -> Curves:
     del point
-    return no_curves()
+    return Curves(no_scores(), no_moments(), no_moments())
 
 
 def _update(state: Curves, point: Point) -> Curves:
-    return add_logits(state, point.theta.logits, point.labels, point.mask)
+    theta, a, b = (losses_and_mistakes(view.logits, point.labels) for view in (point.theta, point.a, point.b))
+    (losses, mistakes), (chord_losses, chord_mistakes) = theta, lerp(a, b, point.alpha)
+    return Curves(
+        scores=add_scores(state.scores, losses, mistakes, point.mask),
+        loss_excess=add_moments(state.loss_excess, losses - chord_losses, point.mask),
+        error_excess=add_moments(state.error_excess, mistakes - chord_mistakes, point.mask),
+    )
 
 
 def _finalize(state: Curves, alphas: tuple[float, ...]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, moments in state._asdict().items():
-        values = np.asarray(moments.mean, np.float64).tolist()
-        result[name] = values
+    excesses = {"loss": state.loss_excess, "error": state.error_excess}
+    result: dict[str, Any] = {"examples": int(state.scores.examples[0])}
+    for name, values in means(state.scores).items():
+        result[name] = values.tolist()
         result[f"{name}_barrier"] = barrier(alphas, values)
         result[f"{name}_midpoint_gap"] = midpoint_gap(alphas, values)
+        result[f"{name}_excess_std"] = np.sqrt(variance(excesses[name])).tolist()
     return result

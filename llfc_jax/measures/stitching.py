@@ -5,10 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from llfc_jax.measures.evaluation import Scores, add_logits, means, no_scores
 from llfc_jax.measures.fold import Fold, Point, View, repeat
-from llfc_jax.measures.lmc import Curves, add_logits, no_curves
 from llfc_jax.measures.measure import ANYWHERE, TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun
 from llfc_jax.path.traversal import Planned
@@ -41,13 +40,13 @@ def stitching(program: Program) -> Fold:
         entry for each cut: give it to `join`.
     """
 
-    def init(point: Point) -> dict[str, Curves]:
+    def init(point: Point) -> dict[str, Scores]:
         del point
         cuts = len(_cuts(program))
-        return {direction: repeat(no_curves(), cuts) for direction in DIRECTIONS}
+        return {direction: repeat(no_scores(), cuts) for direction in DIRECTIONS}
 
-    def update(state: dict[str, Curves], point: Point) -> dict[str, Curves]:
-        def direction(state: Curves, prefix: View, suffix: View) -> Curves:
+    def update(state: dict[str, Scores], point: Point) -> dict[str, Scores]:
+        def direction(state: Scores, prefix: View, suffix: View) -> Scores:
             logits = stitched(point.program, prefix, suffix)
             return jax.vmap(add_logits, in_axes=(0, 0, None, None))(state, logits, point.labels, point.mask)
 
@@ -59,11 +58,8 @@ def stitching(program: Program) -> Fold:
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> dict[str, Any]:
         del alphas
         return {
-            direction: {
-                name: np.asarray(moments.mean[0], np.float64).tolist()
-                for name, moments in curves._asdict().items()
-            }
-            for direction, curves in state.items()
+            direction: {name: values[0].tolist() for name, values in means(scores).items()}
+            for direction, scores in state.items()
         }
 
     return Fold(init, update, finalize)

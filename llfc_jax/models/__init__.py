@@ -18,7 +18,7 @@ from llfc_jax.models.resnet_imagenet import resnet_imagenet
 from llfc_jax.models.vgg import vgg
 from llfc_jax.models.vit import vit
 
-__all__ = ["CHOICES", "MODELS", "Network", "Stage", "build", "count_parameters"]
+__all__ = ["CHOICES", "MODELS", "Network", "Stage", "build", "count_parameters", "options_of"]
 
 MODELS: dict[str, Callable[..., Network]] = {
     "mlp": mlp,
@@ -48,6 +48,18 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: 
     Raises:
         UserError: the name or an option is unknown, or the images don't fit the model.
     """
+    options = options_of(config)
+    network = MODELS[config["name"]](input_shape, num_classes, **options)
+    _check_images_fit(config["name"], network, input_shape)
+    return network
+
+
+def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `config` sets of the options of its model.
+
+    Raises:
+        UserError: the name, an option or its value is unknown.
+    """
     options = {field: value for field, value in config.items() if field != "name" and value is not None}
     name = config["name"]
     if name not in MODELS:
@@ -67,9 +79,7 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: 
         raise UserError(f"model.epsilon: expected a number in [0, 1); found {options['epsilon']}")
     if not 0 < options.get("width", 1) < math.inf:
         raise UserError(f"model.width: expected a positive number; found {options['width']}")
-    network = MODELS[name](input_shape, num_classes, **options)
-    _check_images_fit(name, network, input_shape)
-    return network
+    return options
 
 
 def count_parameters(variables: Mapping[str, Any]) -> int:

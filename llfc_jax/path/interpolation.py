@@ -1,5 +1,7 @@
 """The straight line between two pytrees, and the grid of points on it."""
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -39,6 +41,29 @@ def lerp(a: PyTree, b: PyTree, alpha: Array | float) -> PyTree:
     check_same_structure(a, b)
     alpha = jnp.asarray(alpha)
     return jax.tree.map(leaf, a, b)
+
+
+def weights_apart(a: PyTree, b: PyTree) -> dict[str, float]:
+    """How far apart two networks are in what is interpolated, in float64.
+
+    Returns:
+        `distance`, ||theta_A - theta_B||, and `relative`, the same over the root of ||theta_A|| ||theta_B||.
+
+    Example:
+        >>> weights_apart({"w": np.float32([3, 0])}, {"w": np.float32([0, 4])})["distance"]
+        5.0
+    """
+
+    def floats(x: PyTree) -> list[np.ndarray]:
+        leaves = (leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact))
+        return [np.asarray(leaf, np.float64) for leaf in leaves]
+
+    def norm(leaves: Iterable[np.ndarray]) -> float:
+        return math.sqrt(sum(float(np.vdot(leaf, leaf)) for leaf in leaves))
+
+    distance = norm(x - y for x, y in zip(floats(a), floats(b), strict=True))
+    scale = math.sqrt(norm(floats(a)) * norm(floats(b)))
+    return {"distance": distance, "relative": distance / scale if scale else math.nan}
 
 
 def alpha_grid(size: int) -> tuple[float, ...]:

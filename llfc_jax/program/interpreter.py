@@ -9,11 +9,8 @@ from llfc_jax.types import Array
 
 Value = TypeVar("Value")
 
-_CALLS = (
-    *("call", "closed_call", "core_call", "eval_jaxpr", "jit", "pjit", "checkpoint", "remat", "remat2"),
-    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
-)
-"""Primitives that evaluate a jaxpr on their operands and return its results."""
+_CONTROL_FLOW = ("cond", "scan", "while")
+"""Primitives that may run a jaxpr many times or never, even where one fits their operands."""
 
 
 def interpret(
@@ -54,10 +51,21 @@ def interpret(
 
 
 def called_jaxpr(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
-    """The jaxpr that an equation evaluates on its operands and whose results it returns, if it is a call."""
-    if eqn.primitive.name not in _CALLS:
+    """The jaxpr that an equation evaluates on its operands and whose results it returns, if it is a call.
+
+    Not told by name, so that composites, custom derivatives and batching rules, checkpoints and what JAX will
+    add are all entered: a call carries one jaxpr, and this takes the operands and returns the results.
+    """
+    carried = [value for value in eqn.params.values() if isinstance(value, ClosedJaxpr | Jaxpr)]
+    if len(carried) != 1 or eqn.primitive.name in _CONTROL_FLOW:
         return None
-    return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params)
+    body = open_jaxpr(carried[0])
+    fits = _shapes(body.invars) == _shapes(eqn.invars) and _shapes(body.outvars) == _shapes(eqn.outvars)
+    return carried[0] if fits else None
+
+
+def _shapes(atoms: Sequence[Any]) -> list[tuple[int, ...] | None]:
+    return [getattr(atom.aval, "shape", None) for atom in atoms]
 
 
 def evaluate(eqn: JaxprEqn, operands: Sequence[Array]) -> list[Array]:

@@ -13,16 +13,22 @@ from llfc_jax.report.reading import Results
 
 PARTS = {
     "propagated": ("propagated from below", "#B0B0B0"),
-    "commutativity": ("no commutativity", style.PALETTE[0]),
-    "weak_additivity": ("no weak additivity", style.PALETTE[1]),
-    "normalization": ("normalisation", style.PALETTE[2]),
-    "pooling": ("pooling", style.PALETTE[3]),
+    "commutativity": ("no commutativity", style.QUANTITIES[0]),
+    "weak_additivity": ("no weak additivity", style.QUANTITIES[1]),
+    "normalization": ("normalisation", style.QUANTITIES[2]),
+    "pooling": ("pooling", style.QUANTITIES[3]),
 }
-"""Part of a deviation -> its label and colour; others share the last colour of the palette."""
+"""Part of a deviation -> its label and colour; others share the last colour."""
+
+LEAST_DEVIATION = 0.05
+"""The axis of ‖δ‖ / ‖v‖ reaches as high at least."""
+
+LEAST_ERROR = 5.0
+"""The axis of stitched networks' errors (%) does."""
 
 
 def weak_additivity_panel(ax: Any, entry: Results, width: float, limits: layer_panels.Limits) -> None:
-    """1 − cos between σ(h_A) + σ(h_B) and σ(h_A + h_B) at every ReLU: mean ± std over samples at each α."""
+    """1 − cos between σ(h_A) + σ(h_B) and σ(h_A + h_B) at every ReLU: median and quartiles over samples."""
     layer_panels.set_limits(ax, limits)
     series = layer_panels.cosine_series(entry)
     layer_panels.draw_series(ax, series, markers="".join(style.MARKERS), bottom=limits[0])
@@ -38,12 +44,11 @@ def commutativity_panel(ax: Any, entry: Results, width: float, limits: layer_pan
         (r"$\mathrm{Dist}_W$", [layer["dist_w"] for layer in layers]),
         (r"$\mathrm{Dist}_H$", [layer["dist_h"]["dataset"] for layer in layers]),
     ]
-    ax.set_yscale("log")
-    for (label, values), colour, marker in zip(found, style.PALETTE, style.MARKERS, strict=False):
+    layer_panels.set_limits(ax, limits)
+    for (label, values), colour, marker in zip(found, style.QUANTITIES, style.MARKERS, strict=False):
         shown = np.where(reading.numbers(values) > layer_panels.ZERO, reading.numbers(values), np.nan)
         ax.plot(shown, f"{marker}-", color=colour, lw=0.7, label=label)
     ax.set_xlim(-0.6, len(layers) - 0.4)
-    ax.set_ylim(*limits)
     layer_panels.label_layers(ax, layers, width)
     ax.set_ylabel("commutativity")
 
@@ -56,11 +61,12 @@ def deviation_panel(ax: Any, entry: Results, width: float) -> None:
     for part in dict.fromkeys(part for layer in layers for part in layer["shares"]):
         shares = reading.numbers([layer["shares"].get(part, [0.0] * (at + 1))[at] for layer in layers])
         values = np.nan_to_num(shares * heights)
-        label, colour = PARTS.get(part, (part.replace("_", " "), style.PALETTE[-1]))
+        label, colour = PARTS.get(part, (style.plain(part.replace("_", " ")), style.QUANTITIES[-1]))
         foot = np.where(values >= 0, upper, lower)
         ax.bar(positions, values, 0.85, foot, color=colour, label=label)
         upper, lower = upper + np.maximum(values, 0), lower + np.minimum(values, 0)
     ax.axhline(0, color=style.INK, lw=0.5)
+    ax.set_ylim(top=max(ax.get_ylim()[1], LEAST_DEVIATION))
     ax.set_xlim(-0.6, len(layers) - 0.4)
     layer_panels.label_layers(ax, layers, width)
     ax.set_ylabel(r"deviation $\Vert\delta\Vert\,/\,\Vert v\Vert$")
@@ -70,9 +76,8 @@ def stitching_panel(ax: Any, entry: Results, width: float, limits: layer_panels.
     """Test error (%) of the networks stitched behind each layer, in both directions."""
     layers = entry["layers"]
     directions = {"prefix_a": "A up to ℓ, then B", "prefix_b": "B up to ℓ, then A"}
-    for (direction, label), colour, marker in zip(
-        directions.items(), style.PALETTE, style.MARKERS, strict=False
-    ):
+    for (direction, label), prefix, marker in zip(directions.items(), (0, 1), style.MARKERS, strict=False):
+        colour = style.alpha_colour(prefix)
         errors = 100 * reading.numbers([layer[direction]["error"] for layer in layers])
         ax.plot(errors, f"{marker}-", color=colour, lw=0.7, ms=2.2, label=label)
     ax.set_xlim(-0.6, len(layers) - 0.4)
@@ -90,7 +95,7 @@ def angles_panel(ax: Any, entry: Results, width: float) -> None:
         spread = [middle - [each.min() for each in angles], [each.max() for each in angles] - middle]
         position = np.arange(len(layers)) + 0.16 * (2 * index - 1)
         ax.errorbar(
-            position, middle, spread, ls="none", marker=style.MARKERS[index], color=style.PALETTE[index],
+            position, middle, spread, ls="none", marker=style.MARKERS[index], color=style.QUANTITIES[index],
             elinewidth=0.8, label=label,
         )  # fmt: skip
     ax.set_xlim(-0.6, len(layers) - 0.4)
@@ -101,15 +106,16 @@ def angles_panel(ax: Any, entry: Results, width: float) -> None:
 
 
 def rank_panel(ax: Any, entry: Results, width: float) -> None:
-    """Effective rank of the features (lines) and of the weights (crosses) of θ_α."""
+    """Effective rank of the features (discs) and of the weights (squares) of θ_α, the first α outermost."""
     layers, alphas = entry["layers"], entry["alphas"]
-    for index, (alpha, colour) in enumerate(zip(alphas, style.colours(len(alphas)), strict=True)):
-        for what, mark in (("features", "."), ("weights", "x")):
-            values = [layer[what][index] if what in layer else np.nan for layer in layers]
+    for index, (alpha, width_of) in enumerate(zip(alphas, style.widths(len(alphas)), strict=True)):
+        for what, mark, line in (("features", "o", "-"), ("weights", "s", "none")):
+            values = reading.numbers([layer[what][index] if what in layer else np.nan for layer in layers])
+            look = {"color": style.alpha_colour(alpha), "ms": 1.2 + 1.4 * width_of, "lw": width_of}
             label = rf"$\alpha={alpha:g}$" if what == "features" else None
-            line = "-" if what == "features" else "none"
-            ax.plot(values, marker=mark, ls=line, lw=0.6, ms=3, color=colour, label=label)
-    ax.set_yscale("log")
+            ax.plot(values, marker=mark, ls=line, label=label, **look)
+    low, high = ax.get_ylim()
+    layer_panels.set_limits(ax, (max(0.8, min(low, high / 10)), 1.1 * high))
     ax.set_xlim(-0.6, len(layers) - 0.4)
     layer_panels.label_layers(ax, layers, width)
     ax.set_ylabel("effective rank")
@@ -124,7 +130,7 @@ def stitching_limits(entries: Iterable[Results]) -> layer_panels.Limits:
     """Limits that suit all paths, from zero."""
     layers = [layer for entry in entries for layer in entry["layers"]]
     errors = reading.numbers([layer[side]["error"] for layer in layers for side in ("prefix_a", "prefix_b")])
-    return 0.0, 108 * float(np.nanmax(errors, initial=0)) or 1.0
+    return 0.0, max(LEAST_ERROR, 108 * float(np.nanmax(errors, initial=0)))
 
 
 def commutativity_limits(entries: Iterable[Results]) -> layer_panels.Limits:

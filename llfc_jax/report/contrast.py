@@ -5,14 +5,16 @@ from typing import Any
 
 from llfc_jax.errors import UserError
 from llfc_jax.measures import MEASURES
-from llfc_jax.report.reading import RUN_SEPARATOR, Results
+from llfc_jax.report.reading import Results
+from llfc_jax.results import NetworkKey, PathKey
 
-BY_PATH = (*MEASURES, "theory", "alignment")
+BY_PATH = (*MEASURES, "theory", "alignment", "weights")
 """Measures keyed by path."""
 
 SHARED = (
     *(("model", field) for field in ("stages", "parameters")),
     *(("data", field) for field in ("name", "fingerprint", "test_examples", "measured_train_examples")),
+    ("config", "verdict"),
 )
 """What runs must have in common, by section of `results.json`."""
 
@@ -29,7 +31,7 @@ def combine(runs: Mapping[str, Results]) -> dict[str, Any]:
     first_name, first = next(iter(runs.items()))
     for name, results in runs.items():
         for section, field in SHARED:
-            expected, found = first[section][field], results[section][field]
+            expected, found = (each[section].get(field) for each in (first, results))
             if found != expected:
                 raise UserError(
                     f"{name}: expected the {section}'s {field} of {first_name}, {_short(expected)}; "
@@ -37,19 +39,25 @@ def combine(runs: Mapping[str, Results]) -> dict[str, Any]:
                 )
     combined: dict[str, Any] = {
         "schema_version": first["schema_version"],
-        "config": {"name": " · ".join(runs)},
+        "config": {"name": " · ".join(runs), "verdict": first["config"].get("verdict", {})},
         "data": first["data"],
         "model": first["model"],
     }
     for section in ("endpoints", *BY_PATH):
         entries = {
-            f"{name}{RUN_SEPARATOR}{key}": entry
+            str(_in_run(key, name, section)): entry
             for name, results in runs.items()
             for key, entry in results.get(section, {}).items()
         }
         combined |= {section: entries} if entries else {}
     _check_alphas(combined)
     return combined
+
+
+def _in_run(key: str, run: str, section: str) -> NetworkKey | PathKey:
+    return (
+        NetworkKey.parse(key)._replace(run=run) if section == "endpoints" else PathKey.parse(key).in_run(run)
+    )
 
 
 def _check_alphas(combined: Results) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llfc_jax.report import (
+    captions,
     cause_panels,
+    judgement,
     layer_panels,
     path_panels,
     reading,
@@ -33,50 +35,60 @@ class FigureSpec(NamedTuple):
 
     draw: Callable[[Results], "Figure | None"]
     title: str
-    caption: str
+    caption: Callable[[Results], str]
 
 
 def draw_summary(results: Results) -> "Figure | None":
-    """Loss and error along the path, and LLFC against its baseline: the whole finding in one row."""
+    """Loss, error and LLFC of several paths of one run side by side: the whole finding in one row."""
     lmc, llfc = results.get("lmc"), results.get("llfc")
-    if not lmc or not llfc or reading.several_runs(lmc):
+    if not lmc or not llfc or len(lmc) < 2 or reading.several_runs(lmc) or _is_sweep(lmc):
         return None
     figure = style.figure(style.PAGE, 2.5 + LINE * max(0, len(lmc) - 2))
     left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1), squeeze=False)[0]
-    splits = ("test", "train") if len(lmc) == 1 else ("test",)
-    panels = left.subplots(1, 2)
+    panels, colours = left.subplots(1, 2), _colours(results)
     for ax, quantity in zip(panels, ("loss", "error"), strict=True):
-        path_panels.curve_panel(ax, lmc, quantity, splits)
+        path_panels.curve_panel(ax, lmc, quantity, ("test",), colours, judgement.criteria(results))
         ax.set_xlabel(r"$\alpha$")
     labels = [
         f"{path_panels.curve_name(lmc, path, split)}  {path_panels.barrier(lmc, path, split, 'loss')}, "
         f"{path_panels.barrier(lmc, path, split, 'error')}"
-        for path, split in path_panels.curves(lmc, splits)
+        for path, split in path_panels.curves(lmc, ("test",))
     ]
-    title = "barrier" if len(lmc) == 1 else "barrier on the test set"
-    left.legend(panels[0].get_legend_handles_labels()[0], labels, title=title, **ABOVE)
+    left.legend(panels[0].get_legend_handles_labels()[0], labels, title="barrier on the test set", **ABOVE)
 
-    path = reading.primary_path(list(llfc))
     ax = right.subplots()
-    limits = layer_panels.distance_limits([llfc[path]])
-    layer_panels.distance_panel(ax, llfc[path], style.PAGE / 2.15 - layer_panels.MARGIN, limits)
-    ax.set_xlabel(LAYER_AXIS)
-    title = f"LLFC along {reading.path_label(path)}"
-    right.legend(*ax.get_legend_handles_labels(), ncols=2, title=title, **ABOVE)
+    _draw_parts(ax, results, style.PAGE / 2.15)
+    handles, labels = ax.get_legend_handles_labels()
+    columns = 2 if len(labels) > 3 else 1
+    right.legend(handles, labels, ncols=columns, title=_title(llfc), **ABOVE)
+    return figure
+
+
+def draw_parts(results: Results) -> "Figure | None":
+    """How far each layer is from the line, for every path, unless the summary shows it."""
+    llfc = results.get("llfc")
+    if not llfc or draw_summary(results) is not None:
+        return None
+    layers = next(iter(llfc.values()))["layers"]
+    width = layer_panels.width_for(len(layers))
+    figure = style.figure(width, 2.6 + LINE * (len(llfc) // 2))
+    ax = figure.subplots()
+    _draw_parts(ax, results, width)
+    columns = 1 if width == style.COLUMN and reading.several_runs(llfc) else 2
+    figure.legend(*ax.get_legend_handles_labels(), ncols=columns, title=_title(llfc), **ABOVE)
     return figure
 
 
 def draw_spawn_sweep(results: Results) -> "Figure | None":
     """Barriers and LLFC against the epoch at which the pairs of a sweep parted."""
     lmc, llfc = results.get("lmc", {}), results.get("llfc", {})
-    epochs = {reading.spawn_epoch(path) for path in [*lmc, *llfc]} - {None}
-    if len(epochs) < 2 or not lmc or not llfc or reading.several_runs(lmc):
+    if not lmc or not llfc or reading.several_runs(lmc) or not _is_sweep(lmc):
         return None
     figure = style.figure(style.PAGE, 2.4)
     loss, error, linear = figure.subplots(1, 3)
-    sweep_panels.barrier_panel(loss, lmc, "loss")
-    sweep_panels.barrier_panel(error, lmc, "error")
-    sweep_panels.linearity_panel(linear, llfc)
+    sweep_panels.barrier_panel(loss, results, "loss")
+    sweep_panels.barrier_panel(error, results, "error")
+    sweep_panels.linearity_panel(linear, results)
     for ax in (loss, error, linear):
         ax.set_xlabel("spawn epoch $k$")
     figure.legend(*linear.get_legend_handles_labels(), ncols=4, **ABOVE)
@@ -92,9 +104,10 @@ def draw_lmc(results: Results) -> "Figure | None":
     width = style.COLUMN if len(columns) == 1 else style.PAGE
     figure = style.figure(width, 4.0 + 2 * LINE * max(0, len(lmc) - 2))
     axes = figure.subplots(2, len(columns), sharex=True, squeeze=False)
+    colours, by = _colours(results), judgement.criteria(results)
     for row, quantity in enumerate(("loss", "error")):
         for column, splits in enumerate(columns):
-            path_panels.curve_panel(axes[row, column], lmc, quantity, splits)
+            path_panels.curve_panel(axes[row, column], lmc, quantity, splits, colours, by)
             title = f"{quantity} barrier" if len(lmc) == 1 else f"{splits[0]} {quantity} barrier"
             path_panels.legend_above(axes[row, column], title, columns=3 - len(columns))
     for ax in axes[-1]:
@@ -171,79 +184,39 @@ def draw_training(results: Results) -> "Figure | None":
 
 
 FIGURES: dict[str, FigureSpec] = {
-    "summary": FigureSpec(
-        draw_summary,
-        "At a glance",
-        "Loss and error along the path, and layerwise linear feature connectivity against its baseline.",
-    ),
-    "spawn_sweep": FigureSpec(
-        draw_spawn_sweep,
-        "When networks become connected",
-        "Barrier on the test set, and LLFC, of pairs that shared their training up to epoch k. LLFC: "
-        "1 − cos at α ≈ ½ as a part of its baseline, median over layers; the band reaches to the worst. "
-        "Dashed: where LMC and LLFC are said to hold.",
-    ),
-    "lmc": FigureSpec(
-        draw_lmc,
-        "Linear mode connectivity",
-        "Loss and error of θ<sub>α</sub> = (1−α) θ<sub>A</sub> + α θ<sub>B</sub>. Discs mark the endpoints, "
-        "dotted lines the chord between them. The barrier is the largest excess over the chord; an arrow "
-        "marks the largest in a panel. Where a permuted path is shown, the naive one is dashed.",
-    ),
-    "llfc": FigureSpec(
-        draw_llfc,
-        "Layerwise linear feature connectivity",
-        "1 − cos between f<sup>(ℓ)</sup>(θ<sub>α</sub>) and (1−α) f<sup>(ℓ)</sup>(θ<sub>A</sub>) + "
-        "α f<sup>(ℓ)</sup>(θ<sub>B</sub>): mean ± standard deviation over samples, for each layer ℓ. "
-        "Black: the same distance between f<sup>(ℓ)</sup>(θ<sub>A</sub>) and f<sup>(ℓ)</sup>(θ<sub>B</sub>). "
-        "LLFC holds where the colours lie far below the black. ▽: below the axis. †: every feature was zero.",
-    ),
-    "coefficient": FigureSpec(
-        draw_coefficient,
-        "Coefficient",
-        "⟨u, v⟩ / ‖v‖² for u = f<sup>(ℓ)</sup>(θ<sub>α</sub>) and v = (1−α) f<sup>(ℓ)</sup>(θ<sub>A</sub>) + "
-        "α f<sup>(ℓ)</sup>(θ<sub>B</sub>): mean ± standard deviation over samples. "
-        "One (dashed) means that the features interpolate without shrinking.",
-    ),
-    "causes": FigureSpec(
-        draw_causes,
-        "Why LLFC holds",
-        "Left, weak additivity: 1 − cos between (1−α) σ(h<sub>A</sub>) + α σ(h<sub>B</sub>) and "
-        "σ((1−α) h<sub>A</sub> + α h<sub>B</sub>) at the input h of every ReLU σ, mean ± standard deviation "
-        "over samples. Right, commutativity: Dist<sub>com</sub> between W<sub>A</sub>H<sub>A</sub> + "
-        "W<sub>B</sub>H<sub>B</sub> and W<sub>A</sub>H<sub>B</sub> + W<sub>B</sub>H<sub>A</sub> for every "
-        "linear layer with weights W and inputs H, with the distances of the weights and of the inputs "
-        "themselves; dist(x, y) = ‖x − y‖² / (‖x‖ ‖y‖). Both hold where the values are small, and "
-        "Dist<sub>com</sub> far below the other two. Zeros are not drawn.",
-    ),
-    "deviation": FigureSpec(
-        draw_deviation,
-        "Where deviations come from",
-        "δ = f<sup>(ℓ)</sup>(θ<sub>α</sub>) − v with v = (1−α) f<sup>(ℓ)</sup>(θ<sub>A</sub>) + "
-        "α f<sup>(ℓ)</sup>(θ<sub>B</sub>), at α ≈ ½ and relative to v; a bar is as high as ‖δ‖ / ‖v‖ and "
-        "divided by the shares ⟨part, δ⟩ / ‖δ‖², which sum to one: what the layer inherits from the layers "
-        "below, and what arises in it. A part below zero works against the deviation.",
-    ),
-    "stitching": FigureSpec(
-        draw_stitching,
-        "Stitching",
-        "Test error of the network whose layers up to ℓ are one network's and the others the other's.",
-    ),
-    "spectra": FigureSpec(
-        draw_spectra,
-        "Subspaces and ranks",
-        "Left: principal angles between the subspaces of the largest singular values of A's and B's weights: "
-        "median, smallest and largest; none where the subspaces fill the whole space. "
-        "Right: effective rank, the exponential of the entropy of the "
-        "normalised singular values, of the features (lines) and of the weights (crosses) of θ<sub>α</sub>.",
-    ),
-    "training": FigureSpec(
-        draw_training,
-        "Training",
-        "Loss and error over training: solid on the test set, dotted on the training set. "
-        "A vertical line marks the epoch at which spawned children part.",
-    ),
+    "summary": FigureSpec(draw_summary, "At a glance", captions.summary),
+    "spawn_sweep": FigureSpec(draw_spawn_sweep, "When networks become connected", captions.spawn_sweep),
+    "lmc": FigureSpec(draw_lmc, "Linear mode connectivity", captions.lmc),
+    "parts": FigureSpec(draw_parts, "How far from the line", captions.parts),
+    "llfc": FigureSpec(draw_llfc, "Layerwise linear feature connectivity", captions.llfc),
+    "coefficient": FigureSpec(draw_coefficient, "Coefficient", captions.coefficient),
+    "causes": FigureSpec(draw_causes, "Why LLFC holds", captions.causes),
+    "deviation": FigureSpec(draw_deviation, "Where deviations come from", captions.deviation),
+    "stitching": FigureSpec(draw_stitching, "Stitching", captions.stitching),
+    "spectra": FigureSpec(draw_spectra, "Subspaces and ranks", captions.spectra),
+    "training": FigureSpec(draw_training, "Training", captions.training),
 }
+
+
+def _is_sweep(paths: Results) -> bool:
+    return len({reading.spawn_epoch(path) for path in paths} - {None}) > 1
+
+
+def _title(llfc: Results) -> str:
+    return f"LLFC at {reading.half_label(next(iter(llfc.values()))['alphas'])}"
+
+
+def _colours(results: Results) -> dict[str, Any]:
+    """Path -> its colour in every figure."""
+    return style.path_colours(list(dict.fromkeys([*results.get("lmc", {}), *results.get("llfc", {})])))
+
+
+def _draw_parts(ax: Any, results: Results, width: float) -> None:
+    llfc, examples = results["llfc"], results["data"]["test_examples"]
+    parts = {path: judgement.llfc_shares(entry, examples) for path, entry in llfc.items()}
+    layers, limit = next(iter(llfc.values()))["layers"], judgement.criteria(results).max_llfc
+    layer_panels.part_panel(ax, parts, layers, width - layer_panels.MARGIN, limit, _colours(results))
+    ax.set_xlabel(LAYER_AXIS)
 
 
 def _rows(columns: list[tuple[Results, Callable[..., None]]]) -> "Figure":
@@ -264,7 +237,9 @@ def _rows(columns: list[tuple[Results, Callable[..., None]]]) -> "Figure":
             else:
                 ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=style.GREY)
             if len(paths) > 1:
-                ax.set_title(reading.path_label(path), loc="left", pad=13 if _staged(entry) else 4)
+                ax.set_title(
+                    style.plain(reading.path_label(path)), loc="left", pad=13 if _staged(entry) else 4
+                )
         drawn_in = axes[next(index for index, path in enumerate(paths) if path in entries)]
         handles, labels = drawn_in.get_legend_handles_labels()
         part.legend(handles, labels, ncols=2 if width == style.COLUMN else 3, **ABOVE)
@@ -285,7 +260,7 @@ def _per_layer(llfc: Results, panel: Callable[..., None]) -> "Figure":
     for ax, (path, entry) in zip(axes, llfc.items(), strict=True):
         panel(ax, entry, width - layer_panels.MARGIN)
         if len(llfc) > 1:
-            ax.set_title(reading.path_label(path), loc="left", pad=13 if _staged(entry) else 4)
+            ax.set_title(style.plain(reading.path_label(path)), loc="left", pad=13 if _staged(entry) else 4)
     handles, labels = axes[0].get_legend_handles_labels()
     columns = min(len(handles), 5) if width > style.COLUMN else 2 if len(handles) <= 4 else 3
     figure.legend(handles, labels, ncols=columns, **ABOVE)

@@ -1,8 +1,8 @@
-"""Panels over layers: LLFC's cosine distance and coefficient at each α, from the first layer to the last."""
+"""Panels over layers: LLFC's distance and coefficient at each α, from the first layer to the last."""
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import Any
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +28,34 @@ POINTS_PER_LETTER = 4.3
 ZERO = 1e-12
 """A distance below this is rounding."""
 
+LEAST_PART = 0.01
+"""Foot of the axis of LLFC's parts: less is as good as on the line."""
+
+LEAST_SPREAD = 0.2
+"""The axis of coefficients reaches as far to both sides of one, at least."""
+
 MARGIN = 0.6
 """Inches of a figure's width that the labels of its vertical axis take."""
+
+QUARTILES = ("median", "q25", "q75")
+"""What is drawn of a distance, as fields of `Series`."""
 
 Limits = tuple[float, float]
 """The foot and top of an axis, see `limits_of`."""
 
-Series = tuple[str, Any, NDArray[np.float64], NDArray[np.float64]]
-"""Label, colour, means and standard deviations, both `(layers,)`."""
+
+class Series(NamedTuple):
+    """A number for each layer, with how far it varies over samples; all `(layers,)`."""
+
+    label: str
+    colour: Any
+    middle: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 def distance_panel(ax: Any, entry: Results, width: float, limits: Limits) -> None:
-    """LLFC's cosine distance per layer and α, and its baseline 1 − cos(f⁽ˡ⁾(θ_A), f⁽ˡ⁾(θ_B)).
+    """LLFC's cosine distance per layer and α, the nearer end's at α ≈ ½, and between the ends.
 
     Args:
       ax: Where to draw.
@@ -48,7 +64,7 @@ def distance_panel(ax: Any, entry: Results, width: float, limits: Limits) -> Non
       limits: The foot and top of the axis, from `distance_limits`.
     """
     set_limits(ax, limits)
-    draw_series(ax, _distances(entry), markers="D" + "".join(style.MARKERS), bottom=limits[0])
+    draw_series(ax, _distances(entry), markers="Dd" + "".join(style.MARKERS), bottom=limits[0])
     label_layers(ax, entry["layers"], width, _unmeasured(entry))
     ax.set_ylabel(r"$1-\cos$")
 
@@ -60,27 +76,73 @@ def distance_limits(entries: Iterable[Results]) -> Limits:
 
 def set_limits(ax: Any, limits: Limits) -> None:
     """Apply limits from `limits_of`."""
+    ax.set_ylim(*limits)
     if limits[0] > 0:
         ax.set_yscale("log", nonpositive="clip")
-    ax.set_ylim(*limits)
+        ax.set_ylim(*limits)
+        style.log_ticks(ax.yaxis)
 
 
 def limits_of(all_series: Iterable[Series]) -> Limits:
     """Limits for all series together; the lower is positive where the axis is logarithmic."""
     series = list(all_series)
-    means = np.concatenate([means for _, _, means, _ in series])
-    top = np.nanmax(np.concatenate([means + deviations for _, _, means, deviations in series]), initial=0)
-    positive = means[means > 0]
+    middle = np.concatenate([each.middle for each in series])
+    top = np.nanmax(np.concatenate([each.high for each in series]), initial=0)
+    positive = middle[middle > ZERO]
     if not positive.size or positive.max() <= LOG_RANGE * positive.min():
         return 0.0, float(1.08 * top) or 1.0
-    return float(positive[positive > positive.max() / 10**DECADES].min() / 3), float(1.5 * top)
+    low = np.concatenate([each.low for each in series])
+    shown = low[low > positive.max() / 10**DECADES]
+    return float(min(positive[positive > positive.max() / 10**DECADES].min(), shown.min()) / 1.5), 1.5 * top
+
+
+def part_panel(
+    ax: Any, parts: Mapping[str, NDArray[np.float64]], layers: Sequence[Results], width: float, limit: float,
+    colours: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Each layer's distance at α ≈ ½ in units of the nearer end's, a line for each path.
+
+    Args:
+      ax: Where to draw.
+      parts: Path -> from `judgement.llfc_shares`.
+      layers: With `layer` and `kind`.
+      width: The panel's width in inches.
+      limit: Where LLFC ends.
+      colours: Path -> its colour.
+    """
+    known = np.concatenate([*parts.values()])
+    top = max(2.0, 1.5 * float(np.max(known[np.isfinite(known)], initial=0)))
+    beside = {"transform": ax.get_yaxis_transform(), "va": "bottom", "color": style.GREY}
+    for height, name, line in ((1.0, "nearer end", ":"), (limit, "limit", "--")):
+        ax.axhline(height, color=style.GREY, lw=0.7, ls=line, zorder=1.5)
+        ax.text(0.01, height, name, **beside)  # the first layer is on the line in any pair
+    set_limits(ax, (LEAST_PART, top))
+    for (path, values), size, mark in zip(
+        parts.items(), style.widths(len(parts)), itertools.cycle(style.MARKERS), strict=False
+    ):
+        look = {"color": colours[path], "label": style.plain(reading.path_label(path))}
+        shown = np.clip(values, LEAST_PART, top)
+        inside = np.where((values < LEAST_PART) | np.isinf(values), np.nan, shown)
+        small = 1.5 if len(layers) > CROWDED else 3
+        ax.plot(shown, lw=0.6 * size, alpha=0.5, color=colours[path])
+        ax.plot(inside, ls="none", marker=mark, ms=small * (0.7 + 0.3 * size), **look)
+        for beyond, at, arrow in ((values < LEAST_PART, LEAST_PART, "v"), (np.isinf(values), top, "^")):
+            _mark_beyond(ax, np.flatnonzero(beyond), at, arrow, colours[path], 2 + 2 * size)
+    ax.set_xlim(-0.6, len(layers) - 0.4)
+    label_layers(ax, layers, width)
+    ax.set_ylabel("distance, in units\nof the nearer end's")
 
 
 def coefficient_panel(ax: Any, entry: Results, width: float) -> None:
     """⟨u, v⟩ / ‖v‖² per layer, where LLFC with c = 1 is the line at one; see `distance_panel`."""
-    series = _series(entry, "coefficient")
+    series = [
+        Series(label, colour, middle, middle - std, middle + std)
+        for label, colour, middle, std in _along(entry, "coefficient", ("mean", "std"))
+    ]
     ax.axhline(1, color=style.INK, lw=0.7, ls="--", zorder=1.5)
     draw_series(ax, series, markers="".join(style.MARKERS))
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, 1 - LEAST_SPREAD), max(high, 1 + LEAST_SPREAD))
     label_layers(ax, entry["layers"], width, _unmeasured(entry))
     ax.set_ylabel(r"coefficient $\langle u, v\rangle\,/\,\Vert v\Vert^2$")
 
@@ -91,49 +153,56 @@ def width_for(layers: int) -> float:
 
 
 def _distances(entry: Results) -> list[Series]:
-    means = reading.numbers([layer["baseline"]["mean"] for layer in entry["layers"]])
-    deviations = reading.numbers([layer["baseline"]["std"] for layer in entry["layers"]])
-    return [("baseline: the two ends", style.INK, means, deviations), *cosine_series(entry)]
-
-
-def cosine_series(entry: Results) -> list[Series]:
-    """The cosine distances of a measure that compares at every layer and α."""
-    return _series(entry, "cosine_distance")
-
-
-def _series(entry: Results, quantity: str) -> list[Series]:
-    means = reading.numbers([layer[quantity]["mean"] for layer in entry["layers"]])
-    deviations = reading.numbers([layer[quantity]["std"] for layer in entry["layers"]])
-    colours = style.colours(len(entry["alphas"]))
+    layers, at = entry["layers"], reading.nearest_half(entry["alphas"])
+    apart = (reading.numbers([layer["baseline"][name] for layer in layers]) for name in QUARTILES)
+    end = reading.numbers([layer["end"]["mean"][at] for layer in layers])
+    half = reading.alpha_label(entry["alphas"][at])
     return [
-        (rf"$\alpha={alpha:g}$", colour, means[:, index], deviations[:, index])
-        for index, (alpha, colour) in enumerate(zip(entry["alphas"], colours, strict=True))
+        Series("A against B", style.INK, *apart),
+        Series(f"nearer end, α = {half}", style.GREY, end, end, end),
+        *cosine_series(entry),
     ]
 
 
+def cosine_series(entry: Results) -> list[Series]:
+    """The cosine distances of a measure that compares at every layer and α: medians and quartiles."""
+    return [Series(*each) for each in _along(entry, "cosine_distance", QUARTILES)]
+
+
+def _along(entry: Results, quantity: str, statistics: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Label, colour and statistics of each α."""
+    found = [reading.numbers([layer[quantity][name] for layer in entry["layers"]]) for name in statistics]
+    for index, alpha in enumerate(entry["alphas"]):
+        yield rf"$\alpha={alpha:g}$", style.alpha_colour(alpha), *(values[:, index] for values in found)
+
+
 def draw_series(ax: Any, series: Sequence[Series], markers: str, bottom: float = -np.inf) -> None:
-    """Means with their deviations; a mean below `bottom` becomes a ▽ there."""
-    layers = len(series[0][2])
+    """Middles with what lies around them; a middle below `bottom` becomes a ▽ there."""
+    layers = len(series[0].middle)
     crowded = layers > CROWDED
-    for index, (label, colour, means, deviations) in enumerate(series):
+    for index, (label, colour, middle, low, high) in enumerate(series):
         # A small sideways shift keeps the error bars of different α apart.
         step = 0 if crowded else min(0.14, 0.7 / len(series))
         position = np.arange(layers) + step * (index - (len(series) - 1) / 2)
-        below = means < bottom
-        inside = np.where(below, np.nan, means)
-        ax.plot(position, np.maximum(means, bottom), color=colour, lw=0.6, alpha=0.5)
+        below = middle < bottom
+        inside = np.where(below, np.nan, middle)
+        ax.plot(position, np.maximum(middle, bottom), color=colour, lw=0.6, alpha=0.5)
         marks = {"color": colour, "label": label, "ls": "none", "marker": markers[index % len(markers)]}
         if crowded:
             ax.plot(position, inside, ms=1.8 if layers < 100 else 1, **marks)
-            ax.fill_between(position, means - deviations, means + deviations, color=colour, alpha=0.1, lw=0)
+            ax.fill_between(position, low, high, color=colour, alpha=0.1, lw=0)
         else:
-            ax.errorbar(position, inside, deviations, elinewidth=0.8, capthick=0.8, **marks)
-        if below.any():
-            foot = np.full(below.sum(), bottom)
-            ax.plot(
-                position[below], foot, ls="none", marker="v", ms=4, mfc="white", mec=colour, clip_on=False
-            )
+            around = np.maximum([inside - low, high - inside], 0)
+            ax.errorbar(position, inside, around, elinewidth=0.8, capthick=0.8, **marks)
+        _mark_beyond(ax, position[below], bottom, "v", colour)
     ax.set_xlim(-0.6, layers - 0.4)
+
+
+def _mark_beyond(ax: Any, places: Any, edge: float, arrow: str, colour: Any, size: float = 4) -> None:
+    """Open triangles at the edge of the axis, for what lies beyond it."""
+    if len(places):  # an empty line that isn't clipped has a box that breaks the layout
+        look = {"ls": "none", "marker": arrow, "ms": size, "mfc": "white", "mec": colour, "clip_on": False}
+        ax.plot(places, np.full(len(places), edge), **look)
 
 
 def label_layers(ax: Any, layers: Sequence[Results], width: float, unmeasured: Sequence[bool] = ()) -> None:
@@ -155,11 +224,11 @@ def label_layers(ax: Any, layers: Sequence[Results], width: float, unmeasured: S
         if index % 2:
             ax.axvspan(first - 0.5, last + 0.5, color=style.PALE, lw=0, zorder=0)
         middle, above = (first + last) / 2, ax.get_xaxis_transform()
-        ax.text(middle, 1.01, stage, transform=above, ha="center", va="bottom", color=style.GREY)
+        ax.text(middle, 1.01, style.plain(stage), transform=above, ha="center", va="bottom", color=style.GREY)
         names[first : last + 1] = [name.removeprefix(f"{stage}.") for name in names[first : last + 1]]
     marked = unmeasured or [False] * len(layers)
     shown = _labelled([layer["kind"] for layer in layers], gap=POINTS_PER_LABEL / pitch)
-    labels = [f"{names[index]} †" if marked[index] else names[index] for index in shown]
+    labels = [style.plain(names[index]) + " †" * marked[index] for index in shown]
     ax.set_xticks(shown, labels, rotation=90)
 
 
@@ -196,6 +265,6 @@ def stages(names: Sequence[str]) -> list[tuple[str, int, int]]:
     """
     if not any("." in name for name in names):
         return []
-    runs = groupby(enumerate(names), key=lambda item: item[1].rpartition(".")[0])
+    runs = itertools.groupby(enumerate(names), key=lambda item: item[1].rpartition(".")[0])
     spans = [(stage, [index for index, _ in run]) for stage, run in runs]
     return [(stage, indices[0], indices[-1]) for stage, indices in spans]

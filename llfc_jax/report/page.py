@@ -6,25 +6,40 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from llfc_jax.report import figures, reading
+from llfc_jax.report.accounts import corrections, tightest_bound
 from llfc_jax.report.drawing import Drawing
-from llfc_jax.report.judgement import MAX_BASELINE_SHARE, MAX_ERROR_BARRIER, baseline_shares, verdict
+from llfc_jax.report.judgement import Answer, criteria, llfc_shares, verdict
 from llfc_jax.report.reading import Results
+from llfc_jax.results import PathKey
 
 TEMPLATE = "page.html.jinja"
 
 FILTERS = {
     "nats": reading.nats,
     "percent": reading.percent,
-    "share": reading.share,
+    "ratio": reading.ratio,
+    "count": reading.count,
+    "number": reading.number,
     "distance": reading.distance,
     "coefficient": reading.coefficient,
-    "max_number": lambda values: float(reading.numbers(values).max()),
     "alpha": reading.alpha_label,
     "network": reading.network_label,
     "path": reading.path_label,
 }
+
+TONES = {
+    Answer.HOLDS: "yes",
+    Answer.IN_PART: "part",
+    Answer.FAILS: "no",
+    Answer.OPEN: "part",
+    Answer.TRIVIAL: "unknown",
+    Answer.UNDEFINED: "no",
+    None: "unknown",
+}
+"""Answer -> its class in the page's style."""
 
 OPEN_LAYERS = 24
 """A table with more layers than this is folded until it is asked for."""
@@ -48,34 +63,45 @@ def render(results: Results, drawings: Iterable[Drawing]) -> str:
     return environment.from_string(template).render(
         results=results,
         verdicts=[verdict(results, path) for path in paths],
-        figures=[_embedded(drawing) for drawing in drawings],
-        layers={path: _layers(entry) for path, entry in results.get("llfc", {}).items()},
+        by=criteria(results),
+        tones=TONES,
+        figures=[_embedded(drawing, results) for drawing in drawings],
+        layers={
+            path: _layers(entry, results["data"]["test_examples"])
+            for path, entry in results.get("llfc", {}).items()
+        },
+        bounds={
+            path: tightest_bound(found["theorem1"])
+            for path, found in results.get("theory", {}).items()
+            if "theorem1" in found
+        },
+        corrections=list(corrections(results)),
         config=list(_flat(results.get("config", {}))),
-        normalised=any("/recompute" in path for path in paths),
+        normalised=any(PathKey.parse(path).correction == "recompute" for path in paths),
         open_layers=OPEN_LAYERS,
-        max_error_barrier=MAX_ERROR_BARRIER,
-        max_baseline_share=MAX_BASELINE_SHARE,
     )
 
 
-def _embedded(drawing: Drawing) -> dict[str, Any]:
+def _embedded(drawing: Drawing, results: Results) -> dict[str, Any]:
     """A figure as the template wants it; one wider than a column takes the page's whole width."""
     spec = figures.FIGURES[drawing.name]
     svg = base64.b64encode(drawing.files["svg"]).decode()
-    about = {"name": drawing.name, "title": spec.title, "caption": spec.caption}
+    about = {"name": drawing.name, "title": spec.title, "caption": spec.caption(results)}
     return about | {"svg": svg, "wide": drawing.wide}
 
 
-def _layers(entry: Results) -> dict[str, Any]:
-    """One path's table: each layer at the α nearest ½, with its share of the baseline."""
+def _layers(entry: Results, examples: int) -> dict[str, Any]:
+    """One path's table: each layer at the α nearest ½, with its part of the nearer end's distance."""
     at = reading.nearest_half(entry["alphas"])
-    shares = baseline_shares(entry)
+    shares = llfc_shares(entry, examples)
     rows = [
         {
             "layer": layer["layer"],
             "kind": layer["kind"],
             "distance": layer["cosine_distance"]["mean"][at],
-            "deviation": layer["cosine_distance"]["std"][at],
+            "low": layer["cosine_distance"]["q25"][at],
+            "high": layer["cosine_distance"]["q75"][at],
+            "end": layer["end"]["mean"][at],
             "baseline": layer["baseline"]["mean"],
             "share": float(share),
             "coefficient": layer["coefficient"]["mean"][at],
@@ -84,7 +110,9 @@ def _layers(entry: Results) -> dict[str, Any]:
         }
         for layer, share in zip(entry["layers"], shares, strict=True)
     ]
-    return {"alpha": entry["alphas"][at], "rows": rows, "any_dead": any(row["dead"] for row in rows)}
+    median = float(np.nanmedian(shares)) if np.isfinite(shares).any() else float("nan")
+    any_dead = any(row["dead"] for row in rows)
+    return {"alpha": entry["alphas"][at], "rows": rows, "any_dead": any_dead, "median": median}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,14 +6,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from llfc_jax.results import NetworkKey, PathKey
+
 Results: TypeAlias = Mapping[str, Any]
 """The contents of `results.json`."""
 
-CONVENTIONS = {"recompute": "BN recomputed", "repair": "REPAIR"}
+CORRECTIONS = {"recompute": "BN recomputed", "repair": "REPAIR"}
 """What follows the slash in a path's key -> how a reader is told."""
-
-RUN_SEPARATOR = "|"
-"""In the results of several runs, what stands between a run's name and the key of its path or network."""
 
 FRACTIONS = {0.25: "¼", 0.5: "½", 0.75: "¾"}
 
@@ -35,28 +34,22 @@ def network_label(name: str) -> str:
     >>> network_label("a@0.5"), network_label("b@2_aligned")
     ('A@0.5', 'π(B@2)')
     """
-    run, _, name = name.rpartition(RUN_SEPARATOR)
-    if run:
-        return f"{run}: {network_label(name)}"
-    letter, _, suffix = name.partition("_")
-    letter = letter.upper() if len(letter.partition("@")[0]) == 1 else letter
-    if suffix == "aligned":
-        return f"π({letter})"
-    return f"{letter} {suffix}".strip()
+    key = NetworkKey.parse(name)
+    run = f"{key.run}: " if key.run else ""
+    symbol = str(key._replace(aligned=False, run=""))
+    symbol = symbol.upper() if len(key.name) == 1 else symbol
+    return f"{run}π({symbol})" if key.aligned else f"{run}{symbol}"
 
 
 def path_label(path: str) -> str:
-    """The name of a path `[run|]first-second[/convention]` in the figures and tables.
+    """The name of a path in the figures and tables.
 
     >>> path_label("a-b_aligned"), path_label("a-b/recompute"), path_label("mlp|a-b")
     ('A–π(B)', 'A–B, BN recomputed', 'mlp: A–B')
     """
-    run, _, path = path.rpartition(RUN_SEPARATOR)
-    if run:
-        return f"{run}: {path_label(path)}"
-    pair, _, convention = path.partition("/")
-    label = "–".join(network_label(name) for name in pair.split("-"))
-    return f"{label}, {CONVENTIONS.get(convention, convention)}" if convention else label
+    key = PathKey.parse(path)
+    ends = f"{network_label(str(key.a))}–{network_label(str(key.b._replace(run='')))}"
+    return f"{ends}, {CORRECTIONS.get(key.correction, key.correction)}" if key.correction else ends
 
 
 def ends(path: str) -> list[str]:
@@ -65,8 +58,16 @@ def ends(path: str) -> list[str]:
     >>> ends("a-b_aligned/repair"), ends("mlp|a-b")
     (['a', 'b_aligned'], ['mlp|a', 'mlp|b'])
     """
-    run, separator, path = path.rpartition(RUN_SEPARATOR)
-    return [f"{run}{separator}{name}" for name in path.partition("/")[0].split("-")]
+    return [str(end) for end in PathKey.parse(path)[:2]]
+
+
+def plain_path(path: str) -> str:
+    """The same path without a correction.
+
+    >>> plain_path("a-b_aligned/repair")
+    'a-b_aligned'
+    """
+    return str(PathKey.parse(path).plain)
 
 
 def spawn_epoch(path: str) -> float | None:
@@ -75,8 +76,7 @@ def spawn_epoch(path: str) -> float | None:
     >>> spawn_epoch("a@0.5-b@0.5/recompute"), spawn_epoch("a-b")
     (0.5, None)
     """
-    _, _, epoch = ends(path)[0].partition("@")
-    return float(epoch) if epoch else None
+    return PathKey.parse(path).a.spawn_epoch
 
 
 def convention(path: str) -> str:
@@ -85,18 +85,28 @@ def convention(path: str) -> str:
     >>> convention("a@0.5-b@0.5/recompute"), convention("a-b_aligned"), convention("a-b")
     ('BN recomputed', 'permuted', '')
     """
-    suffix = path.partition("/")[2]
-    return ", ".join(filter(None, ["permuted" * is_aligned(path), CONVENTIONS.get(suffix, suffix)]))
+    key = PathKey.parse(path)
+    corrected = CORRECTIONS.get(key.correction, key.correction)
+    return ", ".join(filter(None, ["permuted" * key.aligned, corrected]))
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where it is.
+
+    >>> count(1, "layer"), count(3, "layer")
+    ('1 layer', '3 layers')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def several_runs(entries: Results) -> bool:
     """Whether the keys, of paths, name the runs that they belong to."""
-    return any(RUN_SEPARATOR in path for path in entries)
+    return any(PathKey.parse(path).a.run for path in entries)
 
 
 def is_aligned(path: str) -> bool:
     """Whether an end of the path was permuted."""
-    return any(name.endswith("_aligned") for name in ends(path))
+    return PathKey.parse(path).aligned
 
 
 def primary_path(paths: Sequence[str]) -> str:
@@ -116,6 +126,15 @@ def alpha_label(alpha: float) -> str:
 def nearest_half(alphas: Sequence[float]) -> int:
     """The index of the α closest to ½, where linearity is hardest."""
     return int(np.argmin(np.abs(numbers(alphas) - 0.5)))
+
+
+def half_label(alphas: Sequence[float]) -> str:
+    """The name of the α closest to ½.
+
+    >>> half_label([0.2, 0.4, 0.9])
+    'α = 0.4'
+    """
+    return f"α = {alpha_label(alphas[nearest_half(alphas)])}"
 
 
 def nats(value: float | None) -> str:
@@ -144,18 +163,20 @@ def percent(fraction: float | None) -> str:
     return f"{number:.1f} %" if abs(number) >= 10 else f"{number:.2f} %"
 
 
-def share(ratio: float | None) -> str:
-    """A ratio.
+def ratio(value: float | None) -> str:
+    """A ratio of lengths; infinite over a unit of zero.
 
-    >>> share(0.0396), share(0.0003), share(0.00001), share(0.0), share(None)
-    ('4.0 %', '0.03 %', '< 0.01 %', '0 %', '–')
+    >>> ratio(0.396), ratio(0.0003), ratio(0.0), ratio(61.7), ratio(float("inf")), ratio(None)
+    ('0.40', '< 0.01', '0', '62', '∞', '–')
     """
-    number = 100 * float(numbers(ratio))
-    if not np.isfinite(number):
+    number = float(numbers(value))
+    if np.isnan(number):
         return "–"
-    if number < 0.01:
-        return "< 0.01 %" if number else "0 %"
-    return f"{number:.1f} %" if number >= 1 else f"{number:.2f} %"
+    if np.isinf(number):
+        return "∞"
+    if number < 0.005:
+        return "< 0.01" if number else "0"
+    return f"{number:.2f}" if number < 10 else f"{number:,.0f}"
 
 
 def distance(value: float | None) -> str:
@@ -168,6 +189,19 @@ def distance(value: float | None) -> str:
     if not np.isfinite(number):
         return "–"
     return f"{number:.1e}" if number else "0"
+
+
+def number(value: Any) -> str:
+    """A number of unknown kind with three digits, several in a row; what is no number as it is.
+
+    >>> number(2.384185791015625e-07), number([0.28604125, 2.0]), number(48), number("cpu")
+    ('2.38e-07', '0.286, 2', '48', 'cpu')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(map(number, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "unknown" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
 def coefficient(value: float | None) -> str:

@@ -1,8 +1,11 @@
 """The look of every figure. Matplotlib is imported nowhere else, and only when a figure is drawn."""
 
 import contextlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +19,13 @@ PAGE = 6.75
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart with any colour vision; their yellow is too pale for lines on white."""
 
+QUANTITIES = ("#332288", "#CC6677", "#44AA99", "#AA4499", "#999933")
+"""Tol's muted colours, for what is neither a path, nor an α, nor a network."""
+
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LEAST_PLAIN = 2e-5
+"""An axis that starts here has plain numbers for ticks; below, powers of ten."""
+
 INK = "#1A1A1A"
 GREY = "#767676"
 PALE = "#F1F1F1"
@@ -84,11 +93,60 @@ def figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def colours(count: int) -> list[Any]:
-    """`count` distinct colours: the palette while it lasts, else samples of a perceptually uniform map."""
-    if count <= len(PALETTE):
-        return list(PALETTE[:count])
+def path_colours(paths: Sequence[str]) -> dict[str, Any]:
+    """A colour for each path of a report: the palette while it lasts, else a perceptually uniform map's."""
+    if len(paths) <= len(PALETTE):
+        return dict(zip(paths, PALETTE, strict=False))
     import matplotlib
 
     # The map's last part is too pale for lines on white.
-    return [matplotlib.colormaps["viridis"](0.88 * index / (count - 1)) for index in range(count)]
+    shades = [matplotlib.colormaps["viridis"](0.88 * index / (len(paths) - 1)) for index in range(len(paths))]
+    return dict(zip(paths, shades, strict=True))
+
+
+def alpha_colour(alpha: float) -> Any:
+    """The colour of θ_α, from A's to B's."""
+    import matplotlib
+
+    return matplotlib.colormaps["plasma"](0.03 + 0.75 * alpha)
+
+
+def network_colours(names: Sequence[str]) -> dict[str, Any]:
+    """A colour for each network: A's and B's are those of the ends of the path."""
+    return {name: alpha_colour(index / max(1, len(names) - 1)) for index, name in enumerate(names)}
+
+
+def widths(count: int) -> list[float]:
+    """Line widths, falling: of curves that coincide, all stay visible."""
+    return [1.0 + 0.5 * (count - 1 - index) * min(1, 5 / max(1, count)) for index in range(count)]
+
+
+def plain(text: str) -> str:
+    """A name that Matplotlib takes for no mathematics."""
+    return text.replace("$", r"\$")
+
+
+def log_ticks(axis: Any) -> None:
+    """Ticks of a logarithmic axis as numbers that are read at sight: 20, 30, 50; 0.01, not 10⁻².
+
+    Powers of ten are left to axes that reach below `LEAST_PLAIN`.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = sorted(axis.get_view_interval())
+    decades = math.log10(high / low)
+    steps = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 1 else (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    show = _plain_number if low >= LEAST_PLAIN else _power
+    axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _plain_number(value: float) -> str:
+    return np.format_float_positional(value, precision=8, trim="-")
+
+
+def _power(value: float) -> str:
+    exponent = math.floor(math.log10(value) + 1e-9)
+    digit = round(value / 10**exponent)
+    return f"$10^{{{exponent}}}$" if digit == 1 else f"${digit}\\times10^{{{exponent}}}$"

@@ -3,7 +3,7 @@
 import csv
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,27 @@ from rich.table import Table
 from rich.text import Text
 
 from llfc_jax.report import reading
-from llfc_jax.report.judgement import MAX_BASELINE_SHARE, MAX_ERROR_BARRIER, baseline_shares, verdict
+from llfc_jax.report.judgement import Answer, Criteria, criteria, llfc_shares, verdict
 from llfc_jax.report.reading import Results
 from llfc_jax.storage.files import write_text
 
-LAYER_COLUMNS = ("path", "index", "layer", "kind", "alpha", "quantity", "mean", "std", "dataset", "dead")
+QUARTILES = ("q25", "median", "q75")
+LAYER_COLUMNS = (
+    *("path", "index", "layer", "kind", "alpha", "quantity", "mean", "std", *QUARTILES, "dataset", "dead"),
+)
 CURVE_COLUMNS = ("path", "split", "alpha", "loss", "error")
 
-CRITERIA = (
-    f"LMC: test error barrier below {100 * MAX_ERROR_BARRIER:g} %. LLFC: at α = ½, on the test set, the "
-    f"distance in every layer at most {100 * MAX_BASELINE_SHARE:g} % of that between the ends."
-)
-"""By which paths are judged."""
+NO_QUARTILES = (None,) * len(QUARTILES)
+
+MARKS = {
+    Answer.HOLDS: ("yes", "green"),
+    Answer.IN_PART: ("in part", "yellow"),
+    Answer.FAILS: ("no", "red"),
+    Answer.OPEN: ("open", "yellow"),
+    Answer.TRIVIAL: ("trivial", "yellow"),
+    Answer.UNDEFINED: ("undefined", "red"),
+}
+"""Answer -> how a table says it, and its colour."""
 
 MAX_ROWS = 16
 """The terminal shows every layer of a network with no more than this many."""
@@ -44,11 +53,13 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
     | path | key of the path, such as `a-b` or `a-b_aligned/recompute` |
     | index, layer, kind | position from 0 among the layers of this measure, name and type of the layer |
     | alpha | α; empty where A and B are compared with each other |
-    | quantity | of LLFC `cosine_distance`, `coefficient` and `baseline`: 1 − cos(f_A, f_B); or a cause:
-      `weak_additivity` (1 − cos), `dist_com`, `dist_h`, `dist_w`, `deviation` and `share:PART` of it |
+    | quantity | of LLFC `cosine_distance`, `coefficient`, `end` (the nearer end's distance, LLFC's unit) and
+      `baseline` (1 − cos(f_A, f_B)); or a cause: `weak_additivity` (1 − cos), `dist_com`, `dist_h`,
+      `dist_w`, `deviation` and `share:PART` of it |
     | mean, std | over samples |
+    | q25, median, q75 | over samples, of cosine distances |
     | dataset | the same quantity over the whole samples × features matrix |
-    | dead | samples left out because a feature was zero; empty in the baseline's row |
+    | dead | samples left out because a feature was zero |
 
     `curves.csv` has a row for each path, split and α: `path`, `split` (`test` or `train`), `alpha`,
     `loss` (nats), `error` (fraction).
@@ -88,15 +99,31 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
     _print(console, "Barriers", _barriers(results, paths))
     if llfc := results.get("llfc"):
         shown = sorted(llfc, key=lambda path: "/" in path)[:MAX_PATHS]  # plain paths before corrected ones
-        rows = _rows_shown(np.stack([baseline_shares(llfc[path]) for path in shown]))
-        _print(console, _layers_title(llfc[shown[0]], len(rows)), _layers(llfc, shown, rows))
+        shares = {path: llfc_shares(llfc[path], results["data"]["test_examples"]) for path in shown}
+        rows = _rows_shown(np.stack([*shares.values()]))
+        table = _layers(llfc, shares, rows, criteria(results).max_llfc)
+        _print(console, _layers_title(llfc[shown[0]], len(rows)), table)
         if hidden := len(llfc) - len(shown):
-            console.print(f"{hidden} more paths in report.html", "", sep="\n")
+            console.print(f"{reading.count(hidden, 'more path')} in report.html", "", sep="\n")
     for path in paths:
         console.print(Text(f"{reading.path_label(path)}: {verdict(results, path)}."), "", sep="\n")
     if paths:
-        console.print(CRITERIA)
+        console.print(describe(criteria(results), results["data"]["num_classes"]))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def describe(by: Criteria, classes: int) -> str:
+    """By which paths are judged, in a few words.
+
+    >>> print(describe(Criteria(), classes=10))
+    LMC: barriers below 2 % and 0.0461 nats, on test and train, for sure (95 %).
+    LLFC: at α = ½ every layer at most 0.5 of the nearer end's distance from the line.
+    """
+    error, loss = f"{100 * by.max_error_barrier:g} %", f"{reading.nats(by.loss_limit(classes))} nats"
+    return (
+        f"LMC: barriers below {error} and {loss}, on test and train, for sure ({100 * by.confidence:g} %).\n"
+        f"LLFC: at α = ½ every layer at most {by.max_llfc:g} of the nearer end's distance from the line."
+    )
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -111,12 +138,16 @@ def _llfc_rows(results: Results) -> Iterator[tuple[Any, ...]]:
     for path, entry in results.get("llfc", {}).items():
         for key, layer in _keyed(path, entry):
             baseline = layer["baseline"]
-            yield (*key, None, "baseline", baseline["mean"], baseline["std"], baseline["dataset"], None)
+            numbers = (baseline[name] for name in ("mean", "std", *QUARTILES, "dataset", "dead"))
+            yield (*key, None, "baseline", *numbers)
             for at, alpha in enumerate(entry["alphas"]):
                 for quantity in ("cosine_distance", "coefficient"):
                     mean, std = layer[quantity]["mean"][at], layer[quantity]["std"][at]
-                    whole = layer["dataset"][quantity][at]
-                    yield (*key, alpha, quantity, mean, std, whole, layer["dead"][at])
+                    quartiles = _quartiles(layer[quantity], at)
+                    whole, dead = layer["dataset"][quantity][at], layer["dead"][at]
+                    yield (*key, alpha, quantity, mean, std, *quartiles, whole, dead)
+                mean, std = layer["end"]["mean"][at], layer["end"]["std"][at]
+                yield (*key, alpha, "end", mean, std, *NO_QUARTILES, None, layer["baseline"]["dead"])
 
 
 def _cause_rows(results: Results) -> Iterator[tuple[Any, ...]]:
@@ -124,20 +155,25 @@ def _cause_rows(results: Results) -> Iterator[tuple[Any, ...]]:
         for key, layer in _keyed(path, entry):
             found, whole = layer["cosine_distance"], layer["dataset"]["cosine_distance"]
             for at, alpha in enumerate(entry["alphas"]):
-                numbers = found["mean"][at], found["std"][at], whole[at], layer["dead"][at]
-                yield (*key, alpha, "weak_additivity", *numbers)
+                numbers = found["mean"][at], found["std"][at], *_quartiles(found, at), whole[at]
+                yield (*key, alpha, "weak_additivity", *numbers, layer["dead"][at])
     for path, entry in results.get("commutativity", {}).items():
         for key, layer in _keyed(path, entry):
             for name in ("dist_com", "dist_h"):
                 found = layer[name]
-                yield (*key, None, name, found["mean"], found["std"], found["dataset"], None)
-            yield (*key, None, "dist_w", None, None, layer["dist_w"], None)
+                numbers = found["mean"], found["std"], *NO_QUARTILES, found["dataset"]
+                yield (*key, None, name, *numbers, layer["dead"])
+            yield (*key, None, "dist_w", None, None, *NO_QUARTILES, layer["dist_w"], None)
     for path, entry in results.get("deviation", {}).items():
         for key, layer in _keyed(path, entry):
             shares = {f"share:{part}": share for part, share in layer["shares"].items()}
             for name, values in ({"deviation": layer["deviation"]} | shares).items():
                 for alpha, value in zip(entry["alphas"], values, strict=True):
-                    yield (*key, alpha, name, None, None, value, None)
+                    yield (*key, alpha, name, None, None, *NO_QUARTILES, value, None)
+
+
+def _quartiles(found: Results, at: int) -> tuple[Any, ...]:
+    return tuple(found[name][at] if name in found else None for name in QUARTILES)
 
 
 def _keyed(path: str, entry: Results) -> Iterator[tuple[tuple[Any, ...], Results]]:
@@ -190,35 +226,35 @@ def _barriers(results: Results, paths: Sequence[str]) -> Table:
     return table
 
 
-def _mark(holds: bool | None) -> Text:
-    if holds is None:
-        return Text("–")
-    return Text("yes", "green") if holds else Text("no", "red")
+def _mark(answer: Answer | None) -> Text:
+    return Text("–") if answer is None else Text(*MARKS[answer])
 
 
 def _layers_title(entry: Results, rows: int) -> str:
     alpha = reading.alpha_label(entry["alphas"][reading.nearest_half(entry["alphas"])])
-    title = f"LLFC per layer at α = {alpha}, against the distance between the ends"
+    title = f"LLFC per layer at α = {alpha}: 1 − cos, and as a part of the nearer end's"
     layers = len(entry["layers"])
     return title if rows == layers else f"{title}: first, last and worst of {layers} layers"
 
 
-def _layers(llfc: Results, paths: Sequence[str], rows: Sequence[int]) -> Table:
+def _layers(
+    llfc: Results, shares: Mapping[str, NDArray[np.float64]], rows: Sequence[int], limit: float
+) -> Table:
     table = _table()
-    for path in paths:
-        label = "" if len(paths) == 1 else reading.path_label(path).replace(", ", "\n") + "\n"
-        for column in (f"{label}1 − cos", "baseline", "share"):
+    for path in shares:
+        label = "" if len(shares) == 1 else reading.path_label(path).replace(", ", "\n") + "\n"
+        for column in (f"{label}1 − cos", "end's", "part"):
             table.add_column(column, justify="right", vertical="bottom")
-    shares = {path: baseline_shares(llfc[path]) for path in paths}
     for row in rows:
         cells: list[str | Text] = []
-        for path in paths:
+        for path, share in shares.items():
             layer, at = llfc[path]["layers"][row], reading.nearest_half(llfc[path]["alphas"])
             cells.append(reading.distance(layer["cosine_distance"]["mean"][at]))
-            cells.append(reading.distance(layer["baseline"]["mean"]))
-            share = shares[path][row]
-            cells.append(Text(reading.share(share), "red" if share > MAX_BASELINE_SHARE else ""))
-        table.add_row(llfc[paths[0]]["layers"][row]["layer"], *cells)
+            cells.append(reading.distance(layer["end"]["mean"][at]))
+            cells.append(Text(reading.ratio(share[row]), "red" if share[row] > limit else ""))
+        table.add_row(llfc[next(iter(shares))]["layers"][row]["layer"], *cells)
+    medians = (np.nanmedian(share) if not np.isnan(share).all() else np.nan for share in shares.values())
+    table.add_row("median", *(cell for median in medians for cell in ("", "", reading.ratio(median))))
     return table
 
 

@@ -19,13 +19,13 @@ def training_panel(ax: Any, runs: Results, quantity: str) -> None:
     """
     trunk = runs.get("trunk")
     children = [name for name in runs if name != "trunk"]
-    colours = dict(zip(children, style.colours(len(children)), strict=True)) | {"trunk": style.GREY}
+    colours = style.network_colours(children) | {"trunk": style.GREY}
     positive = []
     for name, run in runs.items():
         for split, linestyle in (("test", "-"), ("train", ":")):
             joined = trunk if trunk and name != "trunk" else None
             epochs, values = _curve(run, joined, f"{split}_{quantity}")
-            label = reading.network_label(name) if split == "test" else None
+            label = style.plain(reading.network_label(name)) if split == "test" else None
             ax.plot(epochs, SCALE[quantity] * values, linestyle, color=colours[name], label=label)
             positive.append(values[values > 0])
     if trunk:
@@ -34,9 +34,8 @@ def training_panel(ax: Any, runs: Results, quantity: str) -> None:
         ax.text(trunk["epoch"][-1], 0.97, " spawn", transform=above, va="top", color=style.GREY)
     values = np.concatenate(positive)
     if quantity == "loss" and values.size and values.max() > LOG_RANGE * values.min():
-        ax.set_yscale("log", subs=(2, 5))
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter("{x:g}" if values.max() < 100 * values.min() else "")
+        ax.set_yscale("log")
+        style.log_ticks(ax.yaxis)
     else:
         ax.set_ylim(bottom=0)
     ax.set_xlim(left=0)

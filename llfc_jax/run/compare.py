@@ -33,15 +33,23 @@ def compare(runs: Sequence[Path], out: Path, command: str) -> Path:
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
-    """The ends of the paths, as long as it takes to tell them apart.
+    """The parts of the paths that tell them apart: the last ones, or what comes before where those are alike.
 
     Example:
-        >>> _names([Path("/runs/mlp"), Path("/runs/vgg")]), _names([Path("/mlp/seed0"), Path("/vgg/seed0")])
-        (['mlp', 'vgg'], ['mlp:seed0', 'vgg:seed0'])
+        >>> _names([Path("/runs/mlp"), Path("/runs/vgg")]), _names([Path("/seed0/mlp"), Path("/seed1/mlp")])
+        (['mlp', 'vgg'], ['seed0', 'seed1'])
+        >>> _names([Path("/runs/mlp"), Path("/old/runs/mlp"), Path("/old/runs/vgg")])
+        ['/:runs:mlp', 'old:runs:mlp', 'old:runs:vgg']
     """
     parts = [run.resolve().parts for run in runs]
     for length in range(1, max(map(len, parts)) + 1):
-        names = [":".join(each[-length:]) for each in parts]
-        if len({*names}) == len(names):
-            return names
+        ends = [each[-length:] for each in parts]
+        if len({*ends}) == len(ends):
+            telling = [":".join(each[: 1 if _ends_alike(ends) else length]) for each in ends]
+            return telling if len({*telling}) == len(telling) else [":".join(each) for each in ends]
     raise UserError(f"expected different runs; found {', '.join(map(str, runs))}")
+
+
+def _ends_alike(ends: Sequence[tuple[str, ...]]) -> bool:
+    """Whether all that follows the first part is the same."""
+    return len({each[1:] for each in ends}) == 1

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from llfc_jax import configs
 from llfc_jax.configs import default
 from llfc_jax.errors import UserError, first_line
+from llfc_jax.run.rules import shown
 from llfc_jax.storage.paths import expand
 
 DEFAULT = "digits_mlp"
@@ -82,8 +83,14 @@ def file_name(config: ConfigDict) -> str:
         UserError: it is none that one directory can have.
     """
     name = config.get("name")
-    if not isinstance(name, str) or not name.strip(". ") or not name.isprintable() or "/" in name:
-        raise UserError(f"config.name: expected the name of a directory; found {name!r}")
+    if (
+        not isinstance(name, str)
+        or not name.strip(". ")
+        or not name.isprintable()
+        or "/" in name
+        or len(name.encode()) > _LONGEST_NAME
+    ):
+        raise UserError(f"config.name: expected the name of a directory; found {shown(name)}")
     return name
 
 
@@ -108,7 +115,7 @@ def override(config: ConfigDict, field: str, text: str | None) -> None:
     try:
         section[name] = _value(text, kind, _default_of(field))
     except (ValueError, TypeError, OverflowError) as error:
-        found = "none" if text is None else repr(text)
+        found = "none" if text is None else shown(text)
         raise UserError(
             f"config.{field}: expected {_KINDS.get(kind, kind.__name__)}; found {found}"
         ) from error
@@ -137,6 +144,8 @@ def describe() -> str:
 
 
 _ASSIGNMENT = re.compile(r" *config\.([\w.]+) = ")
+
+_LONGEST_NAME = 255  # bytes, on every file system
 
 _KINDS = {
     bool: "true or false",
@@ -240,12 +249,18 @@ def _comments() -> dict[str, list[str]]:
     """Field or section -> the comments behind its lines in `default.py`, with what they stand behind."""
     found: dict[str, list[str]] = {}
     field = ""
+    above: list[str] = []  # comments on lines of their own are about what comes next
     for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(default)).readline):
         if token.type == tokenize.NAME and (assigned := _ASSIGNMENT.match(token.line)):
             field = assigned[1]
-            found.setdefault(field, [])
+            found.setdefault(field, above)
+            above = [] if found[field] is above else above
         if token.type == tokenize.COMMENT:
-            item = token.line.partition("#")[0].strip(' ,"\n')
-            behind = "" if _ASSIGNMENT.match(token.line) else f"{item}: "
-            found[field].append(behind + token.string.lstrip("# "))
+            comment, item = token.string.lstrip("# "), token.line.partition("#")[0].strip(' ,"\n')
+            if _ASSIGNMENT.match(token.line):
+                found[field].append(comment)
+            elif item:
+                found[field].append(f"{item}: {comment}")
+            else:
+                above.append(comment)
     return found

@@ -16,6 +16,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.results import SCHEMA_VERSION, Results, check
 from llfc_jax.run import pair, workdir
 from llfc_jax.run.alignment import align
 from llfc_jax.run.measurement import measure, paths, read_network
@@ -26,8 +27,6 @@ from llfc_jax.storage import checkpoint, files
 from llfc_jax.training import loop
 from llfc_jax.training.lineage import MERGED, aligned_name
 from llfc_jax.training.step import Recipe, make_runner, scans
-
-SCHEMA_VERSION = 1
 
 
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
@@ -84,22 +83,20 @@ def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str,
     }
 
 
-def read_results(directory: Path) -> dict[str, Any]:
+def read_results(directory: Path) -> Results:
     """The contents of a run's `results.json`.
 
     Raises:
-        UserError: there is none, it can't be read, or another release wrote it.
+        UserError: there is none, it can't be read, another release wrote it, or an entry is not one.
     """
     results_file = directory / workdir.RESULTS
     if not results_file.exists():
         raise UserError(f"{directory}: expected the workdir of a finished run; found no {workdir.RESULTS}")
-    results = files.read_json(results_file)
-    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(
-            f"{results_file} has no schema_version {SCHEMA_VERSION}, the only one that this release reads: "
-            "delete it to make it again"
-        )
-    return results
+    found = files.read_json(results_file)
+    try:
+        return check(found)
+    except UserError as error:
+        raise UserError(f"{results_file}: {error}: delete it to make it again") from error
 
 
 def write_report(directory: Path) -> Path:
@@ -238,7 +235,7 @@ def merge(bench: Workbench, checkpoints: Path) -> None:
     progress.say(f"merged a and {name_b} at alpha = {alpha:g}: {directory}")
 
 
-_PROVENANCE = ("file", "format", "sha256", "matched_by", "framework", "conventions")
+_PROVENANCE = ("file", "format", "sha256", "matched_by", "framework", "conventions", "pairing")
 
 
 def _provenance(source: Source) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from llfc_jax.data.batches import batches
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
 from llfc_jax.models.network import with_statistics
-from llfc_jax.path.interpolation import alpha_grid
+from llfc_jax.path.interpolation import alpha_grid, weights_apart
 from llfc_jax.path.traversal import Correct, LinearPath, chunk_for
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import read_features
+from llfc_jax.results import PathKey
 from llfc_jax.run.workbench import Workbench, stream, training_stream
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import lineage
@@ -72,8 +73,10 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     program = read_network(bench, networks[names[0]].variables)
     for name_a, name_b in [*pairs, *aligned]:
         a, b = networks[name_a].variables, networks[name_b].variables
-        for suffix, path in paths(bench, program, a, b, corrected_at).items():
-            key = f"{name_a}-{name_b}{suffix}"
+        plain = PathKey.parse(f"{name_a}-{name_b}")
+        results.setdefault("weights", {})[str(plain)] = weights_apart(a, b)
+        for correction, path in paths(bench, program, a, b, corrected_at).items():
+            key = str(plain._replace(correction=correction))
             for measure_name, result in _measure_path(bench, program, measures, path, key).items():
                 results.setdefault(measure_name, {})[key] = result
     return results
@@ -87,7 +90,7 @@ def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
 def paths(
     bench: Workbench, program: Program, a: Variables, b: Variables, alphas: Sequence[float]
 ) -> dict[str, CorrectedPath]:
-    """Suffix of the key in `results.json` -> the path: plain, and with each correction, known at `alphas`."""
+    """Correction, of its key in `results.json` -> the path: plain, and with each, known at `alphas`."""
     found = {"": CorrectedPath(LinearPath(a, b), None)}
     if not alphas:
         return found
@@ -99,7 +102,7 @@ def paths(
             return training_stream(bench, examples, batch_size, f"{name} on training data")
 
         known = correction.statistics(program, a, b, alphas, data)
-        found[f"/{correction.name}"] = CorrectedPath(LinearPath(a, b, known), correction.mend)
+        found[correction.name] = CorrectedPath(LinearPath(a, b, known), correction.mend)
     return found
 
 

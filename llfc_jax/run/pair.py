@@ -14,6 +14,9 @@ from llfc_jax.types import Variables
 
 NAMES = ("a", "b")
 
+_ROWS = 12
+"""Of the table that says which layer is which."""
+
 Given = Mapping[str, tuple[Variables, Source]]
 """`a` and `b`, and where each came from."""
 
@@ -55,6 +58,11 @@ def load(
 def describe(network: models.Network, source: Source) -> Iterator[str]:
     """What a user should know of an import, a line each."""
     yield from source.get("notes", ())
+    pairing = source.get("pairing", ())
+    for ours, theirs in pairing[:_ROWS]:
+        yield f"{ours:16} is {theirs}"
+    if len(pairing) > _ROWS:
+        yield f"... {len(pairing) - _ROWS} more, as results.json lists them"
     fields = ", ".join(f"{field}={value}" for field, value in conventions.described(network).items())
     if fields:
         yield f"it is run with {fields} (config.model.…): no file says so, {source['framework']} wrote it"

@@ -4,12 +4,25 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+_MOST_SHOWN = 80
+
 
 class Rule(NamedTuple):
     """Whether a value fits, and what to say was expected where it doesn't."""
 
     fits: Callable[[Any], bool]
     expected: str
+
+
+def shown(value: Any) -> str:
+    """A value in an error's one line, which the longest shan't fill.
+
+    Example:
+        >>> shown("abc"), len(shown("x" * 5000))
+        ("'abc'", 80)
+    """
+    written = repr(value)
+    return written if len(written) <= _MOST_SHOWN else f"{written[: _MOST_SHOWN - 1]}…"
 
 
 def whole(least: int, most: int | None = None) -> Rule:

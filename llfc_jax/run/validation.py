@@ -9,10 +9,10 @@ from llfc_jax.configs import default
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
 from llfc_jax.measures import MEASURES
-from llfc_jax.models import CHOICES, MODELS
+from llfc_jax.models import CHOICES, MODELS, options_of
 from llfc_jax.run.alignment import METHODS
 from llfc_jax.run.configuration import fields, file_name
-from llfc_jax.run.rules import Rule, choice, finite, number, switch, text, whole
+from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand
 from llfc_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from llfc_jax.training.step import PRECISIONS
@@ -88,6 +88,11 @@ RULES: Mapping[str, Rule] = {
     "align.epochs": whole(1, _MANY),
     "align.learning_rate": number(0, above=True),
     "merge.alpha": _FRACTION,
+    "verdict.max_error_barrier": _FRACTION,
+    "verdict.max_loss_barrier": number(0),
+    "verdict.max_llfc": number(0),
+    "verdict.chance": _FRACTION,
+    "verdict.confidence": number(0, 0.9999),
 }
 """Field -> what its value, or each of several, has to be."""
 
@@ -112,6 +117,7 @@ def validate(config: ConfigDict) -> None:
     for field in ("data.data_dir", "pair.a", "pair.b"):
         if found[field]:
             expand(found[field], f"config.{field}")
+    options_of(config.model)
     _check_pairs(config)
     _check_spawning(config)
 
@@ -123,10 +129,10 @@ def _is_several(field: str, preset: Any) -> bool:
 def _check(field: str, value: Any, *, several: bool) -> None:
     rule = RULES[field]
     if several and not isinstance(value, tuple | list):
-        raise UserError(f"config.{field}: expected several, each {rule.expected}; found {value!r}")
+        raise UserError(f"config.{field}: expected several, each {rule.expected}; found {shown(value)}")
     for one in value if several else (value,):
         if not rule.fits(one):
-            raise UserError(f"config.{field}: expected {rule.expected}; found {one!r}")
+            raise UserError(f"config.{field}: expected {rule.expected}; found {shown(one)}")
 
 
 def _check_pairs(config: ConfigDict) -> None:

@@ -107,7 +107,16 @@ def _lock(directory: int, workdir: Path, flag: str) -> None:
 
 def _hint(workdir: Path, field: str) -> str:
     """How to measure the networks of a run in another way, where no other training is asked for."""
-    if field.partition(".")[0] not in ("measures", "lmc", "llfc", "align", "merge", "corrections", "eval"):
+    if field.partition(".")[0] not in (
+        "measures",
+        "lmc",
+        "llfc",
+        "align",
+        "merge",
+        "corrections",
+        "eval",
+        "verdict",
+    ):
         return ""
     a, b = (f"--config.pair.{name}={workdir / CHECKPOINTS / name}" for name in "ab")
     return f", and to take its networks as they are, add {a} {b}"

@@ -24,25 +24,21 @@ def run(command: Callable[[], None]) -> int:
         The exit code: 0, 2 for bad input, 130 for Ctrl-C.
     """
     try:
-        with interrupts.cleaned_up(), output.readable():
+        with output.readable():
             command()
             line, code = "", 0
     except SystemExit as stop:  # after --help
         line, code = "", stop.code if isinstance(stop.code, int) else 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # where `interrupts` is not installed, as in somebody's own process
         line, code = interrupts.LINE, interrupts.EXIT_CODE
     except UserError as error:
         line, code = f"llfc_jax: {error}", 2
     except OSError as error:
         line, code = f"llfc_jax: {error.filename or 'a file'}: {error.strerror or error}", 2
     except Exception as error:
-        if interrupts.came():  # it may have surfaced as anything
-            interrupts.end()
         if not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)):
             raise
         line, code = f"llfc_jax: out of memory ({first_line(error)}); {ADVICE}", 2
-    if interrupts.came():
-        interrupts.end()
     if line:
         with contextlib.suppress(OSError):
             print(line, file=sys.stderr, flush=True)

@@ -28,8 +28,12 @@ def describe() -> dict[str, Any]:
 
 def memory_bytes() -> int:
     """What the device has of memory; on CPUs, the machine."""
-    if limit := (jax.devices()[0].memory_stats() or {}).get("bytes_limit"):
-        return limit
+    limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    return limit or host_memory_bytes()
+
+
+def host_memory_bytes() -> int:
+    """What the machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -1,22 +1,22 @@
 """Ctrl-C: at whatever moment it comes, the process ends with one line and the exit code that shells expect.
 
-A handler that only raises `KeyboardInterrupt` is not enough. Python drops what is raised in a finaliser or in
-a callback of C code, libraries catch it where they try imports, and nothing is raised while XLA compiles. So
-the handler also leaves a mark, and a thread that the signal wakes ends the process after a moment's grace,
-wherever the main thread is. Nothing is lost: every file is whole or absent at any time.
+Raising `KeyboardInterrupt` does not do. Python drops what is raised in a finaliser or in a callback of C
+code, libraries catch it where they try imports, extensions crash where it comes into theirs, and nothing is
+raised while XLA compiles. So the handler ends the process, and so does a thread that the signal wakes,
+wherever the main thread is. Nothing is lost: every file is whole or absent at any time, as for `kill -9`.
 
-Imports little, since it has to be in place before the imports that take long.
+Imports little, and what it can after the handler is set: until then, Ctrl-C is Python's.
 """
 
-import atexit
+import _signal as signal  # without the enumerations that `signal` puts around it
 import contextlib
 import os
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import NoReturn
 
 LINE = "llfc_jax: interrupted; the same command goes on from here"
 EXIT_CODE = 130  # 128 + SIGINT
@@ -24,61 +24,60 @@ GRACE_S = 5.0
 """For what is cleaned up on the way out, such as a download begun."""
 
 _SHOW_CURSOR, _CLEAR_LINE = "\x1b[?25h", "\r\x1b[K"
-_came = threading.Event()
-_cleaning = threading.Event()
-_ending = threading.Lock()
+_unsaid = [LINE]
+_came, _cleaning = False, False
 
 
 def install() -> None:
-    """Take over Ctrl-C for this process, until it ends.
+    """Take over Ctrl-C for this process, until it ends."""
+    signal.signal(signal.SIGINT, _interrupt)
+    import atexit
+    import threading
 
-    While `cleaned_up` runs the process unwinds; at other times, as in imports before and in the interpreter's
-    own clean-up after, there is nothing to undo, and it ends at once.
-    """
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # runs last: all is done and said by then
     woken, waking = os.pipe()
     os.set_blocking(waking, False)
-    signal.signal(signal.SIGINT, _interrupt)
     signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(woken,), daemon=True).start()
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # runs last: all is done and said by then
-
-
-def came() -> bool:
-    """Whether there was a Ctrl-C, whatever became of the exception that it raised."""
-    return _came.is_set()
 
 
 @contextlib.contextmanager
-def cleaned_up() -> Iterator[None]:
-    """A stretch in which Ctrl-C raises `KeyboardInterrupt`, for the sake of what has to be undone."""
-    _cleaning.set()
+def cleaned_up() -> "Iterator[None]":
+    """A stretch that has something to clean up, for which Ctrl-C raises `KeyboardInterrupt` in it.
+
+    The process ends after it in any case, whatever became of the exception.
+    """
+    global _cleaning
+    _cleaning = True
     try:
         yield
     finally:
-        _cleaning.clear()
+        _cleaning = False
+        if _came:
+            end()
 
 
-def end() -> NoReturn:
+def end() -> "NoReturn":
     """End the process with the one line, by a way on which nothing can be raised any more."""
-    if _ending.acquire(blocking=False):
+    with contextlib.suppress(IndexError, OSError):
         terminal = _SHOW_CURSOR + _CLEAR_LINE if os.isatty(2) else ""
-        with contextlib.suppress(OSError):
-            os.write(2, f"{terminal}{LINE}\n".encode())
-        os._exit(EXIT_CODE)
-    while True:  # the other thread is about to
-        time.sleep(1)
+        os.write(2, f"{terminal}{_unsaid.pop()}\n".encode())
+    os._exit(EXIT_CODE)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    again = _came.is_set()
-    _came.set()
-    if again or not _cleaning.is_set():
+def _interrupt(number: int, frame: "FrameType | None") -> None:
+    global _came
+    again, _came = _came, True
+    if again or not _cleaning:
         end()
     raise KeyboardInterrupt
 
 
 def _watch(woken: int) -> None:
+    """End the process where the main thread can't: in a call of C code, or where the exception was lost."""
+    import time
+
     while os.read(woken, 1)[0] != signal.SIGINT:  # other signals that have a handler wake it, too
         pass
-    time.sleep(GRACE_S)
+    time.sleep(GRACE_S if _cleaning else 0.2)  # first to go is the main thread, as long as it can
     end()

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +73,7 @@ def steps(directory: Path) -> list[int]:
     if not directory.is_dir():
         return []
     names = (path.name for path in directory.iterdir())
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+    return sorted(int(name) for name in names if re.fullmatch("[0-9]{1,18}", name))
 
 
 def read_metadata(directory: Path, step: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from llfc_jax.symmetry.check import check_deterministic, check_equivalence
 from llfc_jax.symmetry.spec import (
     LeafSpec,
     PermutationSpec,
+    Piece,
     apply_permutation,
     compose,
     describe,
@@ -18,6 +19,7 @@ from llfc_jax.symmetry.units import unit_activations
 __all__ = [
     "LeafSpec",
     "PermutationSpec",
+    "Piece",
     "apply_permutation",
     "check_deterministic",
     "check_equivalence",

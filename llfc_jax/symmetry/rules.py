@@ -1,27 +1,20 @@
 """What each primitive says about the axes of its operands and results.
 
 A rule takes an equation and the axes of its operands, states what has to hold for the operation to commute
-with the permutations, and returns the axes of its results. A primitive without a rule fixes every axis it
-touches (`opaque`), which is always safe: its results then depend on nothing that is permuted.
+with the permutations, and returns the axes of its results. An axis along which an operation mixes positions
+is another one in the result: what depends on a position along the one cannot depend on one along the other.
+A primitive without a rule fixes every axis it touches (`opaque`), which is always safe: its results then
+depend on nothing that is permuted.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from jax.extend.core import JaxprEqn
+import numpy as np
+from jax.extend.core import JaxprEqn, Literal
 
-from llfc_jax.symmetry.factors import (
-    Axes,
-    blocks,
-    factors_of,
-    fix,
-    flatten,
-    new_axes,
-    new_axis,
-    unify,
-    unify_all,
-)
+from llfc_jax.symmetry.factors import Axes, Axis, factors_of, fix, flatten, new_axes, new_axis, size_of
+from llfc_jax.symmetry.unification import is_plain, join, separate, take, unify, unify_arrays
 
 Rule: TypeAlias = Callable[[JaxprEqn, Sequence[Axes]], Sequence[Axes]]
 
@@ -33,8 +26,8 @@ def shape_of(atom: object) -> tuple[int, ...]:
 
 def opaque(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     """Fixes every axis of operands and results."""
-    fix(factors_of(operands))
-    return [new_axes(shape_of(result), fixed=True) for result in eqn.outvars]
+    fix(factors_of(operands), eqn)
+    return [new_axes(shape_of(result), fixed=eqn) for result in eqn.outvars]
 
 
 def _elementwise(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
@@ -43,7 +36,7 @@ def _elementwise(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     arrays = [axes for axes in operands if axes]
     if any(len(axes) != len(shape) for axes in arrays):
         return opaque(eqn, operands)
-    return [tuple(unify_all([axis for axis in axes if axis] or [()]) for axes in zip(*arrays, strict=True))]
+    return [unify_arrays(arrays, eqn) if arrays else ()]
 
 
 def _identity(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
@@ -52,7 +45,7 @@ def _identity(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
 
 def _iota(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     shape, counted = eqn.params["shape"], eqn.params["dimension"]
-    return [tuple(new_axis(size, fixed=i == counted) for i, size in enumerate(shape))]
+    return [tuple(new_axis(size, fixed=eqn if i == counted else None) for i, size in enumerate(shape))]
 
 
 def _dot_general(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
@@ -60,10 +53,11 @@ def _dot_general(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     lhs, rhs = operands
     (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = eqn.params["dimension_numbers"]
     for i, j in zip((*lhs_contracting, *lhs_batch), (*rhs_contracting, *rhs_batch), strict=True):
-        unify(lhs[i], rhs[j])
+        unify(lhs[i], rhs[j], eqn)
     batch = tuple(lhs[i] for i in lhs_batch)
     lhs_free = tuple(axis for i, axis in enumerate(lhs) if i not in (*lhs_contracting, *lhs_batch))
     rhs_free = tuple(axis for i, axis in enumerate(rhs) if i not in (*rhs_contracting, *rhs_batch))
+    separate((*batch, *(lhs[i] for i in lhs_contracting)), (*lhs_free, *rhs_free), eqn)
     return [batch + lhs_free + rhs_free]
 
 
@@ -81,11 +75,11 @@ def _conv_general_dilated(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[A
     out_features, in_features = rhs_shape[rhs_spec[0]], rhs_shape[rhs_spec[1]]
 
     group, inner, outer = new_axes((groups, in_features, out_features // groups))
-    unify(lhs[lhs_spec[1]], group + inner)
-    unify(rhs[rhs_spec[1]], inner)
-    unify(rhs[rhs_spec[0]], group + outer)
+    unify(lhs[lhs_spec[1]], group + inner, eqn)
+    unify(rhs[rhs_spec[1]], inner, eqn)
+    unify(rhs[rhs_spec[0]], group + outer, eqn)
 
-    out = list(new_axes(shape_of(eqn.outvars[0]), fixed=True))
+    out = list(new_axes(shape_of(eqn.outvars[0]), fixed=eqn))
     out[out_spec[0]] = lhs[lhs_spec[0]]
     out[out_spec[1]] = group + outer
     steps = zip(eqn.params["window_strides"], eqn.params["padding"], eqn.params["lhs_dilation"], strict=True)
@@ -93,8 +87,10 @@ def _conv_general_dilated(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[A
         if rhs_shape[j] == 1 and step == (1, (0, 0), 1):  # each position on its own
             out[k] = lhs[i]
         else:
-            fix(lhs[i])
-            fix(rhs[j])
+            fix(lhs[i], eqn)
+            fix(rhs[j], eqn)
+    window = (*(lhs[i] for i in lhs_spec[2:]), *(rhs[j] for j in rhs_spec[2:]))
+    separate((group, inner), window, eqn)
     return [tuple(out)]
 
 
@@ -106,13 +102,13 @@ def _reduce(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
 def _argreduce(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     """Drops the reduced axes and fixes them: the result is a position along them."""
     for i in eqn.params["axes"]:
-        fix(operands[0][i])
+        fix(operands[0][i], eqn)
     return _reduce(eqn, operands)
 
 
 def _reduce_window(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     """Carries the axes on which the window is trivial and fixes the others."""
-    params, out = eqn.params, list(new_axes(shape_of(eqn.outvars[0]), fixed=True))
+    params, out = eqn.params, list(new_axes(shape_of(eqn.outvars[0]), fixed=eqn))
     windows = zip(
         params["window_dimensions"],
         params["window_strides"],
@@ -124,7 +120,7 @@ def _reduce_window(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
         if window == (1, 1, (0, 0), 1):
             out[i] = axis
         else:
-            fix(axis)
+            fix(axis, eqn)
     return [tuple(out)]
 
 
@@ -132,12 +128,13 @@ def _ordered(parameter: str) -> Rule:
     """The rule of an operation that treats all positions alike, but for the axes named by `parameter`."""
 
     def rule(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
-        for axes in zip(*operands, strict=True):
-            unify_all(axes)
         named = eqn.params[parameter]
-        for i in (named,) if isinstance(named, int) else named:
-            fix(operands[0][i])
-        return operands
+        named = (named,) if isinstance(named, int) else named
+        axes = list(unify_arrays(operands, eqn))
+        for i in named:
+            fix(axes[i], eqn)
+            axes[i] = new_axis(shape_of(eqn.invars[0])[i], fixed=eqn)
+        return [tuple(axes)] * len(operands)
 
     return rule
 
@@ -149,9 +146,31 @@ def _transpose(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
 def _reshape(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     if eqn.params["dimensions"] is not None:
         return opaque(eqn, operands)
-    out = new_axes(eqn.params["new_sizes"])
-    unify(flatten(operands[0]), flatten(out))
-    return [out]
+    new = eqn.params["new_sizes"]
+    out: list[Axis] = list(new_axes(new))
+    for old_group, new_group in _common_groups(shape_of(eqn.invars[0]), new):
+        old_axis = flatten(operands[0][i] for i in old_group)
+        if len(new_group) == 1:
+            out[new_group[0]] = old_axis
+        else:
+            unify(old_axis, flatten(out[i] for i in new_group), eqn)
+    return [tuple(out)]
+
+
+def _common_groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Groups of axes of equal size between which a reshape takes place, as many as there are."""
+    groups, i, j = [], 0, 0
+    while i < len(old) or j < len(new):
+        starts, sizes = (i, j), [1, 1]
+        while sizes[0] != sizes[1] or (i, j) == starts:
+            if j == len(new) or (i < len(old) and sizes[0] <= sizes[1]):
+                sizes[0] *= old[i]
+                i += 1
+            else:
+                sizes[1] *= new[j]
+                j += 1
+        groups.append((list(range(starts[0], i)), list(range(starts[1], j))))
+    return groups
 
 
 def _squeeze(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
@@ -171,82 +190,88 @@ def _tile(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
 
 
 def _slice(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
-    """Cuts each axis into the largest blocks that start and end at the slice's ends; strides fix the axis."""
-    shape, out = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
-    starts, limits = eqn.params["start_indices"], eqn.params["limit_indices"]
-    strides = eqn.params["strides"] or (1,) * len(shape)
-    result = []
-    for axis, size, kept, start, limit, stride in zip(
-        operands[0], shape, out, starts, limits, strides, strict=True
-    ):
-        block = math.gcd(size, start, limit) if stride == 1 else 1
-        result.append(new_axis(kept // block, fixed=True) + blocks(axis, size, block))
-    return [tuple(result)]
+    """Cuts each axis into the positions that are kept and those that are not."""
+    params, shape = eqn.params, shape_of(eqn.invars[0])
+    strides = params["strides"] or (1,) * len(shape)
+    bounds = zip(shape, params["start_indices"], params["limit_indices"], strides, strict=True)
+    axes = operands[0]
+    for i, (size, start, limit, stride) in enumerate(bounds):
+        axes = take(axes, i, np.arange(start, limit, stride), size, eqn)
+    return [axes]
 
 
 def _pad(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
-    """Cuts each axis into the largest blocks that divide the padding; interior padding fixes the axis."""
-    shape, out = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
-    result = []
-    for axis, size, padded, (low, high, interior) in zip(
-        operands[0], shape, out, eqn.params["padding_config"], strict=True
-    ):
-        block = math.gcd(size, low, high) if interior == 0 else 1
-        result.append(new_axis(padded // block, fixed=True) + blocks(axis, size, block))
-    return [tuple(result)]
+    """Joins each axis with one of padding, all of whose positions are alike."""
+    axes, shape = operands[0], shape_of(eqn.invars[0])
+    for i, (size, (low, high, interior)) in enumerate(zip(shape, eqn.params["padding_config"], strict=True)):
+        padded = size + (size - 1) * interior + low + high
+        positions = low + np.arange(size) * (interior + 1)
+        kept = (positions >= 0) & (positions < padded)
+        plain = is_plain(axes, i)
+        axes = take(axes, i, np.flatnonzero(kept), size, eqn)
+        if padded == len(positions[kept]):
+            continue
+        if plain:
+            axes = (*axes[:i], new_axis(padded, eqn), *axes[i + 1 :])
+            continue
+        around = np.setdiff1d(np.arange(padded), positions)
+        padding = (*axes[:i], new_axis(len(around)), *axes[i + 1 :])
+        axes = join([(positions[kept], axes), (around, padding)], i, padded)
+    return [axes]
 
 
 def _concatenate(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
-    """Cuts the joined axes into the largest blocks common to all; the blocks are permuted alike within."""
     joined = eqn.params["dimension"]
     sizes = [shape_of(operand)[joined] for operand in eqn.invars]
-    block = math.gcd(*sizes)
-    out = [unify_all(axes) if i != joined else () for i, axes in enumerate(zip(*operands, strict=True))]
-    within = [blocks(axes[joined], size, block) for axes, size in zip(operands, sizes, strict=True)]
-    out[joined] = new_axis(sum(sizes) // block, fixed=True) + unify_all(within)
-    return [tuple(out)]
+    ends = np.cumsum(sizes)
+    positions = [np.arange(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    return [join(zip(positions, operands, strict=True), joined, int(ends[-1]))]
 
 
 def _split(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     """The inverse of a concatenation."""
-    cut, sizes = eqn.params["axis"], [int(size) for size in eqn.params["sizes"]]
-    block = math.gcd(*sizes)
-    (axes,) = operands
-    within = blocks(axes[cut], sum(sizes), block)
-    return [(*axes[:cut], new_axis(size // block, fixed=True) + within, *axes[cut + 1 :]) for size in sizes]
+    cut, ends = eqn.params["axis"], np.cumsum(eqn.params["sizes"])
+    parts = [np.arange(end - size, end) for size, end in zip(eqn.params["sizes"], ends, strict=True)]
+    return [take(operands[0], cut, positions, int(ends[-1]), eqn) for positions in parts]
 
 
 def _stack(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
-    axes, new = [unify_all(axes) for axes in zip(*operands, strict=True)], eqn.params["axis"]
-    return [(*axes[:new], new_axis(len(operands), fixed=True), *axes[new:])]
+    new = eqn.params["axis"]
+    rows = [(np.array([i]), (*axes[:new], (), *axes[new:])) for i, axes in enumerate(operands)]
+    return [join(rows, new, len(operands))]
 
 
 def _unstack(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
-    axes, cut = operands[0], eqn.params["axis"]
-    fix(axes[cut])
-    return [(*axes[:cut], *axes[cut + 1 :])] * len(eqn.outvars)
+    cut, count = eqn.params["axis"], len(eqn.outvars)
+    rows = [take(operands[0], cut, np.array([i]), count, eqn) for i in range(count)]
+    return [(*axes[:cut], *axes[cut + 1 :]) for axes in rows]
 
 
 def _dynamic_slice(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
-    """Carries the axes that are kept whole and fixes the others: where they are cut is not known."""
-    return [_window(operands[0], shape_of(eqn.invars[0]), eqn.params["slice_sizes"])]
+    """Carries the axes that are kept whole, cuts those at a known position and fixes the others."""
+    axes, shape = operands[0], shape_of(eqn.invars[0])
+    starts = eqn.invars[1 : 1 + len(shape)]
+    for i, (size, kept, start) in enumerate(zip(shape, eqn.params["slice_sizes"], starts, strict=True)):
+        if isinstance(start, Literal):
+            first = min(max(int(start.val), 0), size - kept)
+            axes = take(axes, i, np.arange(first, first + kept), size, eqn)
+    return [_window(eqn, axes, [size_of(axis) for axis in axes], eqn.params["slice_sizes"])]
 
 
 def _dynamic_update_slice(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     operand, update = operands[:2]
-    kept = _window(operand, shape_of(eqn.invars[0]), shape_of(eqn.invars[1]))
-    for axis, written in zip(kept, update, strict=True):
-        unify(axis, written)
+    kept = _window(eqn, operand, shape_of(eqn.invars[0]), shape_of(eqn.invars[1]))
+    unify_arrays([kept, update], eqn)
     return [operand]
 
 
-def _window(axes: Axes, shape: Sequence[int], sizes: Sequence[int]) -> Axes:
+def _window(eqn: JaxprEqn, axes: Axes, shape: Sequence[int], sizes: Sequence[int]) -> Axes:
     """Returns the axes of a window of the given sizes at an unknown position in an array."""
     window = []
     for axis, size, kept in zip(axes, shape, sizes, strict=True):
         if kept != size:
-            fix(axis)
-        window.append(axis if kept == size else new_axis(kept, fixed=True))
+            fix(axis, eqn)
+        window.append(axis if kept == size else new_axis(kept, fixed=eqn))
     return tuple(window)
 
 
@@ -254,14 +279,17 @@ def _gather(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     """Carries the indices' axes and those that are kept whole of the operand; fixes what is looked up."""
     operand, (*batch, coordinates) = operands
     numbers = eqn.params["dimension_numbers"]
-    fix(coordinates)
+    fix(coordinates, eqn)
     paired = numbers.operand_batching_dims
     for i, j in zip(paired, numbers.start_indices_batching_dims, strict=True):
-        unify(operand[i], batch[j])
+        unify(operand[i], batch[j], eqn)
     looked_up = [i for i in range(len(operand)) if i not in paired]
     shape, sizes = shape_of(eqn.invars[0]), eqn.params["slice_sizes"]
     window = _window(
-        tuple(operand[i] for i in looked_up), [shape[i] for i in looked_up], [sizes[i] for i in looked_up]
+        eqn,
+        tuple(operand[i] for i in looked_up),
+        [shape[i] for i in looked_up],
+        [sizes[i] for i in looked_up],
     )
     kept = iter(
         axis for i, axis in zip(looked_up, window, strict=True) if i not in numbers.collapsed_slice_dims
@@ -283,7 +311,9 @@ _ELEMENTWISE = """
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
-    **dict.fromkeys(("device_put", "optimization_barrier"), _identity),
+    **dict.fromkeys(
+        ("device_put", "optimization_barrier", "pcast", "psum", "psum_invariant", "pvary"), _identity
+    ),
     **{f"reduce_{op}": _reduce for op in ("sum", "prod", "max", "min", "and", "or", "xor")},
     **{f"reduce_window_{op}": _reduce_window for op in ("sum", "max", "min")},
     **{f"cum{op}": _ordered("axis") for op in ("sum", "prod", "max", "min", "logsumexp")},

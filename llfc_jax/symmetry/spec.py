@@ -3,15 +3,67 @@
 import math
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from llfc_jax.errors import UserError
-from llfc_jax.types import Permutation, PRNGKey, PyTree
+from llfc_jax.types import Array, Permutation, PRNGKey, PyTree
+
+Positions: TypeAlias = range | tuple[int, ...]
+"""Positions along an axis, ascending."""
+
+Factors: TypeAlias = tuple[tuple[int, str | None], ...]
+"""What an axis splits into, major to minor: size, and name of the permutation (None if it stays)."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A block of an array, in which every permutation moves whole factors of an axis.
+
+    Attributes:
+        positions: for each axis of the array, where the block is along it.
+        axes: for each axis of the array, what the block's splits into.
+    """
+
+    positions: tuple[Positions, ...]
+    axes: tuple[Factors, ...]
+
+    @property
+    def view(self) -> tuple[int, ...]:
+        """The shape in which every permutation moves a whole axis."""
+        return tuple(size for factors in self.axes for size, _ in factors)
+
+    @property
+    def perms(self) -> tuple[str | None, ...]:
+        """For each axis of the view, the name of the permutation that moves it; None if it stays."""
+        return tuple(name for factors in self.axes for _, name in factors)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The block's own shape."""
+        return tuple(map(len, self.positions))
+
+    def of(self, array: Array) -> Array:
+        """The block of an array, in its view."""
+        return array[self.index].reshape(self.view)
+
+    @property
+    def index(self) -> tuple[Any, ...]:
+        """What the array is indexed by to read or write the block."""
+        return index_of(self.positions)
+
+
+def index_of(positions: Sequence[Positions]) -> tuple[Any, ...]:
+    """What an array is indexed by to read or write the block at some positions of each axis."""
+    slices = [slice(own.start, own.stop, own.step) for own in positions if isinstance(own, range)]
+    if len(slices) == len(positions):
+        return tuple(slices)
+    return np.ix_(*(np.asarray(own) for own in positions))
 
 
 @dataclass(frozen=True)
@@ -19,21 +71,42 @@ class LeafSpec:
     """Which permutation moves which axis of one array.
 
     The array is viewed in a shape that splits each of its axes into factors: a dense kernel that reads a
-    flattened (7, 7, 64) feature map has shape (3136, 512), view (7, 7, 64, 512).
+    flattened (7, 7, 64) feature map has shape (3136, 512), view (7, 7, 64, 512). An array of which different
+    permutations move different parts, such as a kernel that reads a concatenation, is cut into pieces.
 
     Attributes:
-        view: the shape in which every permutation moves a whole axis.
-        perms: for each axis of the view, the name of the permutation that moves it; None if it stays.
+        view: the shape in which every permutation moves a whole axis; the array's own if it is cut.
+        perms: for each axis of the view, the name of the permutation that moves it; None if it stays, or
+            if the array is cut.
         shape: the array's own shape; the view if left out.
+        cut: the pieces, which make up the array; none if it is not cut.
     """
 
     view: tuple[int, ...]
     perms: tuple[str | None, ...]
     shape: tuple[int, ...] = ()
+    cut: tuple[Piece, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.shape:
             object.__setattr__(self, "shape", self.view)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The array as pieces: one, unless it is cut."""
+        if self.cut:
+            return self.cut
+        return (Piece(tuple(range(size) for size in self.shape), self._axes()),)
+
+    def _axes(self) -> tuple[Factors, ...]:
+        remaining = list(zip(self.view, self.perms, strict=True))
+        axes = []
+        for size in self.shape:
+            factors = [remaining.pop(0)]
+            while math.prod(n for n, _ in factors) < size:
+                factors.append(remaining.pop(0))
+            axes.append(tuple(factors))
+        return tuple(axes)
 
 
 @dataclass(frozen=True)
@@ -119,15 +192,25 @@ def apply_permutation(spec: PermutationSpec, permutation: Permutation, variables
 
     def permute(path: Any, leaf: Any) -> Any:
         leaf_spec = spec.leaves[jax.tree_util.keystr(path)]
-        if not any(leaf_spec.perms):
-            return leaf
-        moved = jnp.reshape(leaf, leaf_spec.view)
-        for axis, name in enumerate(leaf_spec.perms):
-            if name is not None:
-                moved = jnp.take(moved, permutation[name], axis=axis)
-        return moved.reshape(leaf_spec.shape)
+        moved = [piece for piece in leaf_spec.pieces if any(piece.perms)]
+        if len(leaf_spec.pieces) == 1:
+            return moved_piece(moved[0], permutation, leaf).reshape(leaf_spec.shape) if moved else leaf
+        leaf = jnp.asarray(leaf)
+        blocks = [moved_piece(piece, permutation, leaf).reshape(piece.shape) for piece in moved]
+        for piece, block in zip(moved, blocks, strict=True):
+            leaf = leaf.at[piece.index].set(block)
+        return leaf
 
     return jax.tree_util.tree_map_with_path(permute, variables)
+
+
+def moved_piece(piece: Piece, permutation: Permutation, leaf: Any) -> Array:
+    """A piece of an array, in its view, permuted; what isn't in `permutation` stays."""
+    moved = piece.of(jnp.asarray(leaf))
+    for axis, name in enumerate(piece.perms):
+        if name in permutation:
+            moved = jnp.take(moved, permutation[name], axis=axis)
+    return moved
 
 
 def identity(spec: PermutationSpec) -> Permutation:
@@ -163,35 +246,39 @@ def compose(p: Permutation, q: Permutation) -> Permutation:
     return {name: jnp.asarray(q[name])[indices] for name, indices in p.items()}
 
 
-def _factors_by_axis(leaf: LeafSpec) -> list[list[tuple[int, str | None]]]:
-    """Returns, for each axis of the array, (size, permutation) of the view's axes that it splits into."""
-    remaining = list(zip(leaf.view, leaf.perms, strict=True))
-    axes = []
-    for size in leaf.shape:
-        factors = [remaining.pop(0)]
-        while math.prod(n for n, _ in factors) < size:
-            factors.append(remaining.pop(0))
-        axes.append(factors)
-    return axes
-
-
 def _moved_axes(path: str, leaf: LeafSpec, name: str) -> list[str]:
     labels = []
-    for axis, factors in enumerate(_factors_by_axis(leaf)):
-        if any(perm == name for _, perm in factors):
-            split = "·".join(f"({size})" if perm == name else str(size) for size, perm in factors)
-            labels.append(
-                f"{readable_path(path)}[{axis}]"
-                if len(factors) == 1
-                else f"{readable_path(path)}[{axis}:{split}]"
-            )
+    for piece in leaf.pieces:
+        for axis, (factors, own) in enumerate(zip(piece.axes, piece.positions, strict=True)):
+            if not any(perm == name for _, perm in factors):
+                continue
+            where = [] if len(own) == leaf.shape[axis] else [_range(own)]
+            if len(factors) > 1:
+                where.append("·".join(f"({size})" if perm == name else str(size) for size, perm in factors))
+            others = [
+                f" at {i}={_range(at)}"
+                for i, at in enumerate(piece.positions)
+                if i != axis and len(at) < leaf.shape[i]
+            ]
+            labels.append(f"{readable_path(path)}[{':'.join([str(axis), *where])}]{','.join(others)}")
     return labels
 
 
-def describe(spec: PermutationSpec) -> str:
-    """Returns the symmetries as text: each permutation, its size, the array axes it moves.
+def _range(own: Positions) -> str:
+    """Positions as they are shown to people."""
+    if isinstance(own, range):
+        step = f" by {own.step}" if len(own) > 1 and own.step > 1 else ""
+        return f"{own[0]}-{own[-1]}{step}" if len(own) > 1 else str(own[0])
+    runs = np.split(np.asarray(own), np.flatnonzero(np.diff(own) > 1) + 1)
+    return "+".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
-    `Dense_0/kernel[0:7·7·(64)]` says that axis 0 has the factors 7·7·64 and that the last of them is moved.
+
+def describe(spec: PermutationSpec) -> str:
+    """Returns the symmetries of `spec` as text: each permutation, its size, the array axes it moves.
+
+    `Dense_0/kernel[0:7·7·(64)]` says that axis 0 has the factors 7·7·64 and that the last of them is moved,
+    `Dense_1/kernel[0:8-19]` that positions 8 to 19 of axis 0 are, and `kernel[1] at 0=2` that axis 1 is moved
+    where the position along axis 0 is 2.
 
     Example:
         >>> print(describe(PermutationSpec({"P0": 4}, {"['w']": LeafSpec((3, 4), (None, "P0"))})))

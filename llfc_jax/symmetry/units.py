@@ -5,13 +5,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import JaxprEqn
 
 from llfc_jax.errors import UserError
 from llfc_jax.program.interpreter import evaluate, interpret
-from llfc_jax.symmetry.factors import Axes, Factor, expand, factors_of, fix, flatten, new_axes
-from llfc_jax.symmetry.spec import PermutationSpec, check_fit, readable_path
+from llfc_jax.symmetry.factors import Axes, Factor, expand, factors_of, fix, new_axes
+from llfc_jax.symmetry.reading import blocks, leaf_spec, name_factors, positions_of
+from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, check_fit, index_of, readable_path
 from llfc_jax.symmetry.trace import constant_axes, propagate
+from llfc_jax.symmetry.unification import settle
 from llfc_jax.types import Array, PyTree
 
 _CONTRACTIONS = ("dot_general", "conv_general_dilated")
@@ -23,6 +26,22 @@ class _Value(NamedTuple):
     array: Any
     axes: Axes
     from_inputs: bool
+
+
+class _Part(NamedTuple):
+    """A part of an array of the computation, at some positions of each axis.
+
+    Attributes:
+        array: the whole.
+        positions: for each of its axes, where the part is.
+        sizes: the shape in which every permutation moves a whole axis of the part.
+        perms: the permutation of each.
+    """
+
+    array: Any
+    positions: tuple[np.ndarray, ...]
+    sizes: tuple[int, ...]
+    perms: tuple[str | None, ...]
 
 
 def unit_activations(
@@ -70,27 +89,34 @@ def unit_activations(
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
     }
     operands = [*leaves.values()]
-    operands += [_Value(x, new_axes(jnp.shape(x), fixed=True), True) for x in jax.tree.leaves(inputs)]
+    operands += [_Value(x, new_axes(jnp.shape(x), fixed="an input"), True) for x in jax.tree.leaves(inputs)]
     contracted: list[_Value] = []
-    read: list[_Value] = []
+    seen: list[_Value] = []
+    used: list[Factor] = []
+    for value in leaves.values():
+        settle(value.axes, "a leaf")
 
     def visit(eqn: JaxprEqn, operands: Sequence[_Value]) -> list[_Value]:
-        seen = [x for x in operands if x.from_inputs and jnp.issubdtype(x.array.dtype, jnp.floating)]
-        read.extend(seen)
+        shown = [x for x in operands if x.from_inputs and jnp.issubdtype(x.array.dtype, jnp.floating)]
+        seen.extend(shown)
         if eqn.primitive.name in _CONTRACTIONS:
-            contracted.extend(seen)
+            contracted.extend(shown)
         from_inputs = any(x.from_inputs for x in operands)
-        axes = propagate(eqn, [x.axes for x in operands], [])
+        axes = propagate(eqn, [x.axes for x in operands], used)
         results = evaluate(eqn, [x.array for x in operands])
         return [_Value(*result, from_inputs) for result in zip(results, axes, strict=True)]
 
     jaxpr = jax.make_jaxpr(apply)(variables, *inputs)
     outputs = interpret(jaxpr, operands, lambda array: _Value(array, constant_axes(array), False), visit)
-    fix(factors_of(x.axes for x in outputs))
+    fix(factors_of(x.axes for x in outputs), "an output")
 
-    names = _names(spec, leaves)
+    names = _names(spec, leaves, used)
+    contracted_parts, seen_parts = (
+        [part for value in {id(x.array): x for x in values}.values() for part in _parts(names, value)]
+        for values in (contracted, seen)
+    )
     found = {
-        name: _carrying(name, names, contracted) or _carrying(name, names, read)[-1:] for name in spec.sizes
+        name: _carrying(name, contracted_parts) or _carrying(name, seen_parts)[-1:] for name in spec.sizes
     }
     hidden = [name for name in spec.sizes if not found[name]]
     if hidden:
@@ -98,41 +124,60 @@ def unit_activations(
             f"permutation {', '.join(hidden)}: expected units whose activations can be seen, found them only "
             "inside a loop; match the weights instead"
         )
-    return {name: tuple(_observations(name, names, x) for x in values) for name, values in found.items()}
+    return {name: tuple(_observations(name, part) for part in parts) for name, parts in found.items()}
 
 
-def _names(spec: PermutationSpec, leaves: Mapping[str, _Value]) -> dict[Factor, str | None]:
+def _names(
+    spec: PermutationSpec, leaves: Mapping[str, _Value], used: Sequence[Factor]
+) -> dict[Factor, str | None]:
     """Returns the spec's name for each class of factors on the leaves; None for those that stay."""
-    names: dict[Factor, str | None] = {}
-    for path, leaf in spec.leaves.items():
-        factors = expand(flatten(leaves[path].axes))
-        view = [(size, name) for size, name in zip(leaf.view, leaf.perms, strict=True) if size > 1]
-        fits = [factor.size for factor in factors] == [size for size, _ in view]
-        for factor, (_, name) in zip(factors, view, strict=False):
-            fits &= names.setdefault(factor, name) == name and not (name and factor.fixed)
-        if not fits:
+    axes = {path: value.axes for path, value in leaves.items()}
+    shapes = {path: jnp.shape(value.array) for path, value in leaves.items()}
+    own = name_factors(axes, used)
+    found: dict[str | None, str | None] = {None: None}
+    for path, given in spec.leaves.items():
+        derived = leaf_spec(axes[path], shapes[path], own)
+        fits = _layout(given) == _layout(derived)
+        pairs = zip(_perms(derived), _perms(given), strict=False)
+        if not fits or any(found.setdefault(name, meant) != meant for name, meant in pairs):
             raise UserError(f"{readable_path(path)}: the permutation spec was not derived from this apply")
-    return names
+    return {factor: found[name] for factor, name in own.items()}
 
 
-def _carrying(name: str, names: dict[Factor, str | None], values: Sequence[_Value]) -> list[_Value]:
-    """Returns, each once, the values that permutation `name` moves: those that it moves alone, if any."""
-    moving = {id(x.array): (x, _moving(names, x)) for x in values}
-    carrying = [(x, moved) for x, moved in moving.values() if name in moved]
-    alone = [x for x, moved in carrying if len(moved) == moved.count(None) + 1]
-    return alone or [x for x, _ in carrying]
+def _layout(leaf: LeafSpec) -> list[tuple[Any, ...]]:
+    return [(piece.positions, piece.view) for piece in leaf.pieces]
 
 
-def _moving(names: dict[Factor, str | None], value: _Value) -> list[str | None]:
-    """Returns the permutation of each factor of each axis of a value."""
-    return [names.get(factor) for factor in expand(flatten(value.axes))]
+def _perms(leaf: LeafSpec) -> list[str | None]:
+    return [name for piece in leaf.pieces for name in piece.perms]
 
 
-def _observations(name: str, names: dict[Factor, str | None], value: _Value) -> Array:
-    """Returns a value as (observations, units), averaged over all else that is permuted."""
-    moving, sizes = _moving(names, value), [factor.size for factor in expand(flatten(value.axes))]
-    unit = moving.index(name)
-    others = tuple(i for i, moved in enumerate(moving) if moved is not None and i != unit)
-    array = value.array.astype(jnp.promote_types(value.array.dtype, jnp.float32))
-    array = array.reshape(sizes).mean(others, keepdims=True)
-    return jnp.moveaxis(array, unit, -1).reshape(-1, sizes[unit])
+def _parts(names: dict[Factor, str | None], value: _Value) -> list[_Part]:
+    """Returns the parts of a value of which each permutation moves a whole axis."""
+    parts = []
+    for block in blocks(value.axes, jnp.shape(value.array)):
+        sizes: list[int] = []
+        moving: list[str | None] = []
+        for own, axis in zip(block.positions, block.axes, strict=True):
+            factors = expand(axis)
+            sizes += [factor.size for factor in factors] if factors else [len(own)]
+            moving += [names.get(factor) for factor in factors] if factors else [None]
+        parts.append(_Part(value.array, block.positions, tuple(sizes), tuple(moving)))
+    return parts
+
+
+def _carrying(name: str, parts: Sequence[_Part]) -> list[_Part]:
+    """Returns the parts that permutation `name` moves: those that it moves alone, if any."""
+    carrying = [part for part in parts if name in part.perms]
+    alone = [part for part in carrying if len(part.perms) == part.perms.count(None) + 1]
+    return alone or carrying
+
+
+def _observations(name: str, part: _Part) -> Array:
+    """Returns a part as (observations, units), averaged over all else that is permuted."""
+    unit = part.perms.index(name)
+    others = tuple(i for i, moved in enumerate(part.perms) if moved is not None and i != unit)
+    array = part.array[index_of(tuple(map(positions_of, part.positions)))]
+    array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    array = array.reshape(part.sizes).mean(others, keepdims=True)
+    return jnp.moveaxis(array, unit, -1).reshape(-1, part.sizes[unit])

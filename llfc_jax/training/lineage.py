@@ -9,9 +9,8 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from llfc_jax.errors import UserError
+from llfc_jax.results import NetworkKey
 
 TRUNK = "trunk"
 MERGED = "merged"
@@ -93,7 +92,7 @@ def _children(names: tuple[str, ...], trunk: str, spawn: int, last: int) -> Iter
 
 
 def _spawned(name: str, epoch: float) -> str:
-    return f"{name}@{np.format_float_positional(epoch, trim='-')}"  # no exponent: names are joined by dashes
+    return str(NetworkKey(name, spawn_epoch=epoch))
 
 
 def network_names(count: int) -> tuple[str, ...]:
@@ -109,4 +108,4 @@ def network_names(count: int) -> tuple[str, ...]:
 
 def aligned_name(name: str) -> str:
     """What a network is called once it is permuted into the basin of `a`."""
-    return f"{name}_aligned"
+    return str(NetworkKey.parse(name)._replace(aligned=True))

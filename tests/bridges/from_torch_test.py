@@ -1,7 +1,10 @@
 """PyTorch modules against PyTorch itself, and the library on them."""
 
+import copy
+import functools
 import importlib.util
 
+import float64
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +14,11 @@ torch = pytest.importorskip("torch")
 if importlib.util.find_spec("torchax") is None:  # it can't be imported by itself beside every torch
     pytest.skip("needs torchax", allow_module_level=True)
 
+import torch_modules  # noqa: E402
 from torch_modules import MODULES, call, settled  # noqa: E402
 
 import llfc_jax  # noqa: E402
+from llfc_jax.errors import UserError  # noqa: E402
 
 _READ = {}
 
@@ -48,3 +53,254 @@ def test_outputs_are_pytorchs_for_batches_of_any_size(name, n):
     (module, network), inputs = read(name), MODULES[name][1](n, seed=3)
     found = network.apply(network.variables, as_jax(inputs))
     assert relative(found, logits_of(name, module, inputs)) < 1e-5
+
+
+def hooked(module, inputs):
+    """What submodules return, by PyTorch's own forward hooks."""
+    found, hooks = {}, []
+    for path, part in module.named_modules():
+
+        def keep(_, __, output, path=path):
+            if path and torch.is_tensor(output):
+                found.setdefault(path, []).append(output.detach().clone())
+
+        hooks.append(part.register_forward_hook(keep))
+    outputs = call(module, inputs)
+    for hook in hooks:
+        hook.remove()
+    return outputs, {
+        f"{path}/{index}" if len(outputs) > 1 else path: output
+        for path, outputs in found.items()
+        for index, output in enumerate(outputs)
+    }
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_features_are_what_submodules_return(name):
+    (module, network), inputs = read(name), MODULES[name][1](5, seed=4)
+    _, features = network.apply_with_features(network.variables, as_jax(inputs))
+    _, expected = hooked(module, inputs)
+    assert expected.keys() <= features.keys()
+    for path, tensor in expected.items():
+        assert relative(features[path], tensor) < 1e-5, path
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_permutation_of_the_spec_is_found_again_and_keeps_the_outputs(name):
+    (_, network), inputs = read(name), as_jax(MODULES[name][1](5, seed=5))
+    spec = llfc_jax.permutation_spec(network.apply, network.variables, inputs)
+    assert spec.sizes
+    keys = jax.random.split(jax.random.key(0), len(spec.sizes))
+    drawn = {
+        perm: jax.random.permutation(key, size)
+        for key, (perm, size) in zip(keys, spec.sizes.items(), strict=True)
+    }
+    moved = llfc_jax.apply_permutation(spec, drawn, network.variables)
+    assert llfc_jax.check_equivalence(network.apply, network.variables, moved, inputs) < 1e-5
+    found, _ = llfc_jax.weight_matching(jax.random.key(1), spec, network.variables, moved)
+    back = llfc_jax.apply_permutation(spec, found, moved)
+    jax.tree.map(np.testing.assert_array_equal, back, network.variables)
+
+
+ALPHAS = (0.25, 0.5, 0.75)
+
+
+def on_the_line(module, a, b, alpha):
+    """A PyTorch module between two state dicts, in float64."""
+    module = copy.deepcopy(module).double()
+    module.load_state_dict(
+        {
+            name: (1 - alpha) * a[name].double() + alpha * b[name].double()
+            if a[name].is_floating_point()
+            else a[name]
+            for name in a
+        }
+    )
+    return module.eval()
+
+
+def in_double(inputs):
+    return jax.tree.map(lambda x: x.double() if x.is_floating_point() else x, inputs)
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("convolutional", "transformer")]
+
+
+@pytest.mark.parametrize("name", ["residual", "embedding bag", "keyword inputs", *SLOW])
+def test_lmc_and_llfc_are_those_of_pytorch_in_float64(name):
+    (module, network), (make, batch, _) = read(name), MODULES[name]
+    other = settled(make, seed=1)
+    a, b = module.state_dict(), other.state_dict()
+    inputs, labels = batch(12, seed=6), torch.arange(12) % torch_modules.CLASSES
+    examples = [(as_jax(inputs), labels.numpy())]
+    variables = network.variables, network.variables_of(b)
+
+    found = llfc_jax.evaluate_path(network.apply, *variables, examples, num_alphas=5)
+    for index, alpha in enumerate(found["alphas"]):
+        logits = logits_of(name, on_the_line(module, a, b, alpha), in_double(inputs))
+        loss = torch.nn.functional.cross_entropy(logits, labels).item()
+        assert found["loss"][index] == pytest.approx(loss, rel=1e-4)
+        assert found["error"][index] == pytest.approx((logits.argmax(1) != labels).double().mean().item())
+
+    measured = llfc_jax.measure_features(network.apply_with_features, *variables, examples, alphas=ALPHAS)
+    features = {
+        alpha: hooked(on_the_line(module, a, b, alpha), in_double(inputs))[1] for alpha in (0.0, 1.0, *ALPHAS)
+    }
+    layers = {layer["layer"]: layer for layer in measured["layers"]}
+    assert features[0.0].keys() <= layers.keys()
+    for path, at_a in features[0.0].items():
+        at_b = features[1.0][path]
+        for index, alpha in enumerate(ALPHAS):
+            expected = float64.comparison(features[alpha][path], (1 - alpha) * at_a + alpha * at_b)
+            for quantity in ("cosine_distance", "coefficient"):
+                mean = layers[path][quantity]["mean"][index]
+                assert mean == pytest.approx(expected[quantity]["mean"], rel=1e-4, abs=1e-9), (path, quantity)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_state_dict_comes_back_bit_for_bit(name):
+    (_, network), make = read(name), MODULES[name][0]
+    other = settled(make, seed=2)
+    expected = other.state_dict()
+    found = network.state_dict(network.variables_of(expected))
+    assert list(found) == list(expected)
+    for key, tensor in expected.items():
+        assert (found[key].dtype, found[key].shape) == (tensor.dtype, tensor.shape), key
+        assert torch.equal(found[key], tensor), key
+    settled(make, seed=3).load_state_dict(found, strict=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_kept(dtype):
+    module = torch.nn.Sequential(torch.nn.Linear(12, 8), torch.nn.Tanh()).to(dtype)
+    inputs = torch_modules.vectors().to(dtype)
+    network = llfc_jax.from_torch(module, inputs)
+    assert network.variables["0.weight"].dtype == str(dtype).removeprefix("torch.")
+    found = network.state_dict(network.variables)
+    assert all(torch.equal(found[key], tensor) for key, tensor in module.state_dict().items())
+
+
+def test_a_tensor_of_two_names_is_one_leaf():
+    module, network = read("tied language model")
+    assert list(network.variables) == ["embed.weight", "hidden.weight", "hidden.bias"]
+    spec = llfc_jax.permutation_spec(network.apply, network.variables, torch_modules.ids().numpy())
+    assert spec.leaves["['embed.weight']"].perms[1] is not None
+    found = network.state_dict(network.variables)
+    assert list(found) == list(module.state_dict())
+    assert found["head.weight"] is found["embed.weight"]
+
+
+def test_a_transposed_name_is_the_same_leaf():
+    module, network = read("tied autoencoder")
+    assert list(network.variables) == ["encoder.weight", "encoder.bias", "decoder.bias"]
+    found = network.state_dict(network.variables)
+    assert torch.equal(found["decoder.weight"], module.decoder.weight)
+
+
+def test_one_name_of_a_tied_tensor_will_do_and_two_that_differ_are_refused():
+    module, network = read("tied autoencoder")
+    state = dict(module.state_dict())
+    leaf = state.pop("encoder.weight")
+    np.testing.assert_array_equal(network.variables_of(state)["encoder.weight"], leaf.numpy())
+    with pytest.raises(UserError, match=r"^state dict: encoder.weight and decoder.weight are one tensor"):
+        network.variables_of({**state, "encoder.weight": leaf + 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            lambda state: {**state, "head.weight": torch.zeros(6, 8)},
+            r"state dict: head.weight: expected shape \(5, 8\); found \(6, 8\)",
+        ),
+        (
+            lambda state: {key: value for key, value in state.items() if key != "norm1.running_var"},
+            r"state dict: norm1.running_var: expected shape \(6,\); found no such entry",
+        ),
+        (
+            lambda state: {**state, "extra.bias": torch.zeros(3)},
+            r"state dict: extra.bias: expected no such entry; found shape \(3,\)",
+        ),
+        (
+            lambda state: {**state, "conv1.weight": state["conv1.weight"].long()},
+            r"state dict: conv1.weight: expected torch.float32; found torch.int64",
+        ),
+    ],
+    ids=["shape", "missing", "unexpected", "kind"],
+)
+def test_the_state_dict_of_another_module_is_one_line(change, line):
+    module, network = read("convolutional")
+    with pytest.raises(UserError, match=f"^{line}$"):
+        network.variables_of(change(module.state_dict()))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_prefixes_of_wrapped_modules_are_taken_off(prefix):
+    module, network = read("convolutional")
+    state = {f"{prefix}{key}": tensor for key, tensor in module.state_dict().items()}
+    jax.tree.map(np.testing.assert_array_equal, network.variables_of(state), network.variables)
+
+
+def test_training_mode_updates_buffers_as_pytorch_does_without_dropout():
+    (module, network), inputs = read("convolutional"), torch_modules.images(6, seed=7)
+    found, updated = network.apply_train(network.variables, as_jax(inputs))
+    expected = copy.deepcopy(module).train()
+    expected.dropout.eval()
+    assert relative(found, expected(inputs)) < 1e-5
+    for name, tensor in expected.state_dict().items():
+        np.testing.assert_allclose(updated[name], tensor.numpy(), rtol=1e-5, atol=1e-6)
+    assert updated["norm1.num_batches_tracked"] == 18
+    np.testing.assert_array_equal(network.variables["norm1.num_batches_tracked"], 17)
+
+
+def test_no_code_of_the_module_is_run_after_it_has_been_read(monkeypatch):
+    name = "convolutional"
+    make, batch, _ = MODULES[name]
+    network = llfc_jax.from_torch(settled(make), batch())
+
+    def forbidden(*_):
+        raise AssertionError("the module was called")
+
+    monkeypatch.setattr(make, "forward", forbidden)
+    monkeypatch.setattr(torch.nn.Module, "__call__", forbidden)
+    for n in (4, 7):
+        inputs = as_jax(batch(n))
+        network.apply(network.variables, inputs)
+        network.apply_with_features(network.variables, inputs)
+        network.apply_train(network.variables, inputs)
+
+
+def test_methods_are_one_function_for_jit():
+    (_, network), inputs = read("sequential"), as_jax(torch_modules.vectors())
+    assert network.apply == network.apply
+    assert hash(network.apply) == hash(network.apply)
+    traces = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(apply, variables, inputs):
+        traces.append(apply)
+        return apply(variables, inputs)
+
+    for _ in range(3):
+        run(network.apply, network.variables, inputs)
+    assert len(traces) == 1
+
+
+def test_the_module_and_torch_are_left_as_they_were():
+    module = torch_modules.Convolutional().train()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    torch.manual_seed(3)
+    generator = torch.get_rng_state()
+    llfc_jax.from_torch(module, torch_modules.images())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert module.training
+    assert all(part.training for part in module.modules())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert torch.get_default_device().type == "cpu"
+    assert type(torch.zeros(1) + module.head.weight.sum()) is torch.Tensor
+    assert torch.nn.DataParallel(torch.nn.Linear(2, 2)).module.weight.device.type == "cpu"

@@ -242,7 +242,7 @@ def test_folding_scales_and_shifts_the_units_of_networks_that_nobody_declared(na
             run(program.flat, arguments(program.flat, x, inputs))[site.node.value] for x in (variables, alone)
         )
         np.testing.assert_allclose(after, applied(own, before, site.axis), rtol=1e-4, atol=1e-4)
-    assert len(sites(program)) == {"llama": 0, "linen_transformer": 11, "unet": 5, "densenet": 0}[name]
+    assert len(sites(program)) == {"llama": 0, "linen_transformer": 11, "unet": 4, "densenet": 0}[name]
 
 
 def test_a_network_without_sites_is_refused():

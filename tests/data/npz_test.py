@@ -1,12 +1,14 @@
 """Images and labels of one's own."""
 
 import re
+import zipfile
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from llfc_jax import data
+from llfc_jax.data import npz_source
 from llfc_jax.errors import UserError
 
 GENERATOR = np.random.default_rng(0)
@@ -22,12 +24,12 @@ def load(path, arrays, **changes):
 
 def test_train_and_test_are_what_the_file_says(tmp_path):
     arrays = {"train_image": IMAGE, "train_label": LABEL, "test_image": IMAGE[:9], "test_label": LABEL[:9]}
-    found = load(tmp_path / "x.npz", arrays, test_split="test[:50%]+train[-2:]")
-    np.testing.assert_array_equal(found.train.images, IMAGE)
+    found = load(tmp_path / "x.npz", arrays, train_split="train[:-2]", test_split="test[:50%]+train[-2:]")
+    np.testing.assert_array_equal(found.train.images, IMAGE[:-2])
     np.testing.assert_array_equal(found.test.images, np.concatenate([IMAGE[:4], IMAGE[-2:]]))
     np.testing.assert_array_equal(found.test.labels, np.concatenate([LABEL[:4], LABEL[-2:]]))
     assert (found.num_classes, found.train.labels.dtype) == (7, np.int32)
-    np.testing.assert_allclose(found.mean, (IMAGE / 255).mean((0, 1, 2)))
+    np.testing.assert_allclose(found.mean, (IMAGE[:-2] / 255).mean((0, 1, 2)))
 
 
 def test_one_set_serves_as_both_and_says_so(tmp_path, capsys):
@@ -117,6 +119,35 @@ BAD = {
 }
 
 
+BAD |= {
+    "bytes and floats": (
+        {"train_image": IMAGE, "train_label": LABEL, "test_image": IMAGE / 255, "test_label": LABEL},
+        {},
+        "expected train_image and test_image of one type, .*; found uint8 and float64",
+    ),
+    "labels that 32 bits would make others of": (
+        {"image": IMAGE, "label": 2**32 + LABEL},
+        {},
+        "label: expected labels from 0, of 32 bits; found 4294967296 to 4294967302",
+    ),
+    "labels beyond 63 bits": (
+        {"image": IMAGE, "label": np.uint64(2**63) + LABEL.astype(np.uint64)},
+        {},
+        "label: expected labels from 0, of 32 bits; found 9223372036854775808 to .*",
+    ),
+    "a label of a hundred million": (
+        {"image": IMAGE, "label": LABEL * 10**8 // 6},
+        {},
+        "expected 1 to 1,000,000 classes; the largest label makes 100,000,001",
+    ),
+    "no classes": (
+        {"image": IMAGE, "label": LABEL, "num_classes": 0},
+        {},
+        "expected 1 to 1,000,000 classes; num_classes says 0",
+    ),
+}
+
+
 @pytest.mark.parametrize("bad", BAD)
 def test_arrays_that_are_not_as_they_should_be_are_one_line(bad, tmp_path):
     arrays, changes, line = BAD[bad]
@@ -142,6 +173,52 @@ def test_arrays_that_are_not_as_they_should_be_are_one_line(bad, tmp_path):
 def test_fields_that_do_not_fit_the_file_are_one_line(changes, line, tmp_path):
     with pytest.raises(UserError, match=line):
         load(tmp_path / "x.npz", {"image": IMAGE, "label": LABEL}, **changes)
+
+
+def rewritten(path, arrays, **members):
+    """An `.npz` with some members replaced, or added, as bytes."""
+    np.savez(path, **{name: array for name, array in arrays.items() if f"{name}.npy" not in members})
+    with zipfile.ZipFile(path, "a") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    fields = {"name": str(path), "data_dir": "", "train_split": "train", "test_split": "test"}
+    return data.load(ConfigDict({**fields, "mean": None, "std": None}))
+
+
+@pytest.mark.parametrize("member", ["image", "num_classes"])
+def test_a_member_of_our_name_that_is_no_array_is_one_line(member, tmp_path):
+    arrays = {"image": IMAGE, "label": LABEL, "num_classes": 7}
+    with pytest.raises(UserError, match=rf"^data.name='.*x.npz': {member}: expected an array; found .*"):
+        rewritten(tmp_path / "x.npz", arrays, **{f"{member}.npy": b"some text"})
+
+
+def test_what_else_lies_in_the_file_is_left_alone(tmp_path):
+    arrays = {"image": IMAGE, "label": LABEL}
+    found = rewritten(tmp_path / "x.npz", arrays, **{"README.txt": b"text", "notes.npy": b"no array"})
+    np.testing.assert_array_equal(found.train.images, IMAGE)
+
+
+def test_a_file_that_unpacks_to_more_than_there_is_memory_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz_source, "host_memory_bytes", lambda: 2 * IMAGE.nbytes)
+    with pytest.raises(
+        UserError, match=r"^data.name='.*' doesn't fit into memory: it unpacks to \S+ bytes, more "
+    ):
+        load(tmp_path / "x.npz", {"image": IMAGE, "label": LABEL})
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "twice"),
+    [
+        ("train", "train", "train[0:30]"),
+        ("train", "test+train[-2:]", "train[28:30]"),
+        ("train[:20]+train[10:]", "test", "train[10:20]"),
+    ],
+)
+def test_what_is_trained_on_is_not_tested_on(train, test, twice, tmp_path):
+    arrays = {"train_image": IMAGE, "train_label": LABEL, "test_image": IMAGE, "test_label": LABEL}
+    said = f"data.train_split={train!r} and data.test_split={test!r}: expected splits without overlap"
+    with pytest.raises(UserError, match=f"^{re.escape(f'{said}; found {twice} twice')}$"):
+        load(tmp_path / "x.npz", arrays, train_split=train, test_split=test)
 
 
 def test_labels_below_zero_or_beyond_the_classes_are_one_line(tmp_path):

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import json
 import os
 import shutil
 import struct
@@ -482,3 +483,32 @@ def test_an_unknown_split_lists_those_there_are(prepared: Path) -> None:
 )
 def test_data_of_the_wrong_kind_are_one_line(name: str, complaint: str, tmp_path: Path) -> None:
     assert complaint in _complaint(name, tmp_path)
+
+
+LEGACY = {"type": "stranger.Image", "content": {"shape": [4, 4, 1]}}
+PRESENT = {
+    "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+    "featuresDict": {
+        "features": {"image": {"pythonClassName": "stranger.Image", "image": {"dtype": "uint8"}}}
+    },
+}
+DISGUISED = {"python_class_name": "tensorflow_datasets.core.features.x/../../stranger.Image"}
+
+
+@pytest.mark.parametrize("features", [LEGACY, PRESENT, DISGUISED], ids=["legacy", "present", "disguised"])
+def test_a_directory_that_names_a_class_of_others_is_refused_before_that_is_imported(
+    features: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    prepared = tmp_path / "data" / "odd_images" / "1.0.0"
+    prepared.mkdir(parents=True)
+    (prepared / "features.json").write_text(json.dumps(features))
+    (prepared / "dataset_info.json").write_text(json.dumps({"name": "odd_images", "version": "1.0.0"}))
+    complaint = _complaint("odd_images", tmp_path / "data")
+    assert complaint.startswith(f"data.data_dir: {prepared / 'features.json'} names '")
+    assert "stranger" not in sys.modules
+
+
+def test_the_home_directory_of_nobody_is_refused() -> None:
+    assert "no home directory of such a user" in _complaint("tiny_colours", Path("~nosuchuser/x"))

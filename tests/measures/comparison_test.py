@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llfc_jax.measures.comparison import compare, decompose, no_comparison, summarise
+from llfc_jax.measures.comparison import QUARTILES, compare, decompose, no_comparison, summarise
 
 
 def fold(u, v, batch_size):
@@ -29,6 +29,10 @@ def test_agrees_with_float64_to_1e_5_down_to_distances_of_1e_6(noise, scale):
     v = features(0)
     u = (scale * (v + noise * np.random.default_rng(1).normal(size=v.shape))).astype(np.float32)
     found, expected = fold(u, v, 64), float64.comparison(u, v)
+    for name in QUARTILES:
+        assert found["cosine_distance"].pop(name) == pytest.approx(
+            expected["cosine_distance"].pop(name), rel=0.075
+        )
     for group, values in expected.items():
         for name, value in values.items():
             # A spread far below its mean keeps the mean's digits only.
@@ -36,6 +40,20 @@ def test_agrees_with_float64_to_1e_5_down_to_distances_of_1e_6(noise, scale):
             np.testing.assert_allclose(
                 found[group][name], value, rtol=1e-5, atol=atol, err_msg=f"{group} {name}"
             )
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e20, 1e37])
+def test_features_of_any_size_have_the_numbers_of_their_multiples(size):
+    """Of every sample and of the dataset, of which the first batch is far smaller than the rest."""
+    v = features(0) / 8
+    u = v + 0.1 * features(1)
+    growing = np.where(np.arange(300) < 64, 1e-3, 1.0)[:, None, None, None]
+    small, large = (
+        fold(*((x * growing * np.float32(factor)).astype(np.float32) for x in (u, v)), 64)
+        for factor in (1, size)
+    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5), small, large)
+    assert large["dead"] == 0
 
 
 @pytest.mark.parametrize("scale", [1e-2, 1e-4, 1e-6])
@@ -67,7 +85,7 @@ def test_the_whole_is_the_same_in_batches_of_any_size():
 
 def test_equal_features_have_distance_0_and_coefficient_1():
     found = fold(features(0), features(0), 64)
-    assert found["cosine_distance"] == {"mean": 0, "std": 0}
+    assert found["cosine_distance"] == {"mean": 0, "std": 0, "q25": 0, "median": 0, "q75": 0}
     assert found["dataset"]["cosine_distance"] == 0
     np.testing.assert_allclose(found["coefficient"]["mean"], 1, rtol=1e-6)
 

@@ -9,6 +9,7 @@ import pytest
 from llfc_jax import models
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
+from llfc_jax.measures.comparison import QUARTILES
 from llfc_jax.measures.fold import Point
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import barrier, lmc
@@ -24,7 +25,7 @@ LAYERS = {stage.name: stage.kind for stage in NETWORK.stages if stage.is_feature
 PLAN = {
     "lmc": Planned(lmc(), ALPHAS),
     "llfc": Planned(llfc(LAYERS), LLFC_ALPHAS),
-    "baseline": Planned(baseline(LAYERS), (0.0,)),
+    "baseline": Planned(baseline(LAYERS, LLFC_ALPHAS), (0.0,)),
 }
 
 
@@ -103,6 +104,11 @@ def test_curves_and_barriers_agree_with_float64(pair, results):
     np.testing.assert_allclose(results["lmc"]["loss_midpoint_gap"], middle, atol=1e-6)
 
 
+def tolerance(statistic):
+    """Quartiles are known to a bin, and between samples in either manner."""
+    return 0.15 if statistic in QUARTILES else 1e-5
+
+
 def test_llfc_agrees_with_float64_at_every_layer_and_alpha(pair, results):
     a, b = (numpy_forward(variables) for variables in pair)
     assert [layer["layer"] for layer in results["llfc"]] == list(LAYERS)
@@ -116,7 +122,10 @@ def test_llfc_agrees_with_float64_at_every_layer_and_alpha(pair, results):
             for group, values in expected.items():
                 for key, value in values.items():
                     np.testing.assert_allclose(
-                        layer[group][key][index], value, rtol=1e-5, err_msg=f"{name} {alpha} {group} {key}"
+                        layer[group][key][index],
+                        value,
+                        rtol=tolerance(key),
+                        err_msg=f"{name} {alpha} {group} {key}",
                     )
 
 
@@ -137,7 +146,9 @@ def test_the_baseline_agrees_with_float64(pair, results):
     for layer in join(results["llfc"], results["baseline"]):
         expected = float64.comparison(a[layer["layer"]], b[layer["layer"]])
         mean, std, dataset = (layer["baseline"][key] for key in ("mean", "std", "dataset"))
-        np.testing.assert_allclose([mean, std], list(expected["cosine_distance"].values()), rtol=1e-5)
+        np.testing.assert_allclose(
+            [mean, std], [expected["cosine_distance"][key] for key in ("mean", "std")], rtol=1e-5
+        )
         np.testing.assert_allclose(dataset, expected["dataset"]["cosine_distance"], rtol=1e-5)
 
 
@@ -153,7 +164,7 @@ def test_the_first_layer_is_linear_in_theta_so_its_distance_is_0_for_any_pair(re
 def test_the_ends_of_the_path_are_its_networks_exactly(end, pair):
     layers = found(*pair, plan={"llfc": Planned(llfc(LAYERS), (end,))})["llfc"]
     for layer in layers:
-        assert layer["cosine_distance"] == {"mean": [0], "std": [0]}
+        assert {value for values in layer["cosine_distance"].values() for value in values} == {0}
         assert layer["coefficient"]["mean"] == [1]
 
 
@@ -228,30 +239,22 @@ def test_nothing_is_traced_again_for_more_batches_or_another_pair(pair):
     assert len(traces) == once
 
 
-def test_nothing_is_compiled_again_for_an_equal_program_and_equal_measures(pair, caplog):
-    compiled = []
-    for program, plan in [(program_of(), {"lmc": Planned(lmc(), ALPHAS)}) for _ in range(2)]:
-        with jax.log_compiles():
-            measure_path(program, LinearPath(*pair), batches(data(), 20), plan)
-        compiled.append(sum("Compiling jit(_step)" in record.message for record in caplog.records))
-        caplog.clear()
-    assert compiled[1] == 0
+@pytest.mark.parametrize("name", PLAN)
+def test_a_state_is_of_one_size_whatever_the_number_of_samples(name, pair):
+    measure = PLAN[name].measure
 
+    def state(examples):
+        images = jax.ShapeDtypeStruct((examples, *IMAGE), jnp.uint8)
+        program = read_features(features_fn, pair[0], images)
 
-@pytest.mark.parametrize(
-    ("measure", "shape"), [(lmc(), ()), (llfc(LAYERS), (len(LAYERS),))], ids=["lmc", "llfc"]
-)
-def test_a_state_is_a_few_numbers_whatever_the_number_of_samples(measure, shape, pair):
-    for examples in (1, 1000):
-        program = read_features(features_fn, pair[0], jax.ShapeDtypeStruct((examples, *IMAGE), jnp.uint8))
-
-        def init(images, program=program):
+        def init(images):
             seen = view(program, pair[0], run(program.flat, arguments(program.flat, pair[0], images)))
             labels = jnp.zeros(len(images), jnp.int32)
             return measure.init(Point(program, jnp.float32(0.5), seen, seen, seen, labels, labels))
 
-        shapes = jax.eval_shape(init, jax.ShapeDtypeStruct((examples, *IMAGE), jnp.uint8))
-        assert {leaf.shape for leaf in jax.tree.leaves(shapes)} == {shape}
+        return jax.eval_shape(init, images)
+
+    assert state(1) == state(1000)
 
 
 def test_a_correction_is_applied_at_its_own_alpha(pair):

@@ -7,6 +7,7 @@ import synthetic_results
 
 from llfc_jax.errors import UserError
 from llfc_jax.report import contrast, drawing, figures, page, tables, verdict
+from llfc_jax.results import check
 
 RUNS = {"spawned": synthetic_results.spawned_mlp(), "permuted": synthetic_results.aligned_mlp()}
 
@@ -19,6 +20,7 @@ def test_every_path_keeps_its_numbers_and_verdict_under_its_runs_name():
             assert results["llfc"][f"{name}|{path}"] == alone["llfc"][path]
             ours, theirs = verdict(results, f"{name}|{path}"), verdict(alone, path)
             assert dataclasses.replace(ours, path=path) == theirs
+    assert check(results | {"command": "compare"})
 
 
 def test_one_page_names_all_runs_and_shows_their_paths():

@@ -4,12 +4,14 @@ from xml.etree import ElementTree
 
 import pytest
 import synthetic_results
+from matplotlib.colors import to_hex
 
-from llfc_jax.report import drawing, figures, layer_panels
+from llfc_jax.report import drawing, figures, layer_panels, style
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
-    results = {"llfc": synthetic_results.aligned_mlp()["llfc"]}
+    whole = synthetic_results.aligned_mlp()
+    results = {name: whole[name] for name in ("llfc", "data")}
     first = drawing.write(drawing.draw(results), tmp_path / "first")
     second = drawing.write(drawing.draw(results), tmp_path / "second")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
@@ -55,7 +57,8 @@ def test_the_barrier_arrow_spans_the_excess_at_its_argmax():
 
 
 def test_a_curve_that_never_rises_above_its_chord_has_no_arrow():
-    results = {"lmc": {"a-b": synthetic_results.lmc_entry(-0.002, -0.001)}}
+    results = synthetic_results.spawned_mlp()
+    results["lmc"] = {"a-b": synthetic_results.lmc_entry(-0.002, -0.001)}
     assert not any(text.get_text() == "" for ax in figures.draw_lmc(results).axes for text in ax.texts)
 
 
@@ -73,7 +76,7 @@ def test_a_dead_layer_is_marked_and_leaves_the_rest_in_place():
 def test_the_distance_axis_is_logarithmic_only_where_the_range_asks_for_it():
     wide = synthetic_results.llfc_entry(synthetic_results.MLP, 0.01)
     narrow = synthetic_results.llfc_entry(synthetic_results.MLP, 1.0)
-    narrow["layers"] = narrow["layers"][2:]
+    narrow["layers"] = narrow["layers"][3:]
     assert layer_panels.distance_limits([wide])[0] > 0
     assert layer_panels.distance_limits([narrow])[0] == 0
 
@@ -86,6 +89,85 @@ def test_children_start_where_the_trunk_ends():
 
 
 def test_captions_are_wellformed_html_and_name_no_markup_in_titles():
+    results = synthetic_results.aligned_mlp()
     for spec in figures.FIGURES.values():
-        ElementTree.fromstring(f"<p>{spec.caption}</p>")
+        ElementTree.fromstring(f"<p>{spec.caption(results)}</p>")
         assert not re.search("[<>&]", spec.title)
+
+
+def test_a_caption_says_how_many_directions_and_examples():
+    results = synthetic_results.aligned_mlp()
+    assert "the subspaces of the 2 largest singular values" in figures.FIGURES["spectra"].caption(results)
+    assert "quartiles over 10,000 test examples" in figures.FIGURES["llfc"].caption(results)
+
+
+def colours_of(ax):
+    return {line.get_label(): to_hex(line.get_color()) for line in ax.get_legend_handles_labels()[0]}
+
+
+def test_a_path_has_one_colour_in_every_figure():
+    results = synthetic_results.aligned_mlp()
+    summary, lmc = figures.draw_summary(results), figures.draw_lmc(results)
+    curves, parts, alone = (colours_of(ax) for ax in (summary.axes[0], summary.axes[2], lmc.axes[1]))
+    assert list(curves.values()) == list(parts.values()) == list(alone.values())
+    assert len({*parts.values()}) == 2
+
+
+def test_an_alpha_has_one_colour_in_every_figure():
+    results = synthetic_results.aligned_mlp()
+    distances = {
+        container.get_label(): to_hex(container[0].get_color())
+        for container in figures.draw_llfc(results).axes[0].containers
+    }
+    ranks = colours_of(figures.draw_spectra(results).axes[-1])
+    assert r"$\alpha=0.5$" in ranks
+    assert distances[r"$\alpha=0.5$"] == ranks[r"$\alpha=0.5$"]
+
+
+def test_effective_ranks_that_coincide_all_stay_visible():
+    ax = figures.draw_spectra(synthetic_results.aligned_mlp()).axes[-1]
+    sizes = [line.get_markersize() for line in ax.get_legend_handles_labels()[0]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len({*sizes}) == len(sizes) == 3
+
+
+def test_an_example_more_or_less_does_not_fill_an_axis():
+    results = synthetic_results.spawned_mlp()
+    for ends in results["endpoints"].values():
+        ends["test"] = ends["train"] = {"loss": 1e-6, "error": 1e-4}
+    entry = synthetic_results.lmc_entry(0.0, 0.0)
+    for split in ("test", "train"):
+        entry[split]["loss"] = [1e-6] * 25
+        entry[split]["error"] = [1e-4] * 25
+    loss, error = figures.draw_lmc(results | {"lmc": {"a-b": entry}}).axes
+    assert loss.get_ylim()[1] >= 0.05
+    assert error.get_ylim()[1] >= 2
+
+
+def test_dollars_in_names_are_no_mathematics():
+    results = synthetic_results.aligned_mlp()
+    for entry in results["llfc"].values():
+        entry["layers"][1]["layer"] = "$x_$"
+        entry["layers"][2]["layer"] = r"$\frac$"
+    figure = figures.draw_llfc(results)
+    figure.draw_without_rendering()  # Matplotlib would refuse this mathematics
+    assert figure.axes[-1].get_xticklabels()[1].get_text() == r"\$x_\$"
+
+
+@pytest.mark.parametrize(
+    ("limits", "labels"),
+    [
+        ((15, 60), ["20", "30", "40", "50"]),
+        ((2, 90), ["2", "5", "10", "20", "50"]),
+        ((0.01, 8), ["0.01", "0.1", "1"]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_plain_numbers(limits, labels):
+    figure = style.figure(3, 3)
+    ax = figure.subplots()
+    ax.set_yscale("log")
+    ax.set_ylim(*limits)
+    style.log_ticks(ax.yaxis)
+    figure.draw_without_rendering()
+    shown = [t.label1.get_text() for t in ax.yaxis.get_major_ticks() if limits[0] <= t.get_loc() <= limits[1]]
+    assert shown == labels

@@ -10,6 +10,7 @@ import synthetic_results
 from PIL import Image
 
 from llfc_jax.report import drawing, figures, page, style
+from llfc_jax.report.accounts import corrections, tightest_bound
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -49,7 +50,8 @@ def drawn(request):
 def test_every_case_gives_wellformed_svg_and_png(drawn, tmp_path):
     results, drawings = drawn
     written = drawing.write(drawings, tmp_path / "figures")
-    absent = {"spawn_sweep"} if "training" in results else {"spawn_sweep", "training"}
+    absent = {"spawn_sweep", "parts" if len(results["lmc"]) > 1 else "summary"}
+    absent |= {"training"} - results.keys()
     names = [name for name in figures.FIGURES if name not in absent]
     assert [path.name for path in written] == [
         f"{name}.{suffix}" for name in names for suffix in ("png", "svg")
@@ -80,10 +82,36 @@ def test_the_page_states_verdict_command_and_every_override_field():
     results = synthetic_results.aligned_mlp()
     text = html.unescape(page.render(results, ()))
     assert results["command"] in text
-    assert "Barrier 1.310 nats (error 43.0 %): not linearly mode connected" in text
-    assert "Barrier 0.0140 nats (error 0.40 %): linearly mode connected" in text
+    assert "LMC does not hold: barrier 1.310 nats and 43.0 % on test, 1.179 nats and 40.8 % on train" in text
+    assert "LMC holds: barrier 0.0140 nats and 0.40 % on test" in text
+    assert "below 0.0461 nats (2 % of a guess's loss) and 2 %, each with its whole 95 % interval" in " ".join(
+        text.split()
+    )
     assert "<code>train.spawn_epochs</code>" in text
     assert results["alignment"]["a-b_aligned"]["description"] in text
+
+
+def test_a_bound_that_says_nothing_is_called_vacuous_beside_the_deviation_of_the_same_alpha():
+    results = synthetic_results.aligned_mlp()
+    output = results["theory"]["a-b"]["theorem1"]["layers"][-1]
+    output["bound"], output["deviation"] = [0.9, 0.5, 2e14], [0.1, 0.4, 0.2]
+    assert tightest_bound(results["theory"]["a-b"]["theorem1"])[:4] == (0.5, 0.4, 0.5, False)
+    assert "<td>0.4</td><td>0.5</td>" in page.render(results, ())
+    output["bound"] = [4e13, 3e14, 2e14]
+    found = tightest_bound(results["theory"]["a-b"]["theorem1"])
+    assert (found.alpha, found.bound, found.vacuous) == (0.25, 4e13, True)
+    assert "<td>4e+13, vacuous</td>" in page.render(results, ())
+
+
+def test_a_correction_that_hurts_the_ends_is_said_to():
+    results = synthetic_results.deep_resnet()
+    (change,) = corrections(results)
+    assert change.says.startswith("it helps between the ends")
+    test = results["lmc"]["a-b/recompute"]["test"]
+    test["error"] = [error + 0.03 for error in test["error"]]
+    (change,) = corrections(results)
+    assert "it worsens an end by 3.00 %" in change.says
+    assert change.ends[1] - change.ends[0] == pytest.approx(0.03)
 
 
 def test_what_comes_from_the_user_is_escaped():

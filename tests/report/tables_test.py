@@ -53,7 +53,7 @@ def test_csv_holds_every_number_once(tmp_path):
     layers, curves = tables.write_csv(results, tmp_path)
     header, rows = read(layers)
     assert header == tables.LAYER_COLUMNS
-    of_llfc = 2 * 7 * (1 + 3 * 2)
+    of_llfc = 2 * 7 * (1 + 3 * 3)
     weak_additivity, commutativity, deviations = 2 * 3 * 3, 2 * 4 * 3, 2 * 7 * 3 * 3
     assert len(rows) == of_llfc + weak_additivity + commutativity + deviations
     (row,) = [

@@ -60,7 +60,7 @@ def test_the_workdir_holds_all_that_is_promised(run):
     workdir, _ = run
     for name in ("config.json", "results.json", "layers.csv", "curves.csv", "report.html"):
         assert (workdir / name).stat().st_size > 100, name
-    for name in ("summary", "lmc", "llfc", "coefficient", "training"):
+    for name in ("parts", "lmc", "llfc", "coefficient", "training"):
         for suffix in ("png", "svg"):
             assert (workdir / "figures" / f"{name}.{suffix}").stat().st_size > 1000, name
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["a", "b", "trunk"]
@@ -68,7 +68,7 @@ def test_the_workdir_holds_all_that_is_promised(run):
 
 def test_results_say_what_was_run(run):
     workdir, results = run
-    assert results["schema_version"] == 1
+    assert results["schema_version"] == 2
     assert results["command"] == COMMAND
     assert results["config"] == json.loads((workdir / "config.json").read_text())
     assert results["environment"].keys() >= {
@@ -132,13 +132,15 @@ def test_llfc_has_every_layer_with_its_baseline(run):
                 for quantity in ("cosine_distance", "coefficient")
                 for moment in ("mean", "std")
             ),
+            layer["end"]["mean"],
             *(layer["dataset"][quantity] for quantity in ("cosine_distance", "coefficient")),
             layer["dead"],
         ):
             assert len(values) == 2
-        assert layer["baseline"].keys() == {"mean", "std", "dataset"}
+        assert layer["baseline"].keys() == {"mean", "std", "q25", "median", "q75", "dataset", "dead"}
     for layer in llfc["layers"]:
-        assert max(layer["cosine_distance"]["mean"]) < 0.1 * layer["baseline"]["mean"]  # LLFC: spawned pair
+        of_end = zip(layer["cosine_distance"]["mean"], layer["end"]["mean"], strict=True)
+        assert all(found < 0.5 * end for found, end in of_end)  # LLFC: spawned pair
 
 
 def test_histories_are_parallel_lists_of_every_network(run):

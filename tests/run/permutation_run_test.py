@@ -17,7 +17,7 @@ from llfc_jax.run.workbench import Workbench, prepare
 from llfc_jax.storage import checkpoint
 from llfc_jax.symmetry import apply_permutation, permutation_spec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.optimised]
 
 COMMAND = "python -m llfc_jax.main --config=configs/test.py"
 

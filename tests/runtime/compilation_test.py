@@ -97,10 +97,11 @@ def test_the_cache_of_somebody_else_is_not_used(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_a_second_run_beside_the_first_compiles_nothing(tmp_path):
     for name in ("first", "second"):
         log_hits = OWN_CACHE + "os.environ['JAX_DEBUG_LOG_MODULES'] = 'jax._src.compiler'"
-        process = command.run("--config=configs/test.py", f"--workdir={tmp_path / name}", before=log_hits)
+        process = command.run(*command.SMALL_RUN, f"--workdir={tmp_path / name}", before=log_hits)
         assert process.returncode == 0, process.stderr
     kept = tmp_path / ".jax_cache"
     newest = max(entry.stat().st_mtime for entry in kept.iterdir())

@@ -250,7 +250,7 @@ def fused_attention():
         value, gate = jnp.split(x @ w["gated"], 2, axis=-1)
         return (value * jax.nn.silu(gate)) @ w["out"]
 
-    return Case(apply, randomise(weights), (images(2, 4, 6),), {dim: 1, heads: 1, inner: 1, hidden: 1})
+    return Case(apply, randomise(weights), (images(2, 4, 6),), {dim: 1, heads: 1, inner: 2, hidden: 1})
 
 
 def language_model():
@@ -294,7 +294,7 @@ def stacked_layers():
         )
         return h @ w["out"], maxima
 
-    return Case(apply, randomise(weights), (images(5, 4),), {dim: 1, hidden: 1})
+    return Case(apply, randomise(weights), (images(5, 4),), {dim: 1, hidden: layers})
 
 
 def loops_and_branches():
@@ -362,8 +362,8 @@ CASES: dict[str, Callable[[], Case]] = {
     # per stage a stream, and the inner channels of each block
     "resnet_conv": lambda: linen(ResNet("conv", blocks=2), SMALL, {8: 3, 16: 3, 32: 3}),
     "resnet_conv_layernorm": lambda: linen(ResNet("conv", "layer"), SMALL, {8: 2, 16: 2, 32: 2}),
-    # padding 8 channels by 4 on each side leaves the blocks of 4 along the stream
-    "resnet_pad": lambda: linen(ResNet("pad"), SMALL, {8: 1, 16: 1, 32: 1, 4: 1}),
+    # the stream grows at both ends: what is new in a group has a permutation of its own
+    "resnet_pad": lambda: linen(ResNet("pad"), SMALL, {8: 3, 16: 2, 32: 1}),
     "resnet50": lambda: linen(ResNet50(width=4), images(2, 32, 32, 3), resnet50_sizes(4)),
     # the stream; heads, query-key and value axes, and hidden units of two blocks
     "vit": lambda: linen(ViT(), SMALL, {15: 1, 3: 2, 5: 4, 20: 2}),

@@ -82,7 +82,13 @@ def comparison(u, v):
     per_sample, dists = distance(u, v), dist(u, v)
     coefficient = np.sum(u * v, -1) / np.sum(v * v, -1)
     return {
-        "cosine_distance": {"mean": per_sample.mean(), "std": per_sample.std()},
+        "cosine_distance": {
+            "mean": per_sample.mean(),
+            "std": per_sample.std(),
+            "q25": np.quantile(per_sample, 0.25),
+            "median": np.quantile(per_sample, 0.5),
+            "q75": np.quantile(per_sample, 0.75),
+        },
         "coefficient": {"mean": coefficient.mean(), "std": coefficient.std()},
         "dist": {"mean": dists.mean(), "std": dists.std()},
         "dataset": {

@@ -35,9 +35,11 @@ def lmc_split(
         "loss": curve(loss_ends, loss_bump),
         "error": curve(error_ends, error_bump, 0.9),
     }
+    split["examples"] = 10_000
     for quantity in ("loss", "error"):
         values, alphas = np.asarray(split[quantity]), np.asarray(ALPHAS)
         excess = values - ((1 - alphas) * values[0] + alphas * values[-1])
+        split[f"{quantity}_excess_std"] = (0.1 * 4 * alphas * (1 - alphas)).tolist()
         split[f"{quantity}_barrier"] = float(excess.max())
         split[f"{quantity}_midpoint_gap"] = float(excess[len(alphas) // 2])
     return split
@@ -61,18 +63,32 @@ def llfc_entry(layers: list[tuple[str, str]], share: float, seed: int = 0) -> di
         )
         at_half = 1e-14 if depth == 0 else baseline * share * rng.uniform(0.3, 1.0)
         distances = [at_half * 0.75, at_half, at_half * 0.8]
+        spread = {"q25": 0.5, "median": 0.9, "q75": 1.4}
         coefficients = [1 - 0.4 * distance for distance in distances]
         entries.append(
             {
                 "layer": name,
                 "kind": kind,
-                "cosine_distance": {"mean": distances, "std": [0.6 * distance for distance in distances]},
+                "cosine_distance": {"mean": distances, "std": [0.6 * distance for distance in distances]}
+                | {name: [factor * distance for distance in distances] for name, factor in spread.items()},
                 "coefficient": {"mean": coefficients, "std": [0.02 + 0.1 * share] * 3},
                 "dataset": {
                     "cosine_distance": [0.9 * distance for distance in distances],
                     "coefficient": coefficients,
+                    "dist": [2 * distance for distance in distances],
                 },
-                "baseline": {"mean": baseline, "std": 0.3 * baseline, "dataset": 0.95 * baseline},
+                "dist": {"mean": [2 * distance for distance in distances], "std": distances},
+                "end": {
+                    "mean": [factor * baseline for factor in (0.14, 0.25, 0.14)],
+                    "std": [0.05 * baseline] * 3,
+                },
+                "baseline": {
+                    "mean": baseline,
+                    "std": 0.3 * baseline,
+                    "dataset": 0.95 * baseline,
+                    "dead": 0,
+                }
+                | {name: factor * baseline for name, factor in spread.items()},
                 "dead": [0, 0, 0],
             }
         )
@@ -87,6 +103,13 @@ def explained(results: dict[str, Any], layers: list[tuple[str, str]], size: floa
     named = [{"layer": name, "kind": kind} for name, kind in layers]
     linear = [layer for layer in named if layer["kind"] in ("dense", "conv")]
     per_sample = {"mean": [0.8 * size, size, 0.7 * size], "std": [0.3 * size] * 3}
+    compared = {
+        "cosine_distance": per_sample | dict.fromkeys(("q25", "median", "q75"), per_sample["mean"]),
+        "coefficient": {"mean": [1.0] * 3, "std": [0.1] * 3},
+        "dist": per_sample,
+        "dataset": {name: [size] * 3 for name in ("cosine_distance", "coefficient", "dist")},
+        "dead": [0] * 3,
+    }
     spread = {"mean": 0.01 * size, "std": 0.004 * size, "dataset": 0.01 * size}
     share = [0.4, 0.45, 0.5]
 
@@ -98,19 +121,25 @@ def explained(results: dict[str, Any], layers: list[tuple[str, str]], size: floa
     entries: dict[str, Any] = {
         "weak_additivity": {
             "alphas": LLFC_ALPHAS,
-            "layers": [
-                layer
-                | {"cosine_distance": per_sample, "dataset": {"cosine_distance": [size] * 3}, "dead": [0] * 3}
-                for layer in named
-                if layer["kind"] == "relu"
-            ],
+            "layers": [layer | compared for layer in named if layer["kind"] == "relu"],
         },
         "commutativity": {
-            "layers": [layer | {"dist_com": spread, "dist_w": size, "dist_h": spread} for layer in linear]
+            "layers": [
+                layer | {"dist_com": spread, "dist_w": size, "dist_h": spread, "dead": 0} for layer in linear
+            ]
         },
         "deviation": {
             "alphas": LLFC_ALPHAS,
-            "layers": [layer | {"deviation": [size] * 3, "shares": parts(layer["kind"])} for layer in named],
+            "layers": [
+                layer
+                | {
+                    "deviation": [size] * 3,
+                    "scale": [1.0] * 3,
+                    "norms": {part: [size] * 3 for part in parts(layer["kind"])},
+                    "shares": parts(layer["kind"]),
+                }
+                for layer in named
+            ],
         },
         "stitching": {
             "layers": [
@@ -169,7 +198,7 @@ def spawned_mlp() -> dict[str, Any]:
     """A connected pair of MLPs, spawned after 4 of 20 epochs."""
     ends = {"train": {"loss": 0.0031, "error": 0.0004}, "test": {"loss": 0.081, "error": 0.0212}}
     results = {
-        "schema_version": 1,
+        "schema_version": 2,
         "command": "python -m llfc_jax.main --config=configs/mnist_mlp.py",
         "environment": {
             "python": "3.11.9",
@@ -204,6 +233,7 @@ def spawned_mlp() -> dict[str, Any]:
         "endpoints": {"a": ends, "b": {**ends, "test": {"loss": 0.086, "error": 0.0224}}},
         "lmc": {"a-b": lmc_entry(0.0012, 0.0005)},
         "llfc": {"a-b": llfc_entry(MLP, 0.04)},
+        "weights": {"a-b": {"distance": 31.0, "relative": 0.4}},
         "seconds": {"train": 31.2, "measure": 4.7},
         "peak_memory_bytes": 812_000_000,
     }
@@ -253,14 +283,17 @@ def wounded_mlp() -> dict[str, Any]:
     for key in ("peak_memory_bytes", "seconds", "training"):
         del results[key]
     dead = results["llfc"]["a-b"]["layers"][3]
-    nothing = {"mean": [None] * 3, "std": [None] * 3}
+    nothing = {name: [None] * 3 for name in ("mean", "std", "q25", "median", "q75")}
     dead |= {"cosine_distance": nothing, "coefficient": nothing, "dead": [10000] * 3}
-    dead["dataset"] = {"cosine_distance": [None] * 3, "coefficient": [None] * 3}
-    dead["baseline"] = {"mean": None, "std": None, "dataset": None}
-    results["llfc"]["a-b"]["layers"][0]["baseline"] = {"mean": 0.0, "std": 0.0, "dataset": 0.0}
+    dead["dataset"] = {name: [None] * 3 for name in ("cosine_distance", "coefficient", "dist")}
+    dead["baseline"] = dict.fromkeys(dead["baseline"]) | {"dead": 10000}
+    dead["end"] = {"mean": [None] * 3, "std": [None] * 3}
+    agreeing = results["llfc"]["a-b"]["layers"][0]
+    agreeing["baseline"] = dict.fromkeys(agreeing["baseline"], 0.0) | {"dead": 0}
+    agreeing["end"] = {"mean": [0.0] * 3, "std": [0.0] * 3}
     results["lmc"]["a-b"]["train"]["loss"][12] = None
     explained(results, MLP, 0.0)
-    results["weak_additivity"]["a-b"]["layers"][0]["cosine_distance"] = nothing
+    results["weak_additivity"]["a-b"]["layers"][0]["cosine_distance"] = dict(nothing)
     results["commutativity"]["a-b"]["layers"][1]["dist_w"] = None
     results["deviation"]["a-b"]["layers"][2]["shares"] = {"propagated": [None] * 3}
     results["deviation"]["a-b"]["layers"][3]["deviation"] = [None] * 3

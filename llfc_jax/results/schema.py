@@ -1,0 +1,403 @@
+"""What `results.json` holds, entry by entry.
+
+Losses are in nats, errors fractions, times in seconds, angles in degrees; null stands for what is undefined.
+Measures are keyed by path (see `results.keys`), and what explains LLFC is measured along plain paths alone.
+`python -m llfc_jax.compare` writes the same, without what belongs to a single run.
+"""
+
+from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict
+
+from llfc_jax.results.keys import NetworkKey, PathKey
+
+SCHEMA_VERSION = 2
+"""Raised when an entry changes its meaning, or one that the report needs is new."""
+
+PARALLEL = "parallel"
+"""Mark of a list with an entry for each of the `alphas`, or of the `epoch`s, beside or above it."""
+
+FILLED = "filled"
+"""Mark of a list that has an entry at least."""
+
+Number: TypeAlias = float | None
+Along: TypeAlias = Annotated[list[Number], PARALLEL]
+"""Numbers parallel to the alphas."""
+Alphas: TypeAlias = Annotated[list[float], FILLED]
+"""Points on the path, rising, in [0, 1]."""
+Network: TypeAlias = Annotated[str, NetworkKey.parse]
+Path: TypeAlias = Annotated[str, PathKey.parse]
+
+
+class Scores(TypedDict):
+    """A network on one split."""
+
+    loss: Number
+    error: Number
+
+
+class Splits(TypedDict):
+    """A network on both splits."""
+
+    test: Scores
+    train: Scores
+
+
+class Curves(TypedDict):
+    """LMC on one split."""
+
+    examples: int
+    """How many were measured on."""
+    loss: Along
+    error: Along
+    """Mistakes over `examples`, exactly."""
+    loss_barrier: Number
+    """max over alpha of L(theta_alpha) - ((1 - alpha) L(A) + alpha L(B))."""
+    error_barrier: Number
+    loss_midpoint_gap: Number
+    """L(theta_1/2) - (L(A) + L(B)) / 2."""
+    error_midpoint_gap: Number
+    loss_excess_std: Along
+    """Over examples, of what each one's loss exceeds its chord by: over the root of `examples`, the standard
+    error of the excess at an alpha."""
+    error_excess_std: Along
+
+
+class Lmc(TypedDict):
+    """Loss and error along a path (`measures.lmc`)."""
+
+    alphas: Alphas
+    """From 0 to 1."""
+    test: Curves
+    train: Curves
+
+
+class Spread(TypedDict):
+    """Of a quantity over samples, at each alpha."""
+
+    mean: Along
+    std: Along
+
+
+class Quartiles(Spread):
+    """Also its quartiles, right to 7.5 % of themselves."""
+
+    q25: Along
+    median: Along
+    q75: Along
+
+
+class Whole(TypedDict):
+    """Quantities of the whole (samples x features) matrices."""
+
+    cosine_distance: Along
+    coefficient: Along
+    dist: Along
+
+
+class Compared(TypedDict):
+    """u compared with v at one layer (`measures.comparison`)."""
+
+    layer: str
+    kind: str
+    """Of the layer: `dense`, `conv`, `norm`, `relu`, `pool`, `add`, ..."""
+    cosine_distance: Quartiles
+    """1 - cos(u, v)."""
+    coefficient: Spread
+    """<u, v> / ||v||^2."""
+    dist: Spread
+    """||u - v||^2 / (||u|| ||v||)."""
+    dataset: Whole
+    dead: Annotated[list[int], PARALLEL]
+    """Samples without an angle, u or v being zero; they are left out."""
+
+
+class Baseline(TypedDict):
+    """1 - cos(f_A, f_B) at one layer."""
+
+    mean: Number
+    std: Number
+    q25: Number
+    median: Number
+    q75: Number
+    dataset: Number
+    dead: int
+
+
+class LlfcLayer(Compared):
+    """u = f(theta_alpha), v = (1 - alpha) f_A + alpha f_B."""
+
+    baseline: Baseline
+    end: Spread
+    """1 - cos(f_end, v) of the end that is nearer to v: LLFC's unit (`measures.llfc.baseline`)."""
+
+
+class Llfc(TypedDict):
+    """LLFC on the test split (`measures.llfc`)."""
+
+    alphas: Alphas
+    layers: Annotated[list[LlfcLayer], FILLED]
+
+
+class WeakAdditivity(TypedDict):
+    """Of every ReLU: u of the mean of its outputs, v its output at the mean (`measures.weak_additivity`)."""
+
+    alphas: Alphas
+    layers: Annotated[list[Compared], FILLED]
+
+
+class Dist(TypedDict):
+    """||x - y||^2 / (||x|| ||y||)."""
+
+    mean: Number
+    std: Number
+    dataset: Number
+
+
+class CommutativityLayer(TypedDict):
+    """Of a linear layer with weights W and inputs H."""
+
+    layer: str
+    kind: str
+    dist_com: Dist
+    """Between W_A H_A + W_B H_B and W_A H_B + W_B H_A."""
+    dist_w: Number
+    """Between W_A and W_B."""
+    dist_h: Dist
+    """Between H_A and H_B."""
+    dead: int
+
+
+class Commutativity(TypedDict):
+    """See `measures.commutativity`."""
+
+    layers: Annotated[list[CommutativityLayer], FILLED]
+
+
+class DeviationLayer(TypedDict):
+    """Where delta = f(theta_alpha) - v comes from."""
+
+    layer: str
+    kind: str
+    deviation: Along
+    """||delta|| / ||v||."""
+    scale: Along
+    """||v|| per sample, root mean square."""
+    norms: dict[str, Along]
+    """Part -> ||part|| / ||v||: `propagated`, and what arises in the layer."""
+    shares: dict[str, Along]
+    """Part -> <part, delta> / ||delta||^2; they sum to one."""
+
+
+class Deviation(TypedDict):
+    """See `measures.deviation`."""
+
+    alphas: Alphas
+    layers: Annotated[list[DeviationLayer], FILLED]
+
+
+class StitchingLayer(TypedDict):
+    """The network that is cut behind this layer, on the test split."""
+
+    layer: str
+    kind: str
+    prefix_a: Scores
+    """A's layers up to this one, B's from here on."""
+    prefix_b: Scores
+
+
+class Stitching(TypedDict):
+    """See `measures.stitching`."""
+
+    layers: Annotated[list[StitchingLayer], FILLED]
+
+
+class AnglesLayer(TypedDict):
+    """Principal angles between A's and B's leading singular subspaces, rising."""
+
+    layer: str
+    kind: str
+    left: Annotated[list[Number], FILLED]
+    """Of the outputs."""
+    right: Annotated[list[Number], FILLED]
+    """Of the inputs."""
+
+
+class PrincipalAngles(TypedDict):
+    """See `measures.spectra`."""
+
+    top_k: int
+    """Dimension of the subspaces."""
+    layers: Annotated[list[AnglesLayer], FILLED]
+
+
+class RankLayer(TypedDict):
+    """Effective ranks of theta_alpha; only what the layer has."""
+
+    layer: str
+    kind: str
+    features: NotRequired[Along]
+    weights: NotRequired[Along]
+
+
+class EffectiveRank(TypedDict):
+    """See `measures.effective_rank`."""
+
+    alphas: Alphas
+    layers: Annotated[list[RankLayer], FILLED]
+
+
+class BoundLayer(TypedDict):
+    """Theorem 1 at one layer, relative to ||v||."""
+
+    layer: str
+    bound: Along
+    deviation: Along
+    holds: bool | None
+    """At every alpha; null without a bound."""
+
+
+class Theorem1(TypedDict):
+    """See `measures.theory.theorem1`."""
+
+    alphas: Alphas
+    holds: bool | None
+    layers: Annotated[list[BoundLayer], FILLED]
+
+
+class Lemma1(TypedDict):
+    """See `measures.theory.lemma1`."""
+
+    bound: Number
+    sum: Number
+    measured: Number
+    holds: bool
+
+
+class Theory(TypedDict):
+    """The paper's theory on measured networks."""
+
+    theorem1: NotRequired[Theorem1]
+    lemma1: NotRequired[Lemma1]
+
+
+class Alignment(TypedDict):
+    """How B was permuted towards A (`run.alignment`)."""
+
+    method: str
+    objective: list[Number]
+    """Before the first sweep and after each."""
+    sweeps: NotRequired[int]
+    converged: bool
+    restart_objectives: NotRequired[list[Number]]
+    equivalence_error: Number
+    """How far the logits of B moved, relatively."""
+    seconds: NotRequired[Number]
+    permutations: NotRequired[dict[str, int]]
+    """Name -> units."""
+    description: str
+    """Of the network's symmetries."""
+
+
+class Weights(TypedDict):
+    """How far apart two networks are in what is interpolated."""
+
+    distance: Number
+    """||theta_A - theta_B||."""
+    relative: Number
+    """The same over the root of ||theta_A|| ||theta_B||; 0 for one and the same network."""
+
+
+class History(TypedDict):
+    """Of one stretch of training: parallel lists, an entry for each epoch that was evaluated."""
+
+    epoch: list[float]
+    step: Along
+    learning_rate: Along
+    train_loss: Along
+    train_error: Along
+    test_loss: Along
+    test_error: Along
+
+
+class Source(TypedDict):
+    """Where an imported network came from."""
+
+    file: str
+    format: str
+    sha256: str
+    matched_by: str
+
+
+class Data(TypedDict):
+    """What was measured on."""
+
+    name: str
+    train_examples: int
+    test_examples: int
+    measured_train_examples: int
+    num_classes: int
+    mean: NotRequired[list[Number]]
+    """By which images were normalised, as `std`."""
+    std: NotRequired[list[Number]]
+    fingerprint: str
+
+
+class Model(TypedDict):
+    """The architecture."""
+
+    name: str
+    parameters: int
+    stages: list[str]
+
+
+class Thresholds(TypedDict, total=False):
+    """By which the report judges; argued in `report.judgement`."""
+
+    max_error_barrier: float
+    max_loss_barrier: float
+    max_llfc: float
+    chance: float
+    confidence: float
+
+
+class TrainConfig(TypedDict, total=False):
+    """What the page says of training."""
+
+    epochs: float | None
+
+
+class Config(TypedDict):
+    """The resolved configuration, of which the report reads these."""
+
+    name: str
+    train: NotRequired[TrainConfig]
+    verdict: NotRequired[Thresholds]
+
+
+class Results(TypedDict):
+    """The whole file."""
+
+    schema_version: int
+    command: str
+    """What the user typed."""
+    environment: NotRequired[dict[str, Any]]
+    """Versions, device, git commit."""
+    config: Config
+    sources: NotRequired[dict[Network, Source]]
+    data: Data
+    model: Model
+    training: NotRequired[dict[Network, History]]
+    alignment: NotRequired[dict[Path, Alignment]]
+    endpoints: NotRequired[dict[Network, Splits]]
+    weights: NotRequired[dict[Path, Weights]]
+    lmc: NotRequired[dict[Path, Lmc]]
+    llfc: NotRequired[dict[Path, Llfc]]
+    weak_additivity: NotRequired[dict[Path, WeakAdditivity]]
+    commutativity: NotRequired[dict[Path, Commutativity]]
+    deviation: NotRequired[dict[Path, Deviation]]
+    stitching: NotRequired[dict[Path, Stitching]]
+    principal_angles: NotRequired[dict[Path, PrincipalAngles]]
+    effective_rank: NotRequired[dict[Path, EffectiveRank]]
+    theory: NotRequired[dict[Path, Theory]]
+    seconds: NotRequired[dict[str, Number]]
+    """Of the process that finished: `train`, `align`, `measure`."""
+    peak_memory_bytes: NotRequired[Number]

@@ -1,0 +1,154 @@
+"""From the axes of a model's arrays, all statements made, to its permutation spec."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from llfc_jax.symmetry.factors import (
+    Axes,
+    Axis,
+    Factor,
+    cut,
+    dependencies,
+    expand,
+    flatten,
+    has_sum,
+    restrict,
+    terms,
+)
+from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, Piece, Positions
+from llfc_jax.symmetry.unification import settle
+
+
+class Block(NamedTuple):
+    """A part of an array all of whose axes are products of unsplit factors, and where it is."""
+
+    positions: tuple[np.ndarray, ...]
+    axes: Axes
+
+
+def read(
+    leaves: Mapping[str, Axes], shapes: Mapping[str, tuple[int, ...]], used: Iterable[Factor]
+) -> PermutationSpec:
+    """Names what is free and used, and says where on each array it is.
+
+    Args:
+        leaves: path -> axes of each array of the model.
+        shapes: path -> shape of it.
+        used: all factors that the model reads, in order.
+    """
+    names = name_factors(leaves, used)
+    return PermutationSpec(
+        sizes={name: factor.size for factor, name in names.items()},
+        leaves={path: leaf_spec(axes, shapes[path], names) for path, axes in leaves.items()},
+    )
+
+
+def name_factors(leaves: Mapping[str, Axes], used: Iterable[Factor]) -> dict[Factor, str]:
+    """The name of each class that can be permuted, in the order in which the model uses them.
+
+    What moves within another comes after it and has its name in front: `P0/P1`.
+    """
+    used = tuple(dict.fromkeys(used))
+    _fix_unused(leaves, used)
+    _separate(leaves)
+    on_leaves = {factor for axes in leaves.values() for factor in expand(flatten(axes))}
+    free = [f for f in dict.fromkeys(expand(used)) if f in on_leaves and f.fixed is None]
+    return {factor: f"P{i}" for i, factor in enumerate(free)}
+
+
+def _fix_unused(leaves: Mapping[str, Axes], used: Axis) -> None:
+    read_by_model = set(expand(used))
+    for axes in leaves.values():
+        for factor in expand(flatten(axes)):
+            if factor not in read_by_model and factor.fixed is None:
+                factor.fixed = "never used"
+
+
+def _separate(leaves: Mapping[str, Axes]) -> None:
+    """Cuts what is fixed into single positions where something moves differently at each of them."""
+    separated = False
+    while not separated:
+        separated = True
+        for axes in leaves.values():
+            settle(axes, "a leaf")
+            for factor in expand(flatten(axes)):
+                if factor.fixed is not None:
+                    continue
+                for other in dependencies(factor):
+                    if other.fixed is not None and other.split is None:
+                        cut(other, np.arange(other.size))
+                        separated = False
+
+
+def leaf_spec(axes: Axes, shape: tuple[int, ...], names: Mapping[Factor, str]) -> LeafSpec:
+    """Says where on an array of the model each named class is."""
+    pieces = [_piece(block, names) for block in blocks(axes, shape)]
+    for axis in range(len(shape)):
+        pieces = _joined(pieces, axis)
+    if len(pieces) == 1:
+        return LeafSpec(pieces[0].view, pieces[0].perms, shape)
+    return LeafSpec(shape, (None,) * len(shape), shape, tuple(pieces))
+
+
+def blocks(axes: Axes, shape: Sequence[int]) -> list[Block]:
+    """The parts of an array all of whose axes are products of unsplit factors."""
+    return _take_apart(Block(tuple(np.arange(size) for size in shape), axes))
+
+
+def _take_apart(block: Block) -> list[Block]:
+    """Takes a part of an array apart until no axis is a sum."""
+    for i, axis in enumerate(block.axes):
+        if not has_sum(axis):
+            continue
+        found = []
+        for term in terms(axis):
+            axes = list(block.axes)
+            for of, piece in term.choices:
+                axes = [restrict(other, of.root(), piece) for other in axes]
+            axes[i] = term.axis
+            positions = list(block.positions)
+            positions[i] = positions[i][term.positions]
+            found += _take_apart(Block(tuple(positions), tuple(axes)))
+        return found
+    return [block]
+
+
+def _piece(block: Block, names: Mapping[Factor, str]) -> Piece:
+    axes = []
+    for own, axis in zip(block.positions, block.axes, strict=True):
+        factors = tuple((factor.size, names.get(factor)) for factor in expand(axis))
+        axes.append(factors if any(name for _, name in factors) else ((len(own), None),))
+    return Piece(tuple(map(positions_of, block.positions)), tuple(axes))
+
+
+def positions_of(own: np.ndarray) -> Positions:
+    """As a range where it is one."""
+    if len(own) < 2:
+        return range(int(own.sum()), int(own.sum()) + len(own))
+    steps = np.diff(own)
+    if (steps == steps[0]).all():
+        return range(int(own[0]), int(own[-1]) + 1, int(steps[0]))
+    return tuple(own.tolist())
+
+
+def _joined(pieces: Sequence[Piece], axis: int) -> list[Piece]:
+    """Joins pieces that differ only in where they are along an axis on which none of them is moved."""
+    groups: dict[object, list[Piece]] = {}
+    for i, piece in enumerate(pieces):
+        own = piece.axes[axis]
+        key = (piece.positions[:axis], piece.positions[axis + 1 :], piece.axes[:axis], piece.axes[axis + 1 :])
+        groups.setdefault(i if any(name for _, name in own) else key, []).append(piece)
+    return [_union(group, axis) for group in groups.values()]
+
+
+def _union(pieces: Sequence[Piece], axis: int) -> Piece:
+    together = positions_of(np.sort(np.concatenate([piece.positions[axis] for piece in pieces])))
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    return Piece(
+        (*first.positions[:axis], together, *first.positions[axis + 1 :]),
+        (*first.axes[:axis], ((len(together), None),), *first.axes[axis + 1 :]),
+    )
