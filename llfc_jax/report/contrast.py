@@ -8,7 +8,7 @@ from llfc_jax.measures import MEASURES
 from llfc_jax.report.reading import Results
 from llfc_jax.results import NetworkKey, PathKey
 
-BY_PATH = (*MEASURES, "theory", "alignment", "weights")
+BY_PATH = (*MEASURES, "alignment", "weights")
 """Measures keyed by path."""
 
 SHARED = (
