@@ -182,7 +182,10 @@ def _trace(source: Source, inputs: Any, training: bool) -> tuple[ClosedJaxpr, tu
         jax.numpy_rank_promotion("allow"),  # as PyTorch does, whatever the caller wants of his own code
         jax.numpy_dtype_promotion("standard"),
     ):
-        jaxpr = jax.make_jaxpr(traced)(list(source.variables.values()), list(inputs))
+        try:
+            jaxpr = jax.make_jaxpr(traced)(list(source.variables.values()), list(inputs))
+        except UserError as error:
+            raise UserError(str(error)) from error  # without the notes of JAX
     return jaxpr, tuple(labels)
 
 

@@ -14,7 +14,7 @@ import jax
 from llfc_jax import bridges
 from llfc_jax.bridges.entries import entries
 from llfc_jax.bridges.restoring import unchanged
-from llfc_jax.bridges.torch_import import import_torch
+from llfc_jax.bridges.torch_import import device_of_torchax, import_torch
 from llfc_jax.bridges.translation import DrawsNumbersError, environment, without_dropout
 from llfc_jax.errors import UserError, first_line
 
@@ -68,7 +68,7 @@ def run_in_jax(module: Any, tensors: dict[str, Any], call: Call, *, training: bo
 
     @contextlib.contextmanager
     def translated() -> Iterator[None]:
-        with env, torch.device("jax"):
+        with device_of_torchax(), env, torch.device("jax"):
             yield
 
     return _run(module, named, Call(*env.j2t_iso(tuple(call))), training, env.t2j_iso, translated)

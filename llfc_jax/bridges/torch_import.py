@@ -24,7 +24,7 @@ def import_torch() -> tuple[ModuleType, ModuleType]:
     torchax lists operators of the PyTorch that it was written for, those for named tensors among them, and
     fails where one is gone: what no longer exists can't be called, so a placeholder stands for it. Importing
     torchax also switches a fast path of attention off for the whole process, and registers an accelerator:
-    both are undone. That torch calls its spare backend `jax` from then on can't be.
+    both are undone (see `device_of_torchax`). That torch calls its spare backend `jax` from then on can't be.
 
     Raises:
         UserError: one of them is missing, older than those tested, or they don't go together.
@@ -34,6 +34,20 @@ def import_torch() -> tuple[ModuleType, ModuleType]:
         return torch, _import("torchax", TORCHAX)
     with _placeholders_for_lost_overloads(torch), _global_state_kept(torch):
         return torch, _import("torchax", TORCHAX)
+
+
+@contextlib.contextmanager
+def device_of_torchax() -> Iterator[None]:
+    """Within it torch knows a device called `jax`, which it would else take for an accelerator to move to."""
+    torch, torchax = import_torch()
+    if hasattr(torch, "jax"):  # someone else has imported torchax
+        yield
+        return
+    torch._register_device_module("jax", torchax.device_module)
+    try:
+        yield
+    finally:
+        del torch.jax, sys.modules["torch.jax"]
 
 
 def _import(name: str, oldest: tuple[int, ...]) -> ModuleType:
@@ -90,7 +104,7 @@ def _global_state_kept(torch: ModuleType) -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
-        if not had_device and hasattr(torch, "jax"):  # torch would take it for an accelerator
+        if not had_device and hasattr(torch, "jax"):
             del torch.jax, sys.modules["torch.jax"]
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]

@@ -66,7 +66,7 @@ def deviation_panel(ax: Any, entry: Results, width: float) -> None:
         ax.bar(positions, values, 0.85, foot, color=colour, label=label)
         upper, lower = upper + np.maximum(values, 0), lower + np.minimum(values, 0)
     ax.axhline(0, color=style.INK, lw=0.5)
-    ax.set_ylim(top=max(ax.get_ylim()[1], LEAST_DEVIATION))
+    layer_panels.reach_at_least(ax, LEAST_DEVIATION)
     ax.set_xlim(-0.6, len(layers) - 0.4)
     layer_panels.label_layers(ax, layers, width)
     ax.set_ylabel(r"deviation $\Vert\delta\Vert\,/\,\Vert v\Vert$")
@@ -105,7 +105,7 @@ def angles_panel(ax: Any, entry: Results, width: float) -> None:
     ax.set_ylabel("principal angle (°)")
 
 
-def rank_panel(ax: Any, entry: Results, width: float) -> None:
+def rank_panel(ax: Any, entry: Results, width: float, limits: layer_panels.Limits) -> None:
     """Effective rank of the features (discs) and of the weights (squares) of θ_α, the first α outermost."""
     layers, alphas = entry["layers"], entry["alphas"]
     for index, (alpha, width_of) in enumerate(zip(alphas, style.widths(len(alphas)), strict=True)):
@@ -114,11 +114,19 @@ def rank_panel(ax: Any, entry: Results, width: float) -> None:
             look = {"color": style.alpha_colour(alpha), "ms": 1.2 + 1.4 * width_of, "lw": width_of}
             label = rf"$\alpha={alpha:g}$" if what == "features" else None
             ax.plot(values, marker=mark, ls=line, label=label, **look)
-    low, high = ax.get_ylim()
-    layer_panels.set_limits(ax, (max(0.8, min(low, high / 10)), 1.1 * high))
+    layer_panels.set_limits(ax, limits)
     ax.set_xlim(-0.6, len(layers) - 0.4)
     layer_panels.label_layers(ax, layers, width)
     ax.set_ylabel("effective rank")
+
+
+def rank_limits(entries: Iterable[Results]) -> layer_panels.Limits:
+    """Limits that suit all paths, a decade apart at least."""
+    layers = [layer for entry in entries for layer in entry["layers"]]
+    ranks = [rank for layer in layers for what in ("features", "weights") for rank in layer.get(what, [])]
+    high = max(10.0, float(np.nanmax(reading.numbers(ranks), initial=1)))
+    found = reading.numbers(ranks)
+    return 0.8 * min(high / 10, float(np.min(found[found >= 1], initial=high))), 1.25 * high
 
 
 def weak_additivity_limits(entries: Iterable[Results]) -> layer_panels.Limits:

@@ -165,7 +165,8 @@ def draw_spectra(results: Results) -> "Figure | None":
     angles, ranks = results.get("principal_angles", {}), results.get("effective_rank", {})
     columns: list[tuple[Results, Callable[..., None]]] = []
     columns += [(angles, cause_panels.angles_panel)] if angles else []
-    columns += [(ranks, cause_panels.rank_panel)] if ranks else []
+    limits = cause_panels.rank_limits(ranks.values())
+    columns += [(ranks, functools.partial(cause_panels.rank_panel, limits=limits))] if ranks else []
     return _rows(columns) if columns else None
 
 

@@ -162,10 +162,10 @@ class Verdict:
         sentence = f"LMC {self.connected.value}: barrier {', '.join(found)}"
         if self.connected is Answer.FAILS:
             above = [each for each in self.barriers if _reaches(each, each.value)]
-            sentence += f"; over the limit: {_listed(above)}"
+            sentence += f"; over the limit: {', '.join(map(str, above))}"
         if self.connected is Answer.UNDEFINED:
             unknown = [each for each in self.barriers if not each.is_finite()]
-            sentence += f"; not a number: {_listed(unknown)}"
+            sentence += f"; not a number: {', '.join(map(str, unknown))}"
         if self.connected is Answer.OPEN:
             unsure = [
                 f"{each} up to {each.show(each.high)}" for each in self.barriers if _reaches(each, each.high)

@@ -141,10 +141,15 @@ def coefficient_panel(ax: Any, entry: Results, width: float) -> None:
     ]
     ax.axhline(1, color=style.INK, lw=0.7, ls="--", zorder=1.5)
     draw_series(ax, series, markers="".join(style.MARKERS))
-    low, high = ax.get_ylim()
-    ax.set_ylim(min(low, 1 - LEAST_SPREAD), max(high, 1 + LEAST_SPREAD))
+    reach_at_least(ax, 1 - LEAST_SPREAD, 1 + LEAST_SPREAD)
     label_layers(ax, entry["layers"], width, _unmeasured(entry))
     ax.set_ylabel(r"coefficient $\langle u, v\rangle\,/\,\Vert v\Vert^2$")
+
+
+def reach_at_least(ax: Any, *heights: float) -> None:
+    """Have the vertical axis, which other panels may share, show these values as well as the data."""
+    ax.update_datalim([(0, height) for height in heights])
+    ax.autoscale_view(scalex=False)
 
 
 def width_for(layers: int) -> float:

@@ -23,6 +23,7 @@ FILTERS = {
     "ratio": reading.ratio,
     "count": reading.count,
     "number": reading.number,
+    "tone": lambda answer: TONES[answer],
     "distance": reading.distance,
     "coefficient": reading.coefficient,
     "alpha": reading.alpha_label,
@@ -30,7 +31,7 @@ FILTERS = {
     "path": reading.path_label,
 }
 
-TONES = {
+TONES: dict[Answer | None, str] = {
     Answer.HOLDS: "yes",
     Answer.IN_PART: "part",
     Answer.FAILS: "no",

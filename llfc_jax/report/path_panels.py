@@ -16,6 +16,9 @@ LABELS = {"loss": "loss (nats)", "error": "error (%)"}
 VISIBLE_BARRIER = 0.08
 """A barrier of at least this part of the axis's height is spanned by an arrow; a smaller is pointed at."""
 
+MAX_BANDS = 3
+"""With more curves in a panel their intervals would hide each other, and are left to the table."""
+
 HEADROOM = 1.15
 """Height of an axis over its highest curve."""
 
@@ -40,7 +43,7 @@ def curve_panel(
         dashed, colour = naive or split != splits[0], colours[path]
         alphas = reading.numbers(lmc[path]["alphas"])
         values = SCALE[quantity] * reading.numbers(lmc[path][split][quantity])
-        half = SCALE[quantity] * band(lmc[path], split, quantity, by.confidence)
+        half = SCALE[quantity] * band(lmc[path], split, quantity, by.confidence) * (len(shown) <= MAX_BANDS)
         ends = alphas[[0, -1]], values[[0, -1]]
         label = f"{curve_name(lmc, path, split)}  {barrier(lmc, path, split, quantity)}"
         ax.fill_between(alphas, np.maximum(values - half, 0), values + half, color=colour, alpha=0.15, lw=0)

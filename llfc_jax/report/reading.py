@@ -182,13 +182,13 @@ def ratio(value: float | None) -> str:
 def distance(value: float | None) -> str:
     """A cosine distance or another number of unknown magnitude.
 
-    >>> distance(0.00123), distance(0), distance(None)
-    ('1.2e-03', '0', '–')
+    >>> distance(0.163), distance(0.00123), distance(0.0000123), distance(0), distance(None)
+    ('0.16', '0.0012', '1.2e-05', '0', '–')
     """
     number = float(numbers(value))
     if not np.isfinite(number):
         return "–"
-    return f"{number:.1e}" if number else "0"
+    return f"{number:#.2g}" if abs(number) >= 1e-3 else f"{number:.1e}" if number else "0"
 
 
 def number(value: Any) -> str:

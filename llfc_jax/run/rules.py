@@ -26,14 +26,15 @@ def shown(value: Any) -> str:
 
 
 def whole(least: int, most: int | None = None) -> Rule:
-    """An integer within bounds, both included.
+    """An integer within bounds, both included, and such that JSON keeps it.
 
     Example:
         >>> [whole(1, 3).fits(value) for value in (1, 4, True, 2.0)], whole(1, 3).expected, whole(0).expected
-        ([True, False, False, False], 'a whole number in [1, 3]', 'a whole number, 0 at least')
+        ([True, False, False, False], 'a whole number in [1, 3]', 'a whole number in [0, 2^53]')
     """
-    rule = number(least, math.inf if most is None else most)
-    return Rule(lambda value: isinstance(value, int) and rule.fits(value), f"a whole {rule.expected[2:]}")
+    rule = number(least, 2**53 if most is None else most)
+    expected = f"a whole number in [{least}, {'2^53' if most is None else most}]"
+    return Rule(lambda value: isinstance(value, int) and rule.fits(value), expected)
 
 
 def number(least: float, most: float = math.inf, *, above: bool = False, below: bool = False) -> Rule:

@@ -242,3 +242,13 @@ def test_bad_requests_are_one_line(config, image, line):
     with pytest.raises(UserError, match=line) as caught:
         models.build(config, image, 10)
     assert "\n" not in str(caught.value)
+
+
+def test_activation_and_pooling_are_what_the_fields_say():
+    network, variables, images = randomised(
+        {"name": "lenet", "width": 1 / 2, "activation": "tanh", "pooling": "mean"}, (28, 28, 1)
+    )
+    _, features = jax.jit(network.apply_with_features)(variables, images)
+    np.testing.assert_allclose(features["tanh1"], np.tanh(features["conv1"]), rtol=1e-4, atol=1e-6)
+    windows = np.asarray(features["tanh1"]).reshape(2, 14, 2, 14, 2, 3)
+    np.testing.assert_allclose(features["pool1"], windows.mean((2, 4)), rtol=1e-4, atol=1e-6)

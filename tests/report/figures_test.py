@@ -144,6 +144,21 @@ def test_an_example_more_or_less_does_not_fill_an_axis():
     assert error.get_ylim()[1] >= 2
 
 
+@pytest.mark.parametrize("draw", [figures.draw_coefficient, figures.draw_deviation])
+def test_panels_that_share_an_axis_show_all_of_each(draw):
+    results = synthetic_results.aligned_mlp()
+    for first, second in (("a-b", "a-b_aligned"), ("a-b_aligned", "a-b")):
+        for path, value in ((first, 0.1), (second, 1.0)):
+            for layer in results["llfc"][path]["layers"]:
+                layer["coefficient"] = {"mean": [value] * 3, "std": [0.0] * 3}
+            for layer in results["deviation"][path]["layers"]:
+                layer["deviation"] = [value] * 3
+        for ax in draw(results).axes:
+            low, high = ax.get_ylim()
+            assert low <= 0.1
+            assert high >= 1
+
+
 def test_dollars_in_names_are_no_mathematics():
     results = synthetic_results.aligned_mlp()
     for entry in results["llfc"].values():

@@ -1,6 +1,8 @@
 """Configurations by name, path or file of one's own, and what their fields take from the command line."""
 
 import ast
+import tomllib
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
@@ -27,6 +29,13 @@ def get_config():
 def test_configurations_of_the_package_are_found_from_any_directory(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert configuration.load(name, []).model.hidden == (128, 128, 128)
+
+
+def test_there_is_one_copy_of_the_configurations():
+    root = Path(__file__).parents[2]
+    assert (root / "configs").resolve() == (root / "llfc_jax" / "configs").resolve()
+    packaging = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    assert "configs" not in packaging["sdist"]["only-include"]  # or hatchling would leave the real ones out
 
 
 @pytest.mark.parametrize("name", configuration.names())

@@ -16,7 +16,7 @@ TEXTS = ("name", "data.name", "data.data_dir", "data.train_split", "data.test_sp
 OF_FLOATS = ("data.mean", "data.std", "opt.decay_at", "train.spawn_sweep", "llfc.alphas")
 
 NO_NUMBERS = ("abc", "[]", "{}", "1 2", "0x", "--1", "1e", "nan", "inf", "-inf", "1e999")
-NO_WHOLE_NUMBERS = ("2.5", "1e12", "9" * 5000, "-1", "1/2")
+NO_WHOLE_NUMBERS = (str(10**22), "2.5", "1e12", "9" * 5000, "-1", "1/2")
 
 
 def wrong_values(field):
