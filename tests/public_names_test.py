@@ -18,7 +18,7 @@ SIGNATURES = {
     "evaluate_path": "apply, a, b, batches, num_alphas",
     "from_torch": "module, example_inputs, *, output",
     "lerp": "a, b, alpha",
-    "measure_features": "apply_with_features, a, b, batches, alphas, stages",
+    "measure_features": "apply_with_features, a, b, batches, alphas",
     "permutation_spec": "apply, variables, *inputs",
     "straight_through": "key, spec, variables_a, variables_b, *, loss_fn, batches, "
     "optimizer, epochs, start, sweeps, assignment, exclude",

@@ -105,7 +105,7 @@ def run(flat: Flat, known: Mapping[int, Array], instructions: Iterable[int] | No
     values = dict(known)
     for index in range(len(flat.instructions)) if instructions is None else instructions:
         instruction = flat.instructions[index]
-        if any(result not in values for result in instruction.results):
+        if not instruction.results or any(result not in values for result in instruction.results):
             operands = [values[operand] for operand in instruction.operands]
             found = evaluate(instruction.eqn, operands)
             values.update(
