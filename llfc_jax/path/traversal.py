@@ -189,7 +189,7 @@ def _empty_states(
 ) -> list[PyTree]:
     """Every group's states before the first batch."""
     flat = program.flat
-    seen = view(program, path.a, run(flat, arguments(flat, path.a, batch.images)))
+    seen = jax.eval_shape(lambda: view(program, path.a, run(flat, arguments(flat, path.a, batch.images))))
     point = Point(program, jnp.float32(0), seen, seen, seen, batch.labels, batch.mask)
     return [
         {
