@@ -18,7 +18,9 @@ Features: TypeAlias = dict[str, Array]
 """Layer name -> activations of one batch, `(batch, ...)`. Their order means nothing: jit sorts keys."""
 
 Permutation: TypeAlias = dict[str, Array]
-"""Permutation name -> int32 index array `p`; the permuted axis is `old[p]`."""
+"""Permutation name -> int32 index array `p`; the permuted axis is `old[p]`.
+
+`P0/P1` moves within `P0`: it has a row for each of the new positions of that."""
 
 
 class Batch(NamedTuple):

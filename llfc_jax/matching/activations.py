@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.info import MatchInfo
-from llfc_jax.symmetry import PermutationSpec, identity, unit_activations
-from llfc_jax.symmetry.spec import check_fit
+from llfc_jax.matching.similarity import agreement_of, assigned, by_level
+from llfc_jax.symmetry import PermutationSpec, held_fixed, identity, unit_activations
+from llfc_jax.symmetry.spec import around, check_fit, shape_of_permutation
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
 
 
@@ -140,8 +141,10 @@ def activation_matching(
     check_fit(spec, variables_a)
     check_fit(spec, variables_b)
     moments = _moments(spec, variables_a, variables_b, apply, batches) if spec.sizes else {}
-    permutation, objective = _assign(moments, identity(spec), statistic, assignment)
-    return permutation, MatchInfo(objective, jnp.int32(1), jnp.bool_(True), objective[-1:])
+    permutation, objective = _assign(moments, spec, statistic, assignment)
+    return permutation, MatchInfo(
+        objective, jnp.int32(1), jnp.bool_(bool(spec.sizes)), objective[-1:], held_fixed(spec)
+    )
 
 
 def _moments(
@@ -158,7 +161,11 @@ def _moments(
         a, b = (
             unit_activations(apply, variables, batch, spec=spec) for variables in (variables_a, variables_b)
         )
-        return {name: list(map(comoments, a[name], b[name])) for name in spec.sizes}
+
+        def moments(x: Array, y: Array) -> Comoments:
+            return comoments(x.reshape(len(x), -1), y.reshape(len(y), -1))
+
+        return {name: list(map(moments, a[name], b[name])) for name in spec.sizes}
 
     @partial(jax.jit, donate_argnums=0)
     def join(total: Seen, new: Seen) -> Seen:
@@ -178,16 +185,22 @@ def _moments(
     return total
 
 
-@partial(jax.jit, static_argnames=("statistic", "assignment"))
-def _assign(moments: Seen, start: Permutation, statistic: str, assignment: str) -> tuple[Permutation, Array]:
-    """The best permutation, and `sum C[i, p[i]]` of the start and of the best."""
-    similarities = {
-        name: sum(map(STATISTICS[statistic], seen), start=jnp.zeros(())) for name, seen in moments.items()
-    }
-    best = {name: linear_assignment(c, implementation=assignment) for name, c in similarities.items()}
+@partial(jax.jit, static_argnames=("spec", "statistic", "assignment"))
+def _assign(
+    moments: Seen, spec: PermutationSpec, statistic: str, assignment: str
+) -> tuple[Permutation, Array]:
+    """The best permutation, and `sum C[i, p[i]]` of the start, the identity, and of the best."""
+    measure, zero = STATISTICS[statistic], jnp.zeros(())
+    summed = {name: sum(map(measure, seen), start=zero) for name, seen in moments.items() if seen}
+    similar = {name: by_level(c, shape_of_permutation(spec, name)) for name, c in summed.items()}
+    solve = partial(linear_assignment, implementation=assignment)
+    start, best = identity(spec), identity(spec)
+    for name in spec.sizes:
+        if not around(name, spec.sizes):
+            best |= assigned(name, spec.sizes, similar, solve)[0]
 
     def agreement(permutation: Permutation) -> Array:
-        chosen = (c[jnp.arange(len(c)), permutation[name]].sum() for name, c in similarities.items())
+        chosen = (agreement_of(c, name, permutation) for name, c in similar.items())
         return sum(chosen, start=jnp.zeros(()))
 
     return best, jnp.stack([agreement(start), agreement(best)])

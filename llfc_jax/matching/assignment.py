@@ -23,12 +23,12 @@ def linear_assignment(similarity: Array, *, implementation: str = "auto") -> Arr
     greatest: they are avoided or sought, and every solver terminates.
 
     Args:
-        similarity: Square matrix of floats, `(n, n)`; `n` may be 0.
+        similarity: Square matrix of floats, `(n, n)`, or a batch of them, `(..., n, n)`; `n` may be 0.
         implementation: A key of `IMPLEMENTATIONS`. "optax" solves on the device. "scipy" calls the host; it
             is faster on CPU and on NVIDIA GPUs. "auto" is "scipy" there and "optax" elsewhere.
 
     Returns:
-        `(n,)` int32 index array.
+        `(n,)`, or `(..., n)`, int32 index array.
 
     Raises:
         UserError: On an unknown implementation, a matrix that is not square, or a visible NaN or infinity.
@@ -40,14 +40,20 @@ def linear_assignment(similarity: Array, *, implementation: str = "auto") -> Arr
     if implementation not in IMPLEMENTATIONS:
         raise UserError(f"assignment: expected one of {', '.join(IMPLEMENTATIONS)}, found {implementation!r}")
     similarity = jnp.asarray(similarity)
-    if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1]:
+    if similarity.ndim < 2 or similarity.shape[-2] != similarity.shape[-1]:
         raise UserError(f"similarity: expected a square matrix, found shape {similarity.shape}")
     similarity = similarity.astype(jnp.promote_types(similarity.dtype, jnp.float32))
-    if similarity.shape[0] < 2:
-        return jnp.arange(similarity.shape[0], dtype=jnp.int32)
+    if similarity.shape[-1] < 2 or similarity.size == 0:
+        return jnp.broadcast_to(jnp.arange(similarity.shape[-1], dtype=jnp.int32), similarity.shape[:-1])
     if not isinstance(similarity, jax.core.Tracer) and not jnp.isfinite(similarity).all():
         raise UserError("similarity: expected finite entries, found NaN or infinity")
-    return IMPLEMENTATIONS[implementation](_finite(similarity))
+
+    def solve(matrix: Array) -> Array:
+        return IMPLEMENTATIONS[implementation](_finite(matrix))
+
+    for _ in similarity.shape[:-2]:
+        solve = jax.vmap(solve)
+    return solve(similarity)
 
 
 def _finite(similarity: Array) -> Array:

@@ -6,8 +6,9 @@ only once another that shares a leaf with it has moved: any other visit could ch
 from the best permutation found so far, kicked, see `_kicked`.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +19,17 @@ from jax import lax
 
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.leaves import Leaves, cut_up
+from llfc_jax.matching.similarity import (
+    Solver,
+    Term,
+    assigned,
+    family,
+    inner_product,
+    similarities,
+    terms_of,
+)
 from llfc_jax.symmetry import PermutationSpec, Piece, identity
+from llfc_jax.symmetry.spec import around
 from llfc_jax.types import Array, Permutation, PRNGKey
 
 
@@ -38,20 +49,6 @@ class Descent(NamedTuple):
     trace: Array
     sweeps: Array
     stale: Array
-
-
-class Term(NamedTuple):
-    """A piece of A and of B, in its view, as one permutation meets it: the permutation moves `axis`."""
-
-    a: Array
-    b: Array
-    axis: int
-    perms: tuple[str | None, ...]
-
-    @property
-    def others(self) -> dict[int, str | None]:
-        """Axis -> permutation (None if fixed), without the matched axis."""
-        return {axis: name for axis, name in enumerate(self.perms) if axis != self.axis}
 
 
 @partial(jax.jit, static_argnames=("spec", "restarts", "max_sweeps", "assignment"))
@@ -80,30 +77,34 @@ def search(
     """
     views, leaves_a = cut_up(spec, leaves_a)
     _, leaves_b = cut_up(spec, leaves_b)
-    order = _outward_order(spec, views.values())
-    terms = {name: terms_of(name, views, leaves_a, leaves_b) for name in order}
-    neighbours = _neighbours(order, views.values())
+    moving = [piece.perms for piece in views.values()]
+    order = _visited(spec, views.values())
+    terms = {name: terms_of(name, spec.sizes, views, leaves_a, leaves_b) for name in order}
+    neighbours = _neighbours(order, spec.sizes, moving)
     solve = partial(linear_assignment, implementation=assignment)
 
-    def agreement(permutation: Permutation) -> Array:
-        inner = (_inner(leaves_a[path], leaves_b[path], views[path], permutation) for path in leaves_a)
+    def agreement(permutation: Permutation, paths: Collection[str]) -> Array:
+        inner = (inner_product(leaves_a[path], leaves_b[path], views[path], permutation) for path in paths)
         return sum(inner, start=jnp.zeros((), jnp.float32))
 
     def visit(i: int, descent: Descent) -> Descent:
         name, permutation = order[i], descent.permutation
-        similarity = similarity_of(terms[name], permutation)
-        current, candidate = permutation[name], solve(similarity)
-        moved = permutation | {name: candidate}
-        rows = jnp.arange(current.size)
-        before = similarity[rows, current]
-        if neighbours[i, i]:
-            gain = agreement(moved) - agreement(permutation)
+        similarity = similarities(terms[name], permutation)
+        candidate, value = assigned(name, spec.sizes, similarity, solve)
+        if neighbours[i, i] or len(candidate) > 1 or around(name, spec.sizes):
+            touched = [path for path, piece in views.items() if {*piece.perms} & {*candidate}]
+            before = agreement(permutation, touched)
+            gain = agreement(permutation | candidate, touched) - before
+            scale = jnp.abs(before)
         else:
-            gain = similarity[rows, candidate].sum() - before.sum()
+            current = permutation[name]
+            own = similarity[name][jnp.arange(current.size), current]
+            gain, scale = value - own.sum(), jnp.abs(own).sum()
         # Rounding must not count as progress, or the search might never end.
-        improved = gain > 4 * jnp.finfo(gain.dtype).eps * jnp.abs(before).sum()
+        improved = gain > 4 * jnp.finfo(gain.dtype).eps * scale
+        moved = {member: jnp.where(improved, new, permutation[member]) for member, new in candidate.items()}
         return descent._replace(
-            permutation=moved | {name: jnp.where(improved, candidate, current)},
+            permutation=permutation | moved,
             objective=descent.objective + jnp.where(improved, gain, 0),
             stale=descent.stale.at[i].set(False) | (improved & neighbours[i]),
         )
@@ -126,7 +127,7 @@ def search(
         return descent._replace(trace=trace, sweeps=sweeps)
 
     def descend(key: PRNGKey, permutation: Permutation, stale: Array) -> Descent:
-        objective = agreement(permutation)
+        objective = agreement(permutation, views)
         begin = Descent(permutation, objective, jnp.full(max_sweeps + 1, objective), jnp.int32(0), stale)
         if not order:
             return begin
@@ -134,9 +135,9 @@ def search(
             lambda descent: descent.stale.any() & (descent.sweeps < max_sweeps), partial(sweep, key), begin
         )
 
-    propagated = identity(spec) | _propagated(order, terms, solve)
-    # A permutation assigned after all its neighbours is as good as just visited.
-    stale = jnp.asarray(np.triu(neighbours).any(axis=1))
+    propagated = identity(spec) | _propagated(order, spec.sizes, terms, solve)
+    # A permutation assigned after all its neighbours is as good as just visited, if not as part of another's.
+    stale = jnp.asarray([_is_stale(i, order, neighbours) for i in range(len(order))], bool)
 
     # One start after the other: under vmap each would hold permuted copies of B.
     def restart(best: Descent, i: Array) -> tuple[Descent, Descent]:
@@ -154,99 +155,78 @@ def _kicked(key: PRNGKey, permutation: Permutation) -> Permutation:
     """Shifts a random 30 % of the positions of each permutation around: far enough to find other optima."""
 
     def kick(key: PRNGKey, indices: Array) -> Array:
-        chosen = jax.random.permutation(key, indices.size)[: max(2, indices.size * 3 // 10)]
-        return indices.at[chosen].set(indices[jnp.roll(chosen, 1)])
+        size = indices.shape[-1]
+        chosen = jax.random.permutation(key, size)[: max(2, size * 3 // 10)]
+        return indices.at[..., chosen].set(indices[..., jnp.roll(chosen, 1)])
 
     return {name: kick(jax.random.fold_in(key, i), permutation[name]) for i, name in enumerate(permutation)}
 
 
-def _outward_order(spec: PermutationSpec, views: Collection[Piece]) -> list[str]:
-    """The permutations, by how much of what each moves touches only fixed axes and those before it."""
-    touching = {name: [leaf for leaf in views if name in leaf.perms] for name in spec.sizes}
+def _visited(spec: PermutationSpec, pieces: Collection[Piece]) -> list[str]:
+    """The permutations in the order in which they are assigned first, the outermost before those within.
+
+    What moves within another is assigned with it; it is visited alone only where something else within the
+    same meets it on an array: the two can't be assigned together.
+    """
+    order = _outward_order(spec, pieces)
+    meeting = _neighbours([*spec.sizes], spec.sizes, [piece.perms for piece in pieces])
+    for i, name in enumerate(spec.sizes):
+        if outer := around(name, spec.sizes):
+            within = [j for j, other in enumerate(spec.sizes) if other in family(outer[0], spec.sizes)[1:]]
+            if meeting[i, within].any() and outer[0] in order:
+                order.append(name)
+    return order
+
+
+def _outward_order(spec: PermutationSpec, pieces: Collection[Piece]) -> list[str]:
+    """The outermost permutations, by how much of what each moves touches only what is fixed or before it."""
+    families = {name: {*family(name, spec.sizes)} for name in spec.sizes if not around(name, spec.sizes)}
+    touching = {
+        name: [piece for piece in pieces if members & {*piece.perms}] for name, members in families.items()
+    }
     order: list[str] = []
 
     def known_fraction(name: str) -> float:
-        known = [leaf for leaf in touching[name] if {*leaf.perms} <= {None, name, *order}]
-        return sum(math.prod(leaf.view) for leaf in known) / sum(
-            math.prod(leaf.view) for leaf in touching[name]
+        placed = {None, *families[name]}.union(*(families[other] for other in order))
+        known = [piece for piece in touching[name] if {*piece.perms} <= placed]
+        return sum(math.prod(piece.view) for piece in known) / sum(
+            math.prod(piece.view) for piece in touching[name]
         )
 
-    remaining = [name for name in spec.sizes if touching[name]]
+    remaining = [name for name in families if touching[name]]
     while remaining:
         order.append(max(remaining, key=known_fraction))
         remaining.remove(order[-1])
     return order
 
 
-def _neighbours(order: list[str], views: Collection[Piece]) -> np.ndarray:
-    """`(permutations, permutations)` bool: whether the best choice for one depends on the other."""
+def _neighbours(
+    order: list[str], names: Collection[str], pieces: Collection[tuple[str | None, ...]]
+) -> np.ndarray:
+    """`(permutations, permutations)` bool: whether the best choice for one depends on the other.
+
+    What moves within a permutation is chosen with it.
+    """
+    members = [{*family(name, names)} for name in order]
     neighbours = np.zeros((len(order), len(order)), bool)
-    for leaf in views:
-        axes = [order.index(name) for name in leaf.perms if name is not None]
-        for k, i in enumerate(axes):
-            neighbours[i, axes[:k] + axes[k + 1 :]] = True
+    for perms in pieces:
+        for x, y in itertools.permutations([name for name in perms if name is not None], 2):
+            if x in around(y, names) or y in around(x, names):
+                continue
+            for i, own in enumerate(members):
+                if x in own:
+                    neighbours[i] |= [y in other for other in members]
     return neighbours
 
 
-def terms_of(name: str, views: dict[str, Piece], leaves_a: Leaves, leaves_b: Leaves) -> list[Term]:
-    """All that one permutation moves.
-
-    Leaves that it alone moves are stacked: one matrix product for many thin ones.
-    """
-    terms = [
-        Term(leaves_a[path], leaves_b[path], axis, leaf.perms)
-        for path, leaf in views.items()
-        for axis, moving in enumerate(leaf.perms)
-        if moving == name
-    ]
-    shared = [term for term in terms if any(term.others.values())]
-    alone = [term for term in terms if not any(term.others.values())]
-    if not alone:
-        return shared
-
-    def stack(side: str) -> Array:
-        rows = (jnp.moveaxis(getattr(term, side), term.axis, -1) for term in alone)
-        return jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in rows])
-
-    return [Term(stack("a"), stack("b"), axis=1, perms=(None, name)), *shared]
-
-
-def similarity_of(terms: list[Term], permutation: Permutation) -> Array:
-    """`C[i, j]`, the inner product of what A has at position i with what B has at j, B's other axes permuted.
-
-    An axis whose permutation isn't in `permutation` counts as its average over all permutations.
-    """
-    products = []
-    for a, b, matched, perms in terms:
-        dtype = _accumulator(a, b)
-        for axis, name in enumerate(perms):
-            if axis == matched or name is None:
-                continue
-            if name in permutation:
-                b = jnp.take(b, permutation[name], axis=axis, mode="clip")
-            else:
-                a = a.sum(axis, keepdims=True, dtype=dtype)
-                b = b.mean(axis, keepdims=True, dtype=dtype)
-        axes = [axis for axis in range(a.ndim) if axis != matched]
-        products.append(
-            jnp.tensordot(a, b, (axes, axes), precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
-        )
-    return sum(products[1:], start=products[0])
-
-
-def _inner(a: Array, b: Array, leaf: Piece, permutation: Permutation) -> Array:
-    for axis, name in enumerate(leaf.perms):
-        if name is not None:
-            b = jnp.take(b, permutation[name], axis=axis, mode="clip")
-    return jnp.sum(a * b, dtype=_accumulator(a, b))
-
-
-def _accumulator(a: Array, b: Array) -> jnp.dtype:
-    return jnp.promote_types(jnp.result_type(a, b), jnp.float32)
+def _is_stale(i: int, order: list[str], neighbours: np.ndarray) -> bool:
+    """Whether a visit may improve a permutation that was assigned outwards from the fixed axes."""
+    later = 0 if around(order[i], order) else i
+    return bool(neighbours[i, later:].any())
 
 
 def _propagated(
-    order: list[str], terms: dict[str, list[Term]], solve: Callable[[Array], Array]
+    order: list[str], names: Collection[str], terms: Mapping[str, dict[str, list[Term]]], solve: Solver
 ) -> Permutation:
     """Assigns each permutation once, outwards from the fixed axes, those not reached yet averaged out.
 
@@ -256,5 +236,6 @@ def _propagated(
     """
     permutation: Permutation = {}
     for name in order:
-        permutation[name] = solve(similarity_of(terms[name], permutation))
+        found, _ = assigned(name, names, similarities(terms[name], permutation), solve)
+        permutation |= found
     return permutation

@@ -15,11 +15,14 @@ class MatchInfo(NamedTuple):
     Attributes:
         objective: `(n,)`, `n > sweeps`: at the start and after each sweep; the last value repeats.
         sweeps: int32, how many passes over the permutations, the data or both were made.
-        converged: bool, whether the last sweep left nothing to improve.
+        converged: bool, whether the last sweep left nothing to improve; never where nothing can be permuted.
         restart_objectives: `(restarts,)` what each descent ended at; a method that doesn't restart has one.
+        fixed: what holds axes of the networks' arrays fixed, a line each: where these are long, the networks
+            may have symmetries that were not looked at.
     """
 
     objective: Array
     sweeps: Array
     converged: Array
     restart_objectives: Array
+    fixed: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ Leaves: TypeAlias = dict[str, Array]
 def matched_leaves(
     spec: PermutationSpec, params_a: Params, params_b: Params, exclude: tuple[str, ...]
 ) -> tuple[Leaves, Leaves]:
-    """The floating-point leaves of A and of B, by path, without running statistics.
+    """The floating-point and complex leaves of A and of B, by path, without running statistics.
 
     Those are the collections to exclude in Linen's trees, and the `BatchStat`s in NNX's.
 
@@ -40,7 +40,7 @@ def matched_leaves(
             raise UserError(
                 f"{readable_path(path)}: expected {expected} by the permutation spec, found {found}"
             )
-        if not jnp.issubdtype(flat_a[path].dtype, jnp.floating):
+        if not jnp.issubdtype(flat_a[path].dtype, jnp.inexact):
             continue
         leaves_a[path], leaves_b[path] = flat_a[path], flat_b[path]
     check_finite(leaves_a, "A")
@@ -51,13 +51,18 @@ def matched_leaves(
 def cut_up(spec: PermutationSpec, leaves: Leaves) -> tuple[dict[str, Piece], Leaves]:
     """The pieces of leaves, and each of them as an array, in its view.
 
-    By the path, with a number behind it where a leaf is cut.
+    By the path, with a number behind it where a leaf is cut. A complex number counts as its two parts, so
+    that <A, B> is Re sum A conj(B).
     """
     pieces, arrays = {}, {}
     for path, leaf in leaves.items():
         for i, piece in enumerate(spec.leaves[path].pieces):
             name = f"{path}#{i}" if spec.leaves[path].cut else path
             pieces[name], arrays[name] = piece, piece.of(leaf)
+            if jnp.iscomplexobj(leaf):
+                parts = jnp.stack((arrays[name].real, arrays[name].imag), -1)
+                pieces[name] = Piece((*piece.positions, range(2)), (*piece.axes, ((2, None),)))
+                arrays[name] = parts
     return pieces, arrays
 
 
@@ -77,12 +82,12 @@ def by_path(tree: PyTree) -> Leaves:
 
 
 def check_finite(leaves: Leaves, name: str) -> None:
-    """Checks the floating-point arrays of a network called `name`.
+    """Checks the floating-point and complex arrays of a network called `name`.
 
     Raises:
         UserError: names the first array that holds NaN or infinity.
     """
-    floats = {path: leaf for path, leaf in leaves.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    floats = {path: leaf for path, leaf in leaves.items() if jnp.issubdtype(leaf.dtype, jnp.inexact)}
     for path, finite in jax.device_get(_finite(floats)).items():
         if not finite:
             raise UserError(

@@ -11,13 +11,13 @@ import optax
 
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.matching.assignment import linear_assignment
-from llfc_jax.matching.coordinate_descent import similarity_of, terms_of
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import Leaves, cut_up, matched_leaves
+from llfc_jax.matching.similarity import assigned, similarities, terms_of
 from llfc_jax.matching.weights import weight_matching
 from llfc_jax.path.examples import as_they_are
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.symmetry import PermutationSpec, apply_permutation
+from llfc_jax.symmetry import PermutationSpec, apply_permutation, held_fixed
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
 
 _Pair: TypeAlias = tuple[Variables, Variables]
@@ -127,7 +127,11 @@ def straight_through(
         converged = all(np.array_equal(before[name], permutation[name]) for name in spec.sizes)
     objective = jnp.asarray(losses)
     return best, MatchInfo(
-        objective, jnp.int32(len(losses) - 1), jnp.bool_(converged), objective.min(keepdims=True)
+        objective,
+        jnp.int32(len(losses) - 1),
+        jnp.bool_(converged and bool(spec.sizes)),
+        objective.min(keepdims=True),
+        held_fixed(spec),
     )
 
 
@@ -145,9 +149,10 @@ def _sweep(
     views, a = cut_up(spec, target)
     _, b = cut_up(spec, leaves_b)
     for name in spec.sizes:
-        if terms := terms_of(name, views, a, b):
-            similarity = similarity_of(terms, permutation)
-            permutation = permutation | {name: linear_assignment(similarity, implementation=assignment)}
+        found = similarities(terms_of(name, spec.sizes, views, a, b), permutation)
+        if found:
+            solve = partial(linear_assignment, implementation=assignment)
+            permutation = permutation | assigned(name, spec.sizes, found, solve)[0]
     return permutation
 
 

@@ -4,7 +4,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.matching.coordinate_descent import search
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import matched_leaves
-from llfc_jax.symmetry import PermutationSpec
+from llfc_jax.symmetry import PermutationSpec, held_fixed
 from llfc_jax.types import Params, Permutation, PRNGKey
 
 
@@ -34,7 +34,7 @@ def weight_matching(
     Args:
         key: Draws the visiting orders and the shuffles.
         spec: The network's symmetries, for trees of the form of `params_a`.
-        params_a: Tree of arrays; only its floating-point leaves that `spec` lists take part.
+        params_a: Tree of arrays; only its floating-point and complex leaves that `spec` lists take part.
         params_b: The same for B.
         restarts: Number of descents; they run one after the other, so memory doesn't grow with it.
         max_sweeps: Limit on the passes over all permutations, per descent.
@@ -54,7 +54,8 @@ def weight_matching(
     info = MatchInfo(
         objective=best.trace,
         sweeps=best.sweeps,
-        converged=~best.stale.any(),
+        converged=~best.stale.any() & bool(spec.sizes),
         restart_objectives=descents.objective,
+        fixed=held_fixed(spec),
     )
     return best.permutation, info

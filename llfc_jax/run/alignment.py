@@ -136,6 +136,6 @@ def align(
         "equivalence_error": error,
         "seconds": seconds,
         "permutations": dict(spec.sizes),
-        "description": describe(spec) if spec.sizes else "no symmetry found: B is left as it is",
+        "description": describe(spec),
     }
     return Aligned(aligned, permutation, summary)

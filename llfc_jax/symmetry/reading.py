@@ -15,8 +15,10 @@ from llfc_jax.symmetry.factors import (
     flatten,
     has_sum,
     restrict,
+    size_of,
     terms,
 )
+from llfc_jax.symmetry.provenance import Lines, shown
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, Piece, Positions
 from llfc_jax.symmetry.unification import settle
 
@@ -29,49 +31,89 @@ class Block(NamedTuple):
 
 
 def read(
-    leaves: Mapping[str, Axes], shapes: Mapping[str, tuple[int, ...]], used: Iterable[Factor]
+    arrays: Mapping[str, tuple[Axes, tuple[int, ...]]], used: Iterable[Factor], lines: Lines
 ) -> PermutationSpec:
     """Names what is free and used, and says where on each array it is.
 
     Args:
-        leaves: path -> axes of each array of the model.
-        shapes: path -> shape of it.
+        arrays: path -> axes and shape of each array of the model.
         used: all factors that the model reads, in order.
+        lines: where the equations are that fix something.
     """
-    names = name_factors(leaves, used)
+    names = name_factors([axes for axes, _ in arrays.values()], used)
     return PermutationSpec(
         sizes={name: factor.size for factor, name in names.items()},
-        leaves={path: leaf_spec(axes, shapes[path], names) for path, axes in leaves.items()},
+        leaves={path: leaf_spec(axes, shape, names) for path, (axes, shape) in arrays.items()},
+        fixed={path: tuple(_what_fixes(axis, lines) for axis in axes) for path, (axes, _) in arrays.items()},
     )
 
 
-def name_factors(leaves: Mapping[str, Axes], used: Iterable[Factor]) -> dict[Factor, str]:
+def name_factors(leaves: Sequence[Axes], used: Iterable[Factor]) -> dict[Factor, str]:
     """The name of each class that can be permuted, in the order in which the model uses them.
 
-    What moves within another comes after it and has its name in front: `P0/P1`.
+    What moves within another has its name in front, `P0/P1`, and comes after it.
     """
     used = tuple(dict.fromkeys(used))
     _fix_unused(leaves, used)
     _separate(leaves)
-    on_leaves = {factor for axes in leaves.values() for factor in expand(flatten(axes))}
+    on_leaves = {factor for axes in leaves for factor in expand(flatten(axes))}
     free = [f for f in dict.fromkeys(expand(used)) if f in on_leaves and f.fixed is None]
-    return {factor: f"P{i}" for i, factor in enumerate(free)}
+    chains = _chains(leaves, free)
+    free.sort(key=lambda factor: len(chains[factor]))
+    names: dict[Factor, str] = {}
+    for i, factor in enumerate(free):
+        around = chains[factor]
+        names[factor] = f"{names[around[-1]]}/P{i}" if around else f"P{i}"
+    return names
 
 
-def _fix_unused(leaves: Mapping[str, Axes], used: Axis) -> None:
+def _chains(leaves: Sequence[Axes], free: Sequence[Factor]) -> dict[Factor, tuple[Factor, ...]]:
+    """For each class, what it moves within, outermost first: all that it may depend on, if that is a chain.
+
+    Of two that may each depend on the other, the one that is minor in the first array that has both moves
+    within the other. Of what is no chain, the longest is kept, by the number of blocks.
+    """
+    order = [{factor: i for i, factor in enumerate(reversed(expand(flatten(axes))))} for axes in leaves]
+
+    def minor(factor: Factor, other: Factor) -> bool:
+        both = next((rank for rank in order if factor in rank and other in rank), None)
+        return both is not None and both[factor] < both[other]
+
+    may = {factor: set(dependencies(factor)) & {*free} for factor in free}
+    around = {f: {g for g in may[f] if f not in may[g] or minor(f, g)} for f in free}
+    chains: dict[Factor, tuple[Factor, ...]] = {}
+
+    def chain(factor: Factor, open_: frozenset[Factor]) -> tuple[Factor, ...]:
+        if factor not in chains:
+            found = [
+                (*chain(other, open_ | {factor}), other) for other in around[factor] if other not in open_
+            ]
+            fitting = [c for c in found if {*c} <= around[factor]]
+            chains[factor] = max(fitting, key=lambda c: (size_of(c), len(c)), default=())
+        return chains[factor]
+
+    return {factor: chain(factor, frozenset()) for factor in free}
+
+
+def _what_fixes(axis: Axis, lines: Lines) -> str:
+    reasons = [shown(factor.fixed, lines) for factor in expand(axis) if factor.fixed is not None]
+    return ", ".join(dict.fromkeys(reasons))
+
+
+def _fix_unused(leaves: Sequence[Axes], used: Axis) -> None:
     read_by_model = set(expand(used))
-    for axes in leaves.values():
+    for axes in leaves:
         for factor in expand(flatten(axes)):
             if factor not in read_by_model and factor.fixed is None:
                 factor.fixed = "never used"
 
 
-def _separate(leaves: Mapping[str, Axes]) -> None:
+def _separate(leaves: Sequence[Axes]) -> None:
     """Cuts what is fixed into single positions where something moves differently at each of them."""
     separated = False
     while not separated:
         separated = True
-        for axes in leaves.values():
+        for axes in leaves:
             settle(axes, "a leaf")
             for factor in expand(flatten(axes)):
                 if factor.fixed is not None:

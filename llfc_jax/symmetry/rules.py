@@ -299,6 +299,58 @@ def _gather(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     return [tuple(next(kept) if i in numbers.offset_dims else next(indexed) for i in range(ndim))]
 
 
+def _scatter(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Unifies what is kept whole of the operand with the updates; fixes what the indices choose."""
+    operand, (*batch, coordinates), updates = operands
+    numbers, shape = eqn.params["dimension_numbers"], shape_of(eqn.invars[0])
+    windows, paired = numbers.update_window_dims, numbers.operand_batching_dims
+    chosen = {*numbers.scatter_dims_to_operand_dims, *numbers.inserted_window_dims}
+    kept = [i for i in range(len(shape)) if i not in (*numbers.inserted_window_dims, *paired)]
+    out = list(operand)
+    fix(coordinates, eqn)
+    for i, j in zip(paired, numbers.scatter_indices_batching_dims, strict=True):
+        unify(operand[i], batch[j], eqn)
+    for axis, written in zip(batch, [x for i, x in enumerate(updates) if i not in windows], strict=True):
+        unify(axis, written, eqn)
+    for i, j in zip(kept, windows, strict=True):
+        if i in chosen or shape[i] != shape_of(eqn.invars[2])[j]:
+            chosen.add(i)
+            fix(updates[j], eqn)
+        else:
+            unify(operand[i], updates[j], eqn)
+    for i in chosen:
+        fix(operand[i], eqn)
+        out[i] = new_axis(shape[i], fixed=eqn)
+    return [tuple(out)]
+
+
+def _fft(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Carries the axes that it does not act on, which are all but the last few."""
+    carried = len(operands[0]) - len(eqn.params["fft_lengths"])
+    fix(flatten(operands[0][carried:]), eqn)
+    return [(*operands[0][:carried], *new_axes(shape_of(eqn.outvars[0])[carried:], fixed=eqn))]
+
+
+def _ragged_dot(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
+    """Contracts and carries as a matrix product does; fixes what is cut into groups, and their order."""
+    lhs, rhs, *others = operands
+    numbers = eqn.params["ragged_dot_dimension_numbers"]
+    (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = numbers.dot_dimension_numbers
+    grouped = numbers.rhs_group_dimensions
+    ragged = numbers.lhs_ragged_dimensions
+    if not grouped or {*ragged} & {*lhs_contracting, *lhs_batch}:
+        return opaque(eqn, operands)
+    fix(factors_of(others), eqn)
+    fix(flatten((*(lhs[i] for i in ragged), *(rhs[i] for i in grouped))), eqn)
+    for i, j in zip((*lhs_contracting, *lhs_batch), (*rhs_contracting, *rhs_batch), strict=True):
+        unify(lhs[i], rhs[j], eqn)
+    lhs_free = [axis for i, axis in enumerate(lhs) if i not in (*lhs_contracting, *lhs_batch)]
+    rhs_free = [axis for i, axis in enumerate(rhs) if i not in (*rhs_contracting, *rhs_batch, *grouped)]
+    mixed = (*lhs_free, *(rhs[i] for i in grouped))
+    separate((*(lhs[i] for i in (*lhs_contracting, *lhs_batch)), *rhs_free), mixed, eqn)
+    return [(*(lhs[i] for i in lhs_batch), *lhs_free, *rhs_free)]
+
+
 _ELEMENTWISE = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast_convert_type
     cbrt ceil clamp clz complex conj convert_element_type copy copy_p cos cosh digamma div eq eq_to erf
@@ -317,6 +369,7 @@ RULES: dict[str, Rule] = {
     **{f"reduce_{op}": _reduce for op in ("sum", "prod", "max", "min", "and", "or", "xor")},
     **{f"reduce_window_{op}": _reduce_window for op in ("sum", "max", "min")},
     **{f"cum{op}": _ordered("axis") for op in ("sum", "prod", "max", "min", "logsumexp")},
+    **{f"scatter{op}": _scatter for op in ("", "-add", "-mul", "-min", "-max", "_sub", "-sub")},
     "argmax": _argreduce,
     "argmin": _argreduce,
     "broadcast_in_dim": _broadcast_in_dim,
@@ -325,9 +378,11 @@ RULES: dict[str, Rule] = {
     "dot_general": _dot_general,
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
+    "fft": _fft,
     "gather": _gather,
     "iota": _iota,
     "pad": _pad,
+    "ragged_dot_general": _ragged_dot,
     "reshape": _reshape,
     "rev": _ordered("dimensions"),
     "slice": _slice,

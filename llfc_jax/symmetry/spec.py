@@ -3,8 +3,8 @@
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import jax
@@ -116,12 +116,16 @@ class PermutationSpec:
     Hashable, so that it can be a static argument of a jitted function.
 
     Attributes:
-        sizes: permutation name -> number of positions, in the order in which the model uses them.
+        sizes: permutation name -> number of positions, in the order in which the model uses them. `P0/P1`
+            moves within `P0`: at each position of it in another way, and with it.
         leaves: `jax.tree_util.keystr` path -> the permutations of that array, for every array.
+        fixed: path -> for each axis of that array, what holds positions along it fixed: an operation and the
+            line of the program that it is in, a constant, an input, an output. Empty where all can move.
     """
 
     sizes: Mapping[str, int]
     leaves: Mapping[str, LeafSpec]
+    fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __hash__(self) -> int:
         return hash((frozenset(self.sizes.items()), frozenset(self.leaves.items())))
@@ -137,14 +141,31 @@ def readable_path(path: str) -> str:
     return re.sub(r"\['(.*?)'\]", r"/\1", path).strip("/")
 
 
+def around(name: str, known: Container[str]) -> tuple[str, ...]:
+    """Returns the permutations that another moves within, outermost first.
+
+    Example:
+        >>> around("P0/P2/P3", {"P0": 2, "P0/P2": 3, "P0/P2/P3": 4})
+        ('P0', 'P0/P2')
+    """
+    parts = name.split("/")
+    prefixes = ("/".join(parts[:i]) for i in range(1, len(parts)))
+    return tuple(prefix for prefix in prefixes if prefix in known)
+
+
+def shape_of_permutation(spec: PermutationSpec, name: str) -> tuple[int, ...]:
+    """Returns the shape of a permutation's indices: its size, after those of what it moves within."""
+    return tuple(spec.sizes[other] for other in (*around(name, spec.sizes), name))
+
+
 def _check_permutation(spec: PermutationSpec, permutation: Permutation) -> None:
-    found = {name: jnp.shape(indices)[-1:] for name, indices in permutation.items()}
-    for name in sorted(spec.sizes.keys() | found.keys()):
-        expected = (spec.sizes[name],) if name in spec.sizes else None
-        if expected != found.get(name):
+    for name in sorted(spec.sizes.keys() | permutation.keys()):
+        expected = shape_of_permutation(spec, name) if name in spec.sizes else None
+        found = jnp.shape(permutation[name]) if name in permutation else None
+        if expected != (found[-len(expected) :] if found and expected else found):
             raise UserError(
                 f"permutation {name}: expected {_shape(expected)} by the permutation spec, "
-                f"found {_shape(found.get(name))}"
+                f"found {_shape(found)}"
             )
 
 
@@ -178,7 +199,9 @@ def apply_permutation(spec: PermutationSpec, permutation: Permutation, variables
 
     Args:
         spec: the model's symmetries.
-        permutation: name -> integer indices of shape (size,), for every permutation of the spec.
+        permutation: name -> integer indices of shape (size,), for every permutation of the spec. Where one
+            moves within others, of shape (their sizes, outermost first, size): for each new position of
+            those, the old positions that its own come from.
         variables: the network's arrays, in the structure that the spec was made for.
 
     Returns:
@@ -206,24 +229,42 @@ def apply_permutation(spec: PermutationSpec, permutation: Permutation, variables
 
 def moved_piece(piece: Piece, permutation: Permutation, leaf: Any) -> Array:
     """A piece of an array, in its view, permuted; what isn't in `permutation` stays."""
-    moved = piece.of(jnp.asarray(leaf))
-    for axis, name in enumerate(piece.perms):
-        if name in permutation:
-            moved = jnp.take(moved, permutation[name], axis=axis)
-    return moved
+    return permuted(piece.of(jnp.asarray(leaf)), piece.perms, permutation)
+
+
+def permuted(array: Array, perms: Sequence[str | None], permutation: Permutation) -> Array:
+    """An array each of whose axes is moved by one permutation; what isn't in `permutation` stays."""
+    for axis, name in sorted(enumerate(perms), key=lambda item: (item[1] or "").count("/")):
+        if name is None or name not in permutation:
+            continue
+        indices = permutation[name]
+        if jnp.ndim(indices) == 1:
+            array = jnp.take(array, indices, axis=axis, mode="clip")
+            continue
+        along = [*(perms.index(other) for other in around(name, permutation)), axis]
+        order = sorted(range(len(along)), key=along.__getitem__)
+        shape = [array.shape[i] if i in along else 1 for i in range(array.ndim)]
+        array = jnp.take_along_axis(
+            array, jnp.transpose(indices, order).reshape(shape), axis=axis, mode="clip"
+        )
+    return array
 
 
 def identity(spec: PermutationSpec) -> Permutation:
-    """Returns the permutation that moves nothing: name -> int32 (size,)."""
-    return {name: jnp.arange(size, dtype=jnp.int32) for name, size in spec.sizes.items()}
+    """Returns the permutation that moves nothing: name -> int32 indices."""
+    return {
+        name: jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), shape_of_permutation(spec, name))
+        for name, size in spec.sizes.items()
+    }
 
 
 def random_permutation(key: PRNGKey, spec: PermutationSpec) -> Permutation:
-    """Draws every permutation of the spec uniformly and independently: name -> int32 (size,)."""
-    return {
-        name: jax.random.permutation(jax.random.fold_in(key, i), jnp.arange(size, dtype=jnp.int32))
-        for i, (name, size) in enumerate(spec.sizes.items())
-    }
+    """Draws every permutation of the spec uniformly and independently: name -> int32 indices."""
+    drawn = {}
+    for i, (name, indices) in enumerate(identity(spec).items()):
+        nested = indices.ndim > 1
+        drawn[name] = jax.random.permutation(jax.random.fold_in(key, i), indices, axis=-1, independent=nested)
+    return drawn
 
 
 def inverse(permutation: Permutation) -> Permutation:
@@ -233,7 +274,12 @@ def inverse(permutation: Permutation) -> Permutation:
         >>> inverse({"P0": jnp.array([2, 0, 1])})["P0"].tolist()
         [1, 2, 0]
     """
-    return {name: jnp.argsort(indices).astype(jnp.int32) for name, indices in permutation.items()}
+    undone: Permutation = {}
+    for name in sorted(permutation, key=lambda name: name.count("/")):
+        outer = around(name, permutation)
+        indices = permutation[name][_places(outer, undone)] if outer else permutation[name]
+        undone[name] = jnp.argsort(indices, axis=-1).astype(jnp.int32)
+    return {name: undone[name] for name in permutation}
 
 
 def compose(p: Permutation, q: Permutation) -> Permutation:
@@ -243,7 +289,14 @@ def compose(p: Permutation, q: Permutation) -> Permutation:
         >>> compose({"P0": jnp.array([1, 0, 2])}, {"P0": jnp.array([2, 0, 1])})["P0"].tolist()
         [0, 2, 1]
     """
-    return {name: jnp.asarray(q[name])[indices] for name, indices in p.items()}
+    return {name: jnp.asarray(q[name])[_places((*around(name, p), name), p)] for name in p}
+
+
+def _places(names: Sequence[str], permutation: Permutation) -> tuple[Array, ...]:
+    """Where in the old order each position within others is, as indices for each of its axes."""
+    depth = max(jnp.ndim(permutation[name]) for name in names)
+    indices = (jnp.asarray(permutation[name]) for name in names)
+    return tuple(index.reshape(index.shape + (1,) * (depth - index.ndim)) for index in indices)
 
 
 def _moved_axes(path: str, leaf: LeafSpec, name: str) -> list[str]:
@@ -285,16 +338,37 @@ def describe(spec: PermutationSpec) -> str:
         1 permutation
         P0 (4): w[1]
     """
-    if not spec.sizes:
-        return "no permutation symmetry: every axis is fixed"
     lines = [f"{len(spec.sizes)} permutation{'s' if len(spec.sizes) > 1 else ''}"]
+    if not spec.sizes:
+        lines = ["no permutation symmetry: every axis is fixed"]
     for name, size in spec.sizes.items():
         moved = [label for path, leaf in spec.leaves.items() for label in _moved_axes(path, leaf, name)]
-        lines += textwrap.wrap(
-            f"{name} ({size}): {', '.join(moved)}",
-            width=100,
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        outer = [f" in each of {spec.sizes[other]}" for other in reversed(around(name, spec.sizes))]
+        lines += _wrapped(f"{name} ({size}{''.join(outer)}): {', '.join(moved)}")
+    for line in held_fixed(spec):
+        lines += _wrapped(line)
     return "\n".join(lines)
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(
+        line, width=100, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def held_fixed(spec: PermutationSpec) -> tuple[str, ...]:
+    """Returns what holds axes of a model's arrays fixed and which, the longest axes first.
+
+    Example:
+        >>> leaves = {"['w']": LeafSpec((3, 4), (None, None))}
+        >>> held_fixed(PermutationSpec({}, leaves, {"['w']": ("an input", "sort (model.py:7)")}))
+        ('fixed by sort (model.py:7): w[1] (4)', 'fixed by an input: w[0] (3)')
+    """
+    found: dict[str, list[tuple[int, str]]] = {}
+    for path, reasons in spec.fixed.items():
+        for axis, reason in enumerate(reasons):
+            if reason:
+                size = spec.leaves[path].shape[axis]
+                found.setdefault(reason, []).append((size, f"{readable_path(path)}[{axis}] ({size})"))
+    by_size = sorted(found.items(), key=lambda item: -max(size for size, _ in item[1]))
+    return tuple(f"fixed by {reason}: {', '.join(axis for _, axis in axes)}" for reason, axes in by_size)

@@ -7,7 +7,7 @@ the output of the permuted network is the output of the network.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from llfc_jax.symmetry.factors import (
     new_axes,
     new_axis,
 )
+from llfc_jax.symmetry.provenance import lines_of
 from llfc_jax.symmetry.reading import read
 from llfc_jax.symmetry.rules import RULES, opaque, shape_of
 from llfc_jax.symmetry.spec import PermutationSpec
@@ -60,11 +61,18 @@ def permutation_spec(apply: Callable[..., PyTree], variables: PyTree, *inputs: P
         settle(axes, "a leaf")
     used: list[Factor] = []
     fix(factors_of(_run(jaxpr, [*leaves, *inputs_axes], used)), "an output")
-    return read(dict(zip(paths, leaves, strict=True)), dict(zip(paths, shapes, strict=False)), used)
+    arrays = dict(zip(paths, zip(leaves, shapes, strict=False), strict=True))
+    return read(arrays, used, lines_of(jaxpr))
 
 
-def constant_axes(value: Any) -> Axes:
+def constant_axes(value: Any, ambient: Axis = ()) -> Axes:
     """Returns the axes of a constant: free are those along which it is uniform."""
+    axes = _uniform_axes(value)
+    settle(axes, "a constant", ambient)
+    return axes
+
+
+def _uniform_axes(value: Any) -> Axes:
     if not np.shape(value):
         return ()
     varies = "a constant that varies along it"
@@ -87,9 +95,7 @@ def _run(
 
     # Constants get axes anew at each use: two layers that read one are not permuted alike for it.
     def constant(value: Any) -> Axes:
-        axes = constant_axes(value)
-        settle(axes, "a constant", ambient)
-        return axes
+        return constant_axes(value, ambient)
 
     return interpret(jaxpr, operands, constant, partial(propagate, used=used, ambient=ambient))
 
@@ -127,24 +133,49 @@ def _unify_each(first: Sequence[Axes], second: Sequence[Axes], eqn: JaxprEqn) ->
         unify_arrays(pair, eqn)
 
 
-def _scan(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: Axis) -> Sequence[Axes]:
-    """The carry is permuted alike in all iterations; the axis of iterations is fixed.
+class Scanned(NamedTuple):
+    """Which operands a scan takes apart and which results it stacks, and the axis that counts iterations."""
 
-    What is scanned may be permuted in another way in each iteration. Scanned operands and stacked results are
-    those with one axis more than the body sees.
-    """
-    jaxpr = eqn.params["jaxpr"]
-    body = open_jaxpr(jaxpr)
+    operands: list[bool]
+    results: list[bool]
+    iterations: Axis
+
+
+def scanned_axes(eqn: JaxprEqn, operands: Sequence[Axes]) -> Scanned:
+    """Tells what a scan scans, by what has one axis more than its body sees; fixes the iterations' order."""
+    body = open_jaxpr(eqn.params["jaxpr"])
     scanned = [len(shape_of(x)) > len(shape_of(y)) for x, y in zip(eqn.invars, body.invars, strict=True)]
     stacked = [len(shape_of(x)) > len(shape_of(y)) for x, y in zip(eqn.outvars, body.outvars, strict=True)]
     counted = [axes[0] for axes, is_scanned in zip(operands, scanned, strict=True) if is_scanned]
     iterations = unify_all([new_axis(eqn.params["length"], fixed=eqn), *counted], eqn)
-    inside = (*ambient, *iterations)
-    slices = [axes[1:] if is_scanned else axes for axes, is_scanned in zip(operands, scanned, strict=True)]
-    results = _run(jaxpr, slices, used, inside)
-    carry_end, num_carry = scanned.count(False), stacked.count(False)
+    return Scanned(scanned, stacked, iterations)
+
+
+def scan_axes(
+    eqn: JaxprEqn, operands: Sequence[Axes], run: Callable[[Sequence[Axes], Scanned], Sequence[Axes]]
+) -> Sequence[Axes]:
+    """The axes of a scan's results: the carry is permuted alike in all iterations.
+
+    What is scanned may be permuted in another way in each iteration.
+
+    Args:
+        eqn: the scan.
+        operands: the axes of its operands.
+        run: the axes of what the body takes -> of what it returns.
+    """
+    scanned = scanned_axes(eqn, operands)
+    slices = [axes[1:] if apart else axes for axes, apart in zip(operands, scanned.operands, strict=True)]
+    results = run(slices, scanned)
+    carry_end, num_carry = scanned.operands.count(False), scanned.results.count(False)
     _unify_each(slices[carry_end - num_carry : carry_end], results[:num_carry], eqn)
-    return [*results[:num_carry], *((iterations, *axes) for axes in results[num_carry:])]
+    return [*results[:num_carry], *((scanned.iterations, *axes) for axes in results[num_carry:])]
+
+
+def _scan(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: Axis) -> Sequence[Axes]:
+    def run(slices: Sequence[Axes], scanned: Scanned) -> Sequence[Axes]:
+        return _run(eqn.params["jaxpr"], slices, used, (*ambient, *scanned.iterations))
+
+    return scan_axes(eqn, operands, run)
 
 
 def _while(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: Axis) -> Sequence[Axes]:

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from llfc_jax.errors import UserError
 from llfc_jax.program.interpreter import evaluate, interpret
-from llfc_jax.symmetry.factors import Axes, Factor, expand, factors_of, fix, new_axes
+from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, factors_of, fix, new_axes
 from llfc_jax.symmetry.reading import blocks, leaf_spec, name_factors, positions_of
-from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, check_fit, index_of, readable_path
-from llfc_jax.symmetry.trace import constant_axes, propagate
+from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, around, check_fit, index_of, readable_path
+from llfc_jax.symmetry.trace import Scanned, constant_axes, propagate, scan_axes
 from llfc_jax.symmetry.unification import settle
 from llfc_jax.types import Array, PyTree
 
@@ -26,6 +26,14 @@ class _Value(NamedTuple):
     array: Any
     axes: Axes
     from_inputs: bool
+
+
+class _Record(NamedTuple):
+    """What the operations of a program read, in order: of the inputs, by contractions, and the factors."""
+
+    seen: list[_Value]
+    contracted: list[_Value]
+    used: list[Factor]
 
 
 class _Part(NamedTuple):
@@ -70,10 +78,12 @@ def unit_activations(
         spec: the symmetries of `apply`.
 
     Returns:
-        Permutation name -> float arrays (observations, size), in the order in which the model reads them.
+        Permutation name -> float arrays (observations, size), in the order in which the model reads them; for
+        what moves within others, (observations, their sizes, size).
 
     Raises:
-        UserError: the spec doesn't fit the network, or the units of a permutation exist only inside a loop.
+        UserError: the spec doesn't fit the network, or the units of a permutation exist only inside a while
+            loop or a branch.
 
     Example:
         >>> from llfc_jax.symmetry import permutation_spec
@@ -90,41 +100,102 @@ def unit_activations(
     }
     operands = [*leaves.values()]
     operands += [_Value(x, new_axes(jnp.shape(x), fixed="an input"), True) for x in jax.tree.leaves(inputs)]
-    contracted: list[_Value] = []
-    seen: list[_Value] = []
-    used: list[Factor] = []
     for value in leaves.values():
         settle(value.axes, "a leaf")
-
-    def visit(eqn: JaxprEqn, operands: Sequence[_Value]) -> list[_Value]:
-        shown = [x for x in operands if x.from_inputs and jnp.issubdtype(x.array.dtype, jnp.floating)]
-        seen.extend(shown)
-        if eqn.primitive.name in _CONTRACTIONS:
-            contracted.extend(shown)
-        from_inputs = any(x.from_inputs for x in operands)
-        axes = propagate(eqn, [x.axes for x in operands], used)
-        results = evaluate(eqn, [x.array for x in operands])
-        return [_Value(*result, from_inputs) for result in zip(results, axes, strict=True)]
-
+    record = _Record([], [], [])
     jaxpr = jax.make_jaxpr(apply)(variables, *inputs)
-    outputs = interpret(jaxpr, operands, lambda array: _Value(array, constant_axes(array), False), visit)
+    outputs = _run(jaxpr, operands, record, ())
     fix(factors_of(x.axes for x in outputs), "an output")
 
-    names = _names(spec, leaves, used)
+    names = _names(spec, leaves, record.used)
     contracted_parts, seen_parts = (
         [part for value in {id(x.array): x for x in values}.values() for part in _parts(names, value)]
-        for values in (contracted, seen)
+        for values in (record.contracted, record.seen)
     )
     found = {
         name: _carrying(name, contracted_parts) or _carrying(name, seen_parts)[-1:] for name in spec.sizes
     }
-    hidden = [name for name in spec.sizes if not found[name]]
+    hidden = [name for name in spec.sizes if not any(found[own] for own in _family(name, spec))]
     if hidden:
         raise UserError(
             f"permutation {', '.join(hidden)}: expected units whose activations can be seen, found them only "
-            "inside a loop; match the weights instead"
+            "inside a while loop or a branch; match the weights instead"
         )
     return {name: tuple(_observations(name, part) for part in parts) for name, parts in found.items()}
+
+
+def _family(name: str, spec: PermutationSpec) -> list[str]:
+    return [name, *(other for other in spec.sizes if name in around(other, spec.sizes))]
+
+
+def _run(
+    jaxpr: ClosedJaxpr | Jaxpr, operands: Sequence[_Value], record: _Record, ambient: Axis
+) -> list[_Value]:
+    """Evaluates a program and its axes at once, and records what its operations read."""
+
+    def visit(eqn: JaxprEqn, operands: Sequence[_Value]) -> Sequence[_Value]:
+        shown = [x for x in operands if x.from_inputs and jnp.issubdtype(x.array.dtype, jnp.floating)]
+        record.seen.extend(shown)
+        if eqn.primitive.name in _CONTRACTIONS:
+            record.contracted.extend(shown)
+        if eqn.primitive.name == "scan":
+            return _scan(eqn, operands, record, ambient)
+        from_inputs = any(x.from_inputs for x in operands)
+        axes = propagate(eqn, [x.axes for x in operands], record.used, ambient)
+        results = evaluate(eqn, [x.array for x in operands])
+        return [_Value(*result, from_inputs) for result in zip(results, axes, strict=True)]
+
+    def constant(array: Any) -> _Value:
+        return _Value(jnp.asarray(array), constant_axes(array, ambient), False)
+
+    return interpret(jaxpr, operands, constant, visit)
+
+
+def _scan(eqn: JaxprEqn, operands: Sequence[_Value], record: _Record, ambient: Axis) -> Sequence[_Value]:
+    """Evaluates a scan; what its body reads is recorded with an axis for the iterations in front."""
+    params, from_inputs = eqn.params, any(x.from_inputs for x in operands)
+    arrays: list[Array] = []
+
+    def run(slices: Sequence[Axes], scanned: Scanned) -> Sequence[Axes]:
+        inside: list[Axes] = []
+        inner = _Record([], [], record.used)
+
+        def body(carry: Sequence[Array], parts: Sequence[Array]) -> tuple[list[Array], Any]:
+            inner.seen.clear()  # what an earlier trace of the body has left
+            inner.contracted.clear()
+            values = [
+                _Value(*value)
+                for value in zip((*constants, *carry, *parts), slices, shows_inputs, strict=True)
+            ]
+            results = _run(params["jaxpr"], values, inner, (*ambient, *scanned.iterations))
+            inside[:] = [value.axes for value in results]
+            returned = [value.array for value in results]
+            read = [[x.array for x in values] for values in (inner.seen, inner.contracted)]
+            return returned[: params["num_carry"]], (returned[params["num_carry"] :], read)
+
+        end_of_carry = params["num_consts"] + params["num_carry"]
+        shows_inputs = [
+            from_inputs if params["num_consts"] <= i < end_of_carry else x.from_inputs
+            for i, x in enumerate(operands)
+        ]
+        constants = [x.array for x in operands[: params["num_consts"]]]
+        start = [x.array for x in operands[params["num_consts"] : end_of_carry]]
+        taken = [x.array for x in operands[end_of_carry:]]
+        end, (stacked, read) = jax.lax.scan(
+            body, start, taken, length=params["length"], reverse=params["reverse"]
+        )
+        arrays.extend((*end, *stacked))
+        pairs = zip((record.seen, record.contracted), (inner.seen, inner.contracted), read, strict=True)
+        for own, values, stacks in pairs:
+            for x, array in zip(values, stacks, strict=True):
+                own.append(_Value(array, (scanned.iterations, *x.axes), x.from_inputs))
+        return inside
+
+    axes = [x.axes for x in operands]
+    results = scan_axes(eqn, axes, run)
+    for array_axes in (*axes, *results):
+        settle(array_axes, eqn, ambient)
+    return [_Value(*result, from_inputs) for result in zip(arrays, results, strict=True)]
 
 
 def _names(
@@ -133,7 +204,7 @@ def _names(
     """Returns the spec's name for each class of factors on the leaves; None for those that stay."""
     axes = {path: value.axes for path, value in leaves.items()}
     shapes = {path: jnp.shape(value.array) for path, value in leaves.items()}
-    own = name_factors(axes, used)
+    own = name_factors([*axes.values()], used)
     found: dict[str | None, str | None] = {None: None}
     for path, given in spec.leaves.items():
         derived = leaf_spec(axes[path], shapes[path], own)
@@ -169,15 +240,18 @@ def _parts(names: dict[Factor, str | None], value: _Value) -> list[_Part]:
 def _carrying(name: str, parts: Sequence[_Part]) -> list[_Part]:
     """Returns the parts that permutation `name` moves: those that it moves alone, if any."""
     carrying = [part for part in parts if name in part.perms]
-    alone = [part for part in carrying if len(part.perms) == part.perms.count(None) + 1]
-    return alone or carrying
+    own = {None, name, *around(name, [perm for part in carrying for perm in part.perms if perm])}
+    alone = [part for part in carrying if {*part.perms} <= own and part.perms.count(name) == 1]
+    return alone or [part for part in carrying if part.perms.count(name) == 1]
 
 
 def _observations(name: str, part: _Part) -> Array:
-    """Returns a part as (observations, units), averaged over all else that is permuted."""
-    unit = part.perms.index(name)
-    others = tuple(i for i, moved in enumerate(part.perms) if moved is not None and i != unit)
+    """Returns a part as (observations, *outer, units), averaged over all else that is permuted."""
+    outer = around(name, [perm for perm in part.perms if perm])
+    units = [part.perms.index(other) for other in (*outer, name)]
+    others = tuple(i for i, moved in enumerate(part.perms) if moved is not None and i not in units)
     array = part.array[index_of(tuple(map(positions_of, part.positions)))]
     array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
     array = array.reshape(part.sizes).mean(others, keepdims=True)
-    return jnp.moveaxis(array, unit, -1).reshape(-1, part.sizes[unit])
+    sizes = [part.sizes[i] for i in units]
+    return jnp.moveaxis(array, units, range(-len(units), 0)).reshape(-1, *sizes)

@@ -43,7 +43,9 @@ def test_every_moved_axis_has_to_move(case, spec):
     for path, leaf in spec.leaves.items():
         if not any(leaf.perms) or "['key']['bias']" in path:  # softmax is blind to a bias of the keys
             continue
-        axis = next(i for i, name in enumerate(leaf.perms) if name)
+        axis = max(
+            range(len(leaf.perms)), key=lambda i: (leaf.perms[i] or "").count("/") + bool(leaf.perms[i])
+        )
         perms = (*leaf.perms[:axis], None, *leaf.perms[axis + 1 :])
         wrong = dataclasses.replace(
             spec, leaves={**spec.leaves, path: dataclasses.replace(leaf, perms=perms)}

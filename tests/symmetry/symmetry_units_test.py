@@ -33,9 +33,11 @@ def test_permuting_the_network_permutes_each_unit_and_nothing_else(name):
     for name, size in spec.sizes.items():
         assert before[name]
         for old, new in zip(before[name], after[name], strict=True):
-            assert old.shape[1:] == (size,)
+            outer = symmetry.spec.around(name, spec.sizes)
+            assert old.shape[1:] == (*(spec.sizes[other] for other in outer), size)
             assert jnp.ptp(old) > 0
-            np.testing.assert_allclose(new, old[:, permutation[name]], atol=1e-5 * float(jnp.abs(old).max()))
+            moved = symmetry.spec.permuted(old, (None, *outer, name), permutation)
+            np.testing.assert_allclose(new, moved, atol=1e-5 * float(jnp.abs(old).max()))
 
 
 def test_units_are_what_the_next_layer_reads_and_positions_count_as_observations():
@@ -119,11 +121,28 @@ def test_half_precision_units_are_shown_in_single_precision():
     assert symmetry.unit_activations(apply, weights, x, spec=spec)["P0"][0].dtype == jnp.float32
 
 
-def test_units_that_exist_only_inside_a_loop_are_refused():
-    case = CASES["stacked_layers"]()
-    spec = symmetry.permutation_spec(case.apply, case.variables, *case.inputs)
-    with pytest.raises(UserError, match=r"^permutation P1: .* only inside a loop"):
-        symmetry.unit_activations(case.apply, case.variables, *case.inputs, spec=spec)
+def test_units_of_scanned_layers_are_seen_in_their_iteration():
+    rng = np.random.default_rng(0)
+    weights = {
+        "up": rng.normal(size=(3, 4, 6)),
+        "down": rng.normal(size=(3, 6, 4)),
+        "out": rng.normal(size=(4, 2)),
+    }
+    weights = jax.tree.map(jnp.float32, weights)
+    x = jnp.asarray(rng.normal(size=(5, 4)), jnp.float32)
+
+    def layer(h, p):
+        return h + jnp.tanh(h @ p["up"]) @ p["down"], None
+
+    def apply(w, x):
+        return jax.lax.scan(layer, x, {"up": w["up"], "down": w["down"]})[0] @ w["out"]
+
+    spec = symmetry.permutation_spec(apply, weights, x)
+    found, h = symmetry.unit_activations(apply, weights, x, spec=spec), x
+    assert list(spec.sizes.values()) == [6, 6, 6]
+    for (shown,), up, down in zip(found.values(), weights["up"], weights["down"], strict=True):
+        np.testing.assert_allclose(shown, jnp.tanh(h @ up), rtol=1e-4, atol=1e-5)
+        h, _ = layer(h, {"up": up, "down": down})
 
 
 @pytest.mark.parametrize(
