@@ -2,6 +2,8 @@
 
 For any pure `apply(variables, inputs)` and any pytree of variables:
 
+* what a network computes, node by node: `read`, `describe`;
+* everything along the line between two networks, in one pass: `measure`;
 * the line between two networks: `lerp`, `alpha_grid`;
 * what happens on it: `evaluate_path` (LMC), `measure_features` (LLFC);
 * permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`,
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
         describe,
         evaluate_path,
         lerp,
+        measure,
         measure_features,
         permutation_spec,
+        read,
         straight_through,
         weight_matching,
     )
@@ -42,8 +46,10 @@ __all__ = [
     "evaluate_path",
     "from_torch",
     "lerp",
+    "measure",
     "measure_features",
     "permutation_spec",
+    "read",
     "straight_through",
     "weight_matching",
 ]

@@ -14,15 +14,20 @@ import jax.numpy as jnp
 
 from llfc_jax import matching, symmetry
 from llfc_jax.arguments import checked
+from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.matching import MatchInfo
 from llfc_jax.matching.leaves import by_path, check_finite
+from llfc_jax.measures import MEASURES
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
+from llfc_jax.measures.measure import Measure, Options
+from llfc_jax.measures.pair import Data, measure_pair
 from llfc_jax.path import interpolation
 from llfc_jax.path.examples import Examples, inputs_alone, masked_batches, with_classes
 from llfc_jax.path.integers import check_integers_unread
 from llfc_jax.path.traversal import LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.program import reading
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures
 from llfc_jax.program.nodes import FeaturesFn, Program
 from llfc_jax.program.reading import read_features
@@ -37,8 +42,10 @@ __all__ = [
     "describe",
     "evaluate_path",
     "lerp",
+    "measure",
     "measure_features",
     "permutation_spec",
+    "read",
     "straight_through",
     "weight_matching",
 ]
@@ -46,11 +53,111 @@ __all__ = [
 alpha_grid = checked(interpolation.alpha_grid)
 lerp = checked(interpolation.lerp)
 permutation_spec = checked(symmetry.permutation_spec)
-describe = checked(symmetry.describe)
 apply_permutation = checked(symmetry.apply_permutation)
 check_equivalence = checked(symmetry.check_equivalence)
 weight_matching = checked(matching.weight_matching)
 straight_through = checked(matching.straight_through)
+
+
+def describe(spec: PermutationSpec | Program) -> str:
+    """A network's symmetries, or its program, as text.
+
+    Args:
+        spec: from `permutation_spec`, or from `read`.
+
+    Raises:
+        UserError: it is neither.
+
+    Example:
+        >>> print(describe(read(lambda w, x: jnp.tanh(x @ w), jnp.ones((3, 2)), jnp.ones((4, 3)))))
+        2 nodes; * stands for samples
+        weights  dense  (*, 2)  input    weights
+        tanh1    tanh   (*, 2)  weights
+    """
+    return str(spec) if isinstance(spec, Program) else checked(symmetry.describe)(spec)
+
+
+@checked
+def read(
+    apply: Callable[[Variables, Any], PyTree],
+    variables: Variables,
+    inputs: Any,
+    features: Callable[[Variables, Any], tuple[PyTree, PyTree]] | None = None,
+) -> Program:
+    """A network as a program: named nodes in the order of computation, read off its trace.
+
+    Args:
+        apply: variables, inputs -> outputs, in evaluation mode; pure.
+        variables: arrays or `jax.ShapeDtypeStruct`s.
+        inputs: one batch of at least two, arrays or `jax.ShapeDtypeStruct`s.
+        features: variables, inputs -> outputs and a pytree of named features, for names of your own; it
+            replaces `apply`.
+
+    Returns:
+        The program, for `measure`; `print(describe(program))` shows it.
+
+    Raises:
+        UserError: no output depends on weights and inputs.
+
+    Example:
+        >>> weights = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 2))}
+        >>> program = read(lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"], weights, jnp.ones((2, 3)))
+        >>> [node.name for node in program.nodes]
+        ['in', 'relu1', 'out']
+    """
+    return reading.read(apply, variables, inputs, features)
+
+
+@checked
+def measure(
+    program: Program,
+    a: Variables,
+    b: Variables,
+    batches: Data,
+    *,
+    measures: Sequence[str | Measure] = tuple(MEASURES),
+    num_alphas: int = 25,
+    alphas: Sequence[float] = (0.25, 0.5, 0.75),
+    top_k: int = 10,
+    corrections: Sequence[Correction] = (),
+    name: str = "network",
+) -> dict[str, Any]:
+    """Everything about the line from A to B: LMC, LLFC, their causes and the theory, in one pass over data.
+
+    Args:
+        program: the network, from `read`.
+        a: variables of A, running statistics included: all floats are interpolated.
+        b: variables of B.
+        batches: any iterable of (inputs, labels) that can be read again, such as a list or a `DataLoader`; or
+            `{"test": ..., "train": ...}`, each such an iterable.
+        measures: names in `llfc_jax.measures.MEASURES`, and `llfc_jax.measures.measure.Measure`s of your own.
+        num_alphas: equally spaced points of the loss and error curves; 0, 1/2 and 1 are always among them.
+        alphas: where on the path features are looked at, in [0, 1].
+        top_k: dimension of the subspaces between which principal angles are taken.
+        corrections: such as `llfc_jax.corrections.batchnorm.recompute(apply_train)` and
+            `llfc_jax.corrections.repair.repair(program)`; estimated on the training batches.
+        name: of the network, for the report.
+
+    Returns:
+        What `llfc_jax.results.schema` describes: each measure by path, `a-b`, `a-b/recompute`, ...
+
+    Raises:
+        UserError: A and B differ in structure, one has a NaN, a measure is unknown, batches are none or don't
+            fit, or a correction finds nothing to correct.
+
+    Example:
+        >>> weights = {"in": jnp.eye(3), "out": jnp.ones((3, 2))}
+        >>> program = read(lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"], weights, jnp.ones((2, 3)))
+        >>> found = measure(program, weights, weights, [(jnp.eye(3), jnp.arange(3) % 2)], measures=("lmc",))
+        >>> found["lmc"]["a-b"]["test"]["loss_barrier"]
+        0.0
+    """
+    if not alphas:
+        raise UserError("alphas: expected one at least; found none")
+    options = Options(num_alphas, tuple(sorted({*alphas})), top_k)
+    return measure_pair(
+        program, a, b, batches, measures=measures, options=options, corrections=corrections, name=name
+    )
 
 
 @checked

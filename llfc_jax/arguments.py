@@ -5,6 +5,7 @@ import inspect
 import math
 import numbers
 import operator
+import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -12,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
-from llfc_jax.models import Stage
+from llfc_jax.measures.measure import Measure
 from llfc_jax.path.examples import as_arrays
 from llfc_jax.path.interpolation import check_same_structure
+from llfc_jax.program.nodes import Program
 from llfc_jax.symmetry import PermutationSpec, readable_path
 from llfc_jax.types import Permutation, PyTree
 
@@ -49,13 +52,25 @@ def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _
         bound = signature.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             if name in _READERS and value is not signature.parameters[name].default:
-                bound.arguments[name] = _READERS[name](name, value)
+                single = signature.parameters[name].kind is not inspect.Parameter.VAR_POSITIONAL
+                reader = _one_input if name == "inputs" and single else _READERS[name]
+                bound.arguments[name] = reader(name, value)
         first, *others = [bound.arguments[name] for name in _NETWORKS if name in bound.arguments] or [None]
         for other in others:
             check_same_structure(first, other)
         return function(*bound.args, **bound.kwargs)
 
     return wrapper
+
+
+def _instances(kind: type | types.UnionType, expected: str) -> Callable[[str, Any], Any]:
+    def read(name: str, value: Any) -> Any:
+        for one in value if isinstance(value, list | tuple) else (value,):
+            if not isinstance(value, list | tuple) or not isinstance(one, kind):
+                raise UserError(f"{name}: expected {expected}; found {_found(one)}")
+        return value
+
+    return read
 
 
 def _instance(kind: type, expected: str) -> Callable[[str, Any], Any]:
@@ -115,6 +130,14 @@ def _inputs(name: str, values: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
     return inputs
 
 
+def _one_input(name: str, value: PyTree) -> PyTree:
+    """One batch, or shapes."""
+    leaves = jax.tree.leaves(value)
+    if leaves and all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+        return value
+    return _inputs(name, (value,))[0]
+
+
 def _key(name: str, value: Any) -> Any:
     kind = getattr(value, "dtype", None)
     typed = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) and value.shape == ()
@@ -155,13 +178,6 @@ def _alphas(name: str, value: Any) -> tuple[float, ...]:
     return alphas
 
 
-def _stages(name: str, value: Any) -> tuple[Stage, ...]:
-    stages = tuple(value) if isinstance(value, list | tuple) else (value,)
-    for stage in stages:
-        _instance(Stage, "Stages of llfc_jax.models")(name, stage)
-    return stages
-
-
 def _names(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise UserError(f"{name}: expected a tuple of names; found {_found(value)}")
@@ -188,6 +204,12 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(_NETWORKS, _network),
     "inputs": _inputs,
     "key": _key,
+    "program": _instance(Program, "what `read` returns"),
+    "features": _function("variables, inputs"),
+    "measures": _instances(str | Measure, "names of measures, or Measures, in a tuple"),
+    "corrections": _instances(Correction, "Corrections, in a tuple"),
+    "name": _instance(str, "a name"),
+    "top_k": _count(1, _MOST_PASSES),
     "spec": _instance(PermutationSpec, "what `permutation_spec` returns"),
     "permutation": _permutation,
     "start": _permutation,
@@ -196,7 +218,6 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "num_alphas": _count(2, _MOST_ALPHAS),
     "size": _count(2, _MOST_ALPHAS),
     **dict.fromkeys(("epochs", "sweeps", "restarts", "max_sweeps"), _count(1, _MOST_PASSES)),
-    "stages": _stages,
     "statistic": _instance(str, "a name"),
     "assignment": _instance(str, "a name"),
     "exclude": _names,

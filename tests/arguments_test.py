@@ -39,7 +39,12 @@ CALLS = {
     "evaluate_path": {"apply": apply, "a": A, "b": B, "batches": [(X, Y)], "num_alphas": 3},
     "measure_features": {
         "apply_with_features": lambda w, x: (apply(w, x), {"in": x @ w["in"]}),
-        **{"a": A, "b": B, "batches": [X], "alphas": (0.5,), "stages": ()},
+        **{"a": A, "b": B, "batches": [X], "alphas": (0.5,)},
+    },
+    "read": {"apply": apply, "variables": A, "inputs": X, "features": None},
+    "measure": {
+        **{"program": llfc_jax.read(apply, A, X), "a": A, "b": B, "batches": [(X, Y)], "measures": ("lmc",)},
+        **{"num_alphas": 3, "alphas": (0.5,), "top_k": 2, "corrections": (), "name": "network"},
     },
     "permutation_spec": {"apply": apply, "variables": A, "inputs": X},
     "check_equivalence": {"apply": apply, "variables": A, "permuted": A, "inputs": X},
@@ -84,8 +89,12 @@ WRONG = {
     "start": NO_PERMUTATION,
     "alpha": [None, "half", np.nan, np.inf, 1j, (0.5,), [0.5], jnp.ones(3), A],
     "alphas": [None, 0.5, "half", (), (None,), (0.5, 1.5), (np.nan,), A],
-    **dict.fromkeys(("num_alphas", "size", "epochs", "sweeps", "restarts", "max_sweeps"), NO_COUNT),
-    "stages": [None, 3, "relu", ("relu",), apply],
+    **dict.fromkeys(("num_alphas", "top_k", "size", "epochs", "sweeps", "restarts", "max_sweeps"), NO_COUNT),
+    "program": [None, 3, "network", SPEC],
+    "features": [3, "features", A],
+    "measures": [None, 3, "lmc", (3,), ("likeness",), [object()]],
+    "corrections": [None, 3, ("recompute",), (apply,)],
+    "name": [None, 3, ("network",)],
     "statistic": [None, 3, "likeness", {}],
     "assignment": [None, 3, "best", {}],
     "exclude": [None, 3, "batch_stats"],
@@ -95,7 +104,7 @@ WRONG = {
 
 def call(name, arguments):
     function, arguments = getattr(llfc_jax, name), dict(arguments)
-    if "inputs" in arguments:  # the function's *inputs
+    if "inputs" in arguments and name != "read":  # the function's *inputs
         inputs = arguments.pop("inputs")
         return function(*arguments.values(), inputs)
     return function(**arguments)

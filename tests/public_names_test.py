@@ -18,8 +18,10 @@ SIGNATURES = {
     "evaluate_path": "apply, a, b, batches, num_alphas",
     "from_torch": "module, example_inputs, *, output",
     "lerp": "a, b, alpha",
+    "measure": "program, a, b, batches, *, measures, num_alphas, alphas, top_k, corrections, name",
     "measure_features": "apply_with_features, a, b, batches, alphas",
     "permutation_spec": "apply, variables, *inputs",
+    "read": "apply, variables, inputs, features",
     "straight_through": "key, spec, variables_a, variables_b, *, loss_fn, batches, "
     "optimizer, epochs, start, sweeps, assignment, exclude",
     "weight_matching": "key, spec, params_a, params_b, *, restarts, max_sweeps, assignment, exclude",

@@ -22,6 +22,7 @@ def measure(options: Options) -> Measure:
         entry=lambda found: {"alphas": alphas} | {split: own["curves"] for split, own in found.folds.items()},
         splits=(TEST, TRAIN),
         along_corrected=True,
+        labelled=True,
     )
 
 

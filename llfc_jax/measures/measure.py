@@ -95,6 +95,8 @@ class Measure:
     """The data that it sees."""
     along_corrected: bool = False
     """Whether it is taken along corrected paths, too."""
+    labelled: bool = False
+    """Whether it looks at labels."""
     quantities: Mapping[str, str] = field(default_factory=dict)
     """Quantity of each layer -> what figures call it, for those that the report doesn't know by itself."""
 

@@ -26,6 +26,7 @@ def measure(options: Options) -> Measure:
         name="stitching",
         folds=lambda program: {"cuts": Planned(stitching(program), ANYWHERE)},
         entry=lambda found: {"layers": join(found.folds[TEST]["cuts"], found.program)},
+        labelled=True,
     )
 
 

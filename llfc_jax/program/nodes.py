@@ -77,6 +77,11 @@ class Program:
     """Names of the caller's that are no features (n, ...) of the network, and why."""
     flat: Flat = field(compare=False, repr=False)
 
+    def __str__(self) -> str:
+        from llfc_jax.program.describe import describe
+
+        return describe(self)
+
     def __getitem__(self, name: str) -> Node:
         return self._by_name[name]
 

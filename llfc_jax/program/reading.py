@@ -45,7 +45,7 @@ def read(
         >>> apply = lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"]
         >>> weights = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 2))}
         >>> [node.name for node in read(apply, weights, jnp.ones((1, 3))).nodes]
-        ['in', 'relu', 'out']
+        ['in', 'relu1', 'out']
     """
     features_fn: FeaturesFn = NamedFeatures(features) if features is not None else WithoutFeatures(apply)
     return read_features(features_fn, variables, inputs)
@@ -70,7 +70,7 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
     given = {**of_code, **of_caller}
     marks = landmarks(flat, {*given, *ends})
     paths = [
-        jax.tree_util.keystr(path, simple=True, separator="/")
+        jax.tree_util.keystr(path, simple=True, separator="/") or "weights"
         for path, _ in jax.tree.leaves_with_path(variables)
     ]
     skipped = [(name, _why_not(flat, value)) for name, value in features.items() if not flat.moves(value)]

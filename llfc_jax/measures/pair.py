@@ -1,0 +1,140 @@
+"""All measures of one pair, along its path and along corrected ones, as `results.json` has them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from llfc_jax.corrections.correction import Correction
+from llfc_jax.errors import UserError
+from llfc_jax.matching.leaves import by_path, check_finite
+from llfc_jax.measures import MEASURES
+from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
+from llfc_jax.path.examples import Examples, masked_batches, with_classes
+from llfc_jax.path.integers import check_integers_unread
+from llfc_jax.path.interpolation import alpha_grid, check_same_structure, weights_apart
+from llfc_jax.path.traversal import Correct, LinearPath, chunk_for
+from llfc_jax.program.nodes import Program
+from llfc_jax.results import PathKey
+from llfc_jax.results.schema import SCHEMA_VERSION
+from llfc_jax.types import Batch, Variables
+
+Data = Iterable[Examples] | Mapping[str, Iterable[Examples]]
+
+
+def measure_pair(
+    program: Program,
+    a: Variables,
+    b: Variables,
+    batches: Data,
+    *,
+    measures: Sequence[str | Measure] = tuple(MEASURES),
+    options: Options,
+    corrections: Sequence[Correction],
+    name: str,
+) -> dict[str, Any]:
+    """See `llfc_jax.measure`."""
+    check_same_structure(a, b)
+    for end, network in (("A", a), ("B", b)):
+        check_finite(by_path(network), end)
+    data = _splits(batches)
+    taken = _ordered(measures, options)
+    if corrections and TRAIN not in data:
+        raise UserError(
+            "batches: expected {'test': ..., 'train': ...}, as corrections are estimated on training data; "
+            "found one stream"
+        )
+    counts: dict[str, int] = {}
+    classes = _classes(program)
+
+    def stream(split: str) -> Iterator[Batch]:
+        seen = 0
+        found: Iterable[Batch] = masked_batches(data[split](), labelled=_labelled(taken))
+        for batch in with_classes(found, classes) if _labelled(taken) else found:
+            if not seen:
+                check_integers_unread(program.features_fn, a, b, batch.images)
+            seen += int(np.asarray(batch.mask).sum())
+            yield batch
+        counts[split] = seen
+
+    alphas = sorted({*alpha_grid(options.num_alphas), *options.alphas})
+    paths: dict[str, tuple[LinearPath, Correct | None]] = {"": (LinearPath(a, b), None)}
+    for one in corrections:
+        known = one.statistics(program, a, b, alphas, lambda: masked_batches(data[TRAIN](), labelled=False))
+        paths[one.name] = (LinearPath(a, b, known), one.mend)
+    results: dict[str, Any] = {"weights": {"a-b": weights_apart(a, b)}}
+    for correction, (path, mend) in paths.items():
+        key = str(PathKey.parse("a-b")._replace(correction=correction))
+        found = measure_along(
+            program, path, stream, taken, tuple(data), correct=mend, chunk=chunk_for(jax.default_backend())
+        )
+        for entry, result in found.items():
+            results.setdefault(entry, {})[key] = result
+    return _described(program, a, name, counts, classes) | results
+
+
+def _splits(batches: Data) -> dict[str, Callable[[], Iterable[Examples]]]:
+    """Split -> what starts its stream; one stream alone is test data."""
+    found = dict(batches) if isinstance(batches, Mapping) else {TEST: batches}
+    if TEST not in found or not found.keys() <= {TEST, TRAIN}:
+        raise UserError(f"batches: expected test, and perhaps train; found {', '.join(map(str, found))}")
+    return {split: _restarted(split, stream) for split, stream in found.items()}
+
+
+def _restarted(split: str, stream: Iterable[Examples]) -> Callable[[], Iterable[Examples]]:
+    used = False
+
+    def start() -> Iterable[Examples]:
+        nonlocal used
+        if used and isinstance(stream, Iterator):
+            raise UserError(
+                f"batches: expected {split} batches that can be read again, such as a list; found an iterator"
+            )
+        used = True
+        return stream
+
+    return start
+
+
+def _ordered(measures: Sequence[str | Measure], options: Options) -> tuple[Measure, ...]:
+    """Those of the registry in its order, then the caller's own in theirs."""
+    named = [one for one in measures if isinstance(one, str)]
+    own = [one for one in measures if isinstance(one, Measure)]
+    return (*build(named, options), *own)
+
+
+def _labelled(measures: Sequence[Measure]) -> bool:
+    return any(one.labelled for one in measures)
+
+
+def _classes(program: Program) -> int:
+    logits = program.outputs
+    if not isinstance(logits, jax.ShapeDtypeStruct) or len(logits.shape) != 2:
+        raise UserError(f"apply: expected logits (n, classes); found {logits}")
+    return logits.shape[1]
+
+
+def _described(
+    program: Program, variables: Variables, name: str, counts: Mapping[str, int], classes: int
+) -> dict[str, Any]:
+    """What the report wants to know besides."""
+    examples = {split: counts.get(split, 0) for split in (TEST, TRAIN)}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": "llfc_jax.measure",
+        "config": {"name": name},
+        "data": {
+            "name": "batches",
+            "train_examples": examples[TRAIN],
+            "test_examples": examples[TEST],
+            "measured_train_examples": examples[TRAIN],
+            "num_classes": classes,
+            "fingerprint": "",
+        },
+        "model": {
+            "name": name,
+            "parameters": sum(np.size(leaf) for leaf in jax.tree.leaves(variables)),
+            "stages": [node.name for node in program.nodes],
+        },
+    }

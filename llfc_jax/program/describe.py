@@ -1,0 +1,34 @@
+"""A program as a table that one can read."""
+
+from llfc_jax.program.nodes import Node, Program
+
+
+def describe(program: Program) -> str:
+    """Every node in a line: its name, what it is, its shape, what it is made of, and the weights it reads.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from llfc_jax.program.reading import read
+        >>> weights = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 2))}
+        >>> print(describe(read(lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"], weights, jnp.ones((2, 3)))))
+        3 nodes; * stands for samples
+        in     dense  (*, 4)  input  in
+        relu1  relu   (*, 4)  in
+        out    dense  (*, 2)  relu1  out
+    """
+    rows = [
+        (node.name, node.label, _shape(node), ", ".join(node.inputs), ", ".join(node.weights))
+        for node in program.nodes
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])).rstrip()
+        for row in rows
+    ]
+    skipped = [f"skipped {name}: {why}" for name, why in program.skipped]
+    return "\n".join([f"{len(rows)} nodes; * stands for samples", *lines, *skipped])
+
+
+def _shape(node: Node) -> str:
+    sizes = ["*" if axis == node.sample_axis else str(size) for axis, size in enumerate(node.shape)]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
