@@ -143,7 +143,7 @@ def _looked_up(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | No
 
 def _carried(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
     first, *others = operands
-    if not isinstance(first, Positions) or others or eqn.outvars[0].aval.dtype == bool:
+    if not isinstance(first, Positions) or others or eqn.params.get("new_dtype") == np.dtype(bool):
         return None
     (axes,) = RULES[eqn.primitive.name](eqn, [first.axes])
     return [Positions(axes, first.into)]

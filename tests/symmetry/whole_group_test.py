@@ -1,4 +1,4 @@
-"""Networks whose group is more than products of axes: found by derivation, and by planting an element of it."""
+"""Networks whose group is more than products of axes: its sizes by derivation, its elements planted."""
 
 from typing import NamedTuple
 
@@ -152,9 +152,8 @@ def weights(network, name):
     drawn = {key: rng.normal(size=shape) / np.sqrt(shape[0]) for key, shape in network.shapes.items()}
     if name == "complex":
         drawn |= {key: drawn[key] + 1j * rng.normal(size=drawn[key].shape) for key in ("in", "decay")}
-    return {
-        key: jnp.asarray(x, jnp.complex64 if np.iscomplexobj(x) else jnp.float32) for key, x in drawn.items()
-    }
+    kinds = {key: jnp.complex64 if np.iscomplexobj(x) else jnp.float32 for key, x in drawn.items()}
+    return {key: jnp.asarray(x, kinds[key]) for key, x in drawn.items()}
 
 
 @pytest.fixture(params=NETWORKS)
