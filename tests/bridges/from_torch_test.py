@@ -21,6 +21,7 @@ from torch_modules import MODULES, call, settled  # noqa: E402
 
 import llfc_jax  # noqa: E402
 from llfc_jax.errors import UserError  # noqa: E402
+from llfc_jax.symmetry import random_permutation  # noqa: E402
 
 _READ = {}
 
@@ -92,11 +93,7 @@ def test_every_permutation_of_the_spec_is_found_again_and_keeps_the_outputs(name
     (_, network), inputs = read(name), as_jax(MODULES[name][1](5, seed=5))
     spec = llfc_jax.permutation_spec(network.apply, network.variables, inputs)
     assert spec.sizes
-    keys = jax.random.split(jax.random.key(0), len(spec.sizes))
-    drawn = {
-        perm: jax.random.permutation(key, size)
-        for key, (perm, size) in zip(keys, spec.sizes.items(), strict=True)
-    }
+    drawn = random_permutation(jax.random.key(0), spec)
     moved = llfc_jax.apply_permutation(spec, drawn, network.variables)
     assert llfc_jax.check_equivalence(network.apply, network.variables, moved, inputs) < 1e-5
     found, _ = llfc_jax.weight_matching(jax.random.key(1), spec, network.variables, moved)
