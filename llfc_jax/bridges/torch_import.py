@@ -13,7 +13,8 @@ import jax
 from llfc_jax.errors import UserError, first_line
 
 TORCH, TORCHAX = (2, 6), (0, 0, 13)
-"""The first releases that are known to work together."""
+"""The oldest that are admitted; tried are 2.13 and 0.0.13. What a release computes otherwise, every reading
+finds by comparing with PyTorch itself."""
 
 INSTALL = "pip install 'llfc_jax[torch]'"
 

@@ -18,11 +18,13 @@ from llfc_jax.symmetry.factors import (
     Axes,
     Axis,
     Factor,
+    Reason,
     factors_of,
     fix,
     new_axes,
     new_axis,
 )
+from llfc_jax.symmetry.positions import Known, as_numbers, axes_of, positions_rule, settle_value
 from llfc_jax.symmetry.provenance import lines_of
 from llfc_jax.symmetry.reading import read
 from llfc_jax.symmetry.rules import RULES, opaque, shape_of
@@ -94,15 +96,16 @@ def _run(
     """Propagates axes through a jaxpr; appends to `used` what its primitives read, in order."""
 
     # Constants get axes anew at each use: two layers that read one are not permuted alike for it.
-    def constant(value: Any) -> Axes:
+    def constant(value: Any) -> Known:
         return constant_axes(value, ambient)
 
-    return interpret(jaxpr, operands, constant, partial(propagate, used=used, ambient=ambient))
+    visit = partial(propagate, used=used, ambient=ambient)
+    return _numbers(interpret(jaxpr, operands, constant, visit), "positions that leave a program")
 
 
 def propagate(
-    eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: Axis = ()
-) -> Sequence[Axes]:
+    eqn: JaxprEqn, operands: Sequence[Known], used: list[Factor], ambient: Axis = ()
+) -> Sequence[Known]:
     """Returns the axes of a primitive's results, having stated what it asks of its operands' axes.
 
     Args:
@@ -112,20 +115,25 @@ def propagate(
         ambient: what the iterations of the loops around are counted by.
     """
     name = eqn.primitive.name
-    used.extend(factors_of(operands))
+    used.extend(factors_of(map(axes_of, operands)))
     if not eqn.outvars:
-        results: Sequence[Axes] = []  # an effect, such as printing
+        results: Sequence[Known] = []  # an effect, such as printing
     elif all(0 in shape_of(result) for result in eqn.outvars):
         results = [new_axes(shape_of(result), fixed=eqn) for result in eqn.outvars]
     elif any(0 in shape_of(atom) for atom in (*eqn.invars, *eqn.outvars)) and name != "concatenate":
-        results = opaque(eqn, operands)  # the factors of an empty array don't determine its shape
+        results = opaque(eqn, _numbers(operands, eqn))  # the factors of an empty array don't tell its shape
     elif name in _CONTROL_FLOW:
-        results = _CONTROL_FLOW[name](eqn, operands, used, ambient)
+        results = _CONTROL_FLOW[name](eqn, _numbers(operands, eqn), used, ambient)
     else:
-        results = RULES.get(name, opaque)(eqn, operands)
-    for axes in (*operands, *results):
-        settle(axes, eqn, ambient)
+        found = positions_rule(eqn, operands)
+        results = RULES.get(name, opaque)(eqn, _numbers(operands, eqn)) if found is None else found
+    for value in (*operands, *results):
+        settle_value(value, eqn, ambient)
     return results
+
+
+def _numbers(values: Sequence[Known], why: Reason) -> list[Axes]:
+    return [as_numbers(value, why) for value in values]
 
 
 def _unify_each(first: Sequence[Axes], second: Sequence[Axes], eqn: JaxprEqn) -> None:

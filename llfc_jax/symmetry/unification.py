@@ -205,6 +205,13 @@ def settle(axes: Axes, why: Reason, ambient: Axis = ()) -> None:
         settled = all(_settle_axis(axis, around - own, why) for axis, own in zip(axes, shown, strict=True))
 
 
+def settle_along(axis: Axis, others: Sequence[Axis], why: Reason) -> None:
+    """States that an axis depends on itself and on `others` alone."""
+    around = Counter(factor for other in others for factor in visible(other))
+    while not _settle_axis(axis, around, why):
+        pass
+
+
 def visible(axis: Axis) -> list[Factor]:
     """Returns the factors whose product an axis is, sums and cases unopened."""
     found: list[Factor] = []

@@ -11,6 +11,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from llfc_jax.errors import UserError
 from llfc_jax.program.interpreter import evaluate, interpret
 from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, factors_of, fix, new_axes
+from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
 from llfc_jax.symmetry.reading import blocks, leaf_spec, name_factors, positions_of
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, around, check_fit, index_of, readable_path
 from llfc_jax.symmetry.trace import Scanned, constant_axes, propagate, scan_axes
@@ -24,7 +25,7 @@ class _Value(NamedTuple):
     """An array of the computation, its axes, and whether it depends on the inputs."""
 
     array: Any
-    axes: Axes
+    axes: Known
     from_inputs: bool
 
 
@@ -101,11 +102,11 @@ def unit_activations(
     operands = [*leaves.values()]
     operands += [_Value(x, new_axes(jnp.shape(x), fixed="an input"), True) for x in jax.tree.leaves(inputs)]
     for value in leaves.values():
-        settle(value.axes, "a leaf")
+        settle(axes_of(value.axes), "a leaf")
     record = _Record([], [], [])
     jaxpr = jax.make_jaxpr(apply)(variables, *inputs)
     outputs = _run(jaxpr, operands, record, ())
-    fix(factors_of(x.axes for x in outputs), "an output")
+    fix(factors_of(as_numbers(x.axes, "an output") for x in outputs), "an output")
 
     names = _names(spec, leaves, record.used)
     contracted_parts, seen_parts = (
@@ -168,7 +169,7 @@ def _scan(eqn: JaxprEqn, operands: Sequence[_Value], record: _Record, ambient: A
                 for value in zip((*constants, *carry, *parts), slices, shows_inputs, strict=True)
             ]
             results = _run(params["jaxpr"], values, inner, (*ambient, *scanned.iterations))
-            inside[:] = [value.axes for value in results]
+            inside[:] = [as_numbers(value.axes, eqn) for value in results]
             returned = [value.array for value in results]
             read = [[x.array for x in values] for values in (inner.seen, inner.contracted)]
             return returned[: params["num_carry"]], (returned[params["num_carry"] :], read)
@@ -188,10 +189,10 @@ def _scan(eqn: JaxprEqn, operands: Sequence[_Value], record: _Record, ambient: A
         pairs = zip((record.seen, record.contracted), (inner.seen, inner.contracted), read, strict=True)
         for own, values, stacks in pairs:
             for x, array in zip(values, stacks, strict=True):
-                own.append(_Value(array, (scanned.iterations, *x.axes), x.from_inputs))
+                own.append(_Value(array, (scanned.iterations, *axes_of(x.axes)), x.from_inputs))
         return inside
 
-    axes = [x.axes for x in operands]
+    axes = [as_numbers(x.axes, eqn) for x in operands]
     results = scan_axes(eqn, axes, run)
     for array_axes in (*axes, *results):
         settle(array_axes, eqn, ambient)
@@ -202,7 +203,7 @@ def _names(
     spec: PermutationSpec, leaves: Mapping[str, _Value], used: Sequence[Factor]
 ) -> dict[Factor, str | None]:
     """Returns the spec's name for each class of factors on the leaves; None for those that stay."""
-    axes = {path: value.axes for path, value in leaves.items()}
+    axes = {path: axes_of(value.axes) for path, value in leaves.items()}
     shapes = {path: jnp.shape(value.array) for path, value in leaves.items()}
     own = name_factors([*axes.values()], used)
     found: dict[str | None, str | None] = {None: None}
@@ -226,7 +227,7 @@ def _perms(leaf: LeafSpec) -> list[str | None]:
 def _parts(names: dict[Factor, str | None], value: _Value) -> list[_Part]:
     """Returns the parts of a value of which each permutation moves a whole axis."""
     parts = []
-    for block in blocks(value.axes, jnp.shape(value.array)):
+    for block in blocks(axes_of(value.axes), jnp.shape(value.array)):
         sizes: list[int] = []
         moving: list[str | None] = []
         for own, axis in zip(block.positions, block.axes, strict=True):

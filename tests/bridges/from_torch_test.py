@@ -3,6 +3,8 @@
 import copy
 import functools
 import importlib.util
+import re
+from pathlib import Path
 
 import float64
 import jax
@@ -19,6 +21,7 @@ from torch_modules import MODULES, call, settled  # noqa: E402
 
 import llfc_jax  # noqa: E402
 from llfc_jax.errors import UserError  # noqa: E402
+from llfc_jax.symmetry import random_permutation  # noqa: E402
 
 _READ = {}
 
@@ -90,11 +93,7 @@ def test_every_permutation_of_the_spec_is_found_again_and_keeps_the_outputs(name
     (_, network), inputs = read(name), as_jax(MODULES[name][1](5, seed=5))
     spec = llfc_jax.permutation_spec(network.apply, network.variables, inputs)
     assert spec.sizes
-    keys = jax.random.split(jax.random.key(0), len(spec.sizes))
-    drawn = {
-        perm: jax.random.permutation(key, size)
-        for key, (perm, size) in zip(keys, spec.sizes.items(), strict=True)
-    }
+    drawn = random_permutation(jax.random.key(0), spec)
     moved = llfc_jax.apply_permutation(spec, drawn, network.variables)
     assert llfc_jax.check_equivalence(network.apply, network.variables, moved, inputs) < 1e-5
     found, _ = llfc_jax.weight_matching(jax.random.key(1), spec, network.variables, moved)
@@ -304,3 +303,14 @@ def test_the_module_and_torch_are_left_as_they_were():
     assert torch.get_default_device().type == "cpu"
     assert type(torch.zeros(1) + module.head.weight.sum()) is torch.Tensor
     assert torch.nn.DataParallel(torch.nn.Linear(2, 2)).module.weight.device.type == "cpu"
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert float(capsys.readouterr().out) >= 0
+    x, network = names["x"], names["network"]
+    expected = network.apply(names["theirs"], x.numpy())
+    np.testing.assert_allclose(names["b"](x).detach().numpy(), expected, rtol=1e-4, atol=1e-5)

@@ -108,7 +108,7 @@ def test_without_symmetry_nothing_changes_and_the_summary_says_so(method):
     aligned = align_pair(a, b, method, LINEAR)
     assert_equal(aligned.variables, b)
     assert aligned.permutation == {}
-    assert aligned.summary["description"].startswith("no symmetry")
+    assert aligned.summary["description"].startswith("no permutation symmetry")
     assert aligned.summary["permutations"] == {}
     assert aligned.summary["equivalence_error"] == 0
 

@@ -161,7 +161,7 @@ def _times(directory):
 
 def test_a_model_without_symmetry_is_left_as_it_is_and_says_so(linear):
     alignment = linear.results["alignment"]["a-b_aligned"]
-    assert alignment["description"].startswith("no symmetry")
+    assert alignment["description"].startswith("no permutation symmetry")
     assert alignment["permutations"] == {}
     jax.tree.map(
         np.testing.assert_array_equal,
@@ -169,4 +169,4 @@ def test_a_model_without_symmetry_is_left_as_it_is_and_says_so(linear):
         linear.restore("b_aligned").variables,
     )
     assert linear.results["lmc"]["a-b"] == linear.results["lmc"]["a-b_aligned"]
-    assert "no symmetry" in (linear.directory / "report.html").read_text()
+    assert "no permutation symmetry" in (linear.directory / "report.html").read_text()
