@@ -3,7 +3,7 @@
 For any pure `apply(variables, inputs)` and any pytree of variables:
 
 * what a network computes, node by node: `read`, `describe`;
-* everything along the line between two networks, in one pass: `measure`;
+* everything along the line between two networks, in one pass, and as a page: `measure`, `report`;
 * the line between two networks: `lerp`, `alpha_grid`;
 * what happens on it: `evaluate_path` (LMC), `measure_features` (LLFC);
 * permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         measure_features,
         permutation_spec,
         read,
+        report,
         straight_through,
         weight_matching,
     )
@@ -50,6 +51,7 @@ __all__ = [
     "measure_features",
     "permutation_spec",
     "read",
+    "report",
     "straight_through",
     "weight_matching",
 ]

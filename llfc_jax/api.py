@@ -7,12 +7,14 @@ closure of `apply`.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from llfc_jax import matching, symmetry
+from llfc_jax import results as results_module
 from llfc_jax.arguments import checked
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
@@ -31,6 +33,7 @@ from llfc_jax.program import reading
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures
 from llfc_jax.program.nodes import FeaturesFn, Program
 from llfc_jax.program.reading import read_features
+from llfc_jax.storage import files
 from llfc_jax.symmetry import PermutationSpec
 from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
 
@@ -46,6 +49,7 @@ __all__ = [
     "measure_features",
     "permutation_spec",
     "read",
+    "report",
     "straight_through",
     "weight_matching",
 ]
@@ -158,6 +162,29 @@ def measure(
     return measure_pair(
         program, a, b, batches, measures=measures, options=options, corrections=corrections, name=name
     )
+
+
+def report(results: Mapping[str, Any], directory: str | Path) -> Path:
+    """Figures, tables and one self-contained page of what `measure` found.
+
+    Args:
+        results: from `measure`, of test and training batches both if loss and error were measured.
+        directory: gets `results.json`, `figures/`, `layers.csv`, `curves.csv` and `report.html`.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: the results lack something, or the directory can't be written.
+    """
+    from llfc_jax.reporting import writing  # what it draws with takes long to import
+
+    where = Path(directory).expanduser()
+    results_module.check(files.plain(results))
+    with files.writing(where):
+        where.mkdir(parents=True, exist_ok=True)
+        files.write_json(where / writing.RESULTS, results)
+    return writing.write_report(where)
 
 
 @checked

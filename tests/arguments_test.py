@@ -118,7 +118,7 @@ def wrong_calls():
 
 
 def test_every_argument_of_every_public_function_is_tried():
-    assert CALLS.keys() == {*api.__all__}
+    assert CALLS.keys() == {*api.__all__} - {"report"}  # it has a test of its own
     for name, arguments in CALLS.items():
         assert arguments.keys() == inspect.signature(getattr(llfc_jax, name)).parameters.keys(), name
 

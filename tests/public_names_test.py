@@ -22,6 +22,7 @@ SIGNATURES = {
     "measure_features": "apply_with_features, a, b, batches, alphas",
     "permutation_spec": "apply, variables, *inputs",
     "read": "apply, variables, inputs, features",
+    "report": "results, directory",
     "straight_through": "key, spec, variables_a, variables_b, *, loss_fn, batches, "
     "optimizer, epochs, start, sweeps, assignment, exclude",
     "weight_matching": "key, spec, params_a, params_b, *, restarts, max_sweeps, assignment, exclude",

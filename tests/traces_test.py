@@ -1,18 +1,20 @@
 """What was traced once is not traced again: not for a second epoch, batch, network or pair."""
 
 import contextlib
+from functools import cached_property
 
 import jax
 import numpy as np
 import pytest
 
 from llfc_jax import models
-from llfc_jax.corrections.batchnorm import recompute_statistics
-from llfc_jax.corrections.repair import repair_corrections
+from llfc_jax.corrections import repair as repairing
+from llfc_jax.corrections.batchnorm import recompute_by
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.lmc import lmc
+from llfc_jax.models.network import with_statistics
 from llfc_jax.path.traversal import LinearPath, Planned, measure_path
 from llfc_jax.program.reading import read_features
 from llfc_jax.runtime import sharding
@@ -55,12 +57,16 @@ class Case:
     def apply(self, variables, images):
         return self.network.apply(variables, self.preprocess(images))
 
+    def batch_statistics(self, variables, images):
+        return self.network.apply_train(variables, self.preprocess(images), key=None, momentum=0.0)[1]
+
     def start(self, seed):
         return sharding.replicate(create(jax.random.key(seed), self.recipe, IMAGE))
 
     def pair(self, seed):
         return self.start(seed).variables, self.start(seed + 1).variables
 
+    @cached_property
     def program(self):
         first = next(self.batches())
         return read_features(self.apply_with_features, self.start(0).variables, first.images)
@@ -76,15 +82,16 @@ def train(case, seed, scan):
 
 
 def measure(case, seed):
-    measure_path(case.program(), LinearPath(*case.pair(seed)), case.batches(), PLAN)
+    measure_path(case.program, LinearPath(*case.pair(seed)), case.batches(), PLAN)
 
 
 def repair(case, seed):
-    repair_corrections(case.network, case.preprocess, *case.pair(seed), ALPHAS, case.batches)
+    repairing.repair(case.program).statistics(case.program, *case.pair(seed), ALPHAS, case.batches)
 
 
 def recompute(case, seed):
-    recompute_statistics(case.network, case.preprocess, *case.pair(seed), ALPHAS, case.batches())
+    correction = recompute_by(case.batch_statistics, with_statistics)
+    correction.statistics(case.program, *case.pair(seed), ALPHAS, case.batches)
 
 
 WORK = {
@@ -143,6 +150,6 @@ def test_a_second_batch_traces_nothing_new():
                 yield batch
             counts.append(len(seen))
 
-    measure_path(case.program(), LinearPath(*case.pair(0)), counted(), PLAN)
+    measure_path(case.program, LinearPath(*case.pair(0)), counted(), PLAN)
     assert counts[0] > 0
     assert counts[1:] == [0, 0]

@@ -108,7 +108,7 @@ def get_config() -> ConfigDict:
     config.align.epochs = 5  # straight_through
     config.align.learning_rate = 1e-3  # straight_through
 
-    config.verdict = ConfigDict()  # by which the report judges; argued in llfc_jax/report/judgement.py
+    config.verdict = ConfigDict()  # by which the report judges; argued in llfc_jax/reporting/judgement.py
     config.verdict.max_error_barrier = 0.02  # LMC: fraction
     config.verdict.max_loss_barrier = 0.02  # LMC: part of log(classes), the loss of a guess
     config.verdict.max_llfc = 0.5  # LLFC: distance from the line, in units of the nearer end's

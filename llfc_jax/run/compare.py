@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llfc_jax.errors import UserError
-from llfc_jax.report import contrast
+from llfc_jax.reporting import contrast, writing
 from llfc_jax.run import experiment, workdir
 from llfc_jax.storage import files
 
@@ -24,7 +24,7 @@ def compare(runs: Sequence[Path], out: Path, command: str) -> Path:
         UserError: a run is named twice, one can't be read, or they don't fit each other.
     """
     named = zip(_names(runs), runs, strict=True)
-    combined = contrast.combine({name: experiment.read_results(run) for name, run in named})
+    combined = contrast.combine({name: writing.read_results(run) for name, run in named})
     record = combined["config"] | {"runs": [str(run.resolve()) for run in runs]}
     with workdir.claimed(out, record, flag="--out"):
         with files.writing(out):

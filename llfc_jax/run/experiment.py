@@ -1,22 +1,23 @@
 """A run from configuration to report. Each stage is skipped where its result exists."""
 
-import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from llfc_jax import report
+from llfc_jax import reporting
 from llfc_jax.data.batches import batches
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.results import SCHEMA_VERSION, Results, check
+from llfc_jax.reporting import writing
+from llfc_jax.reporting.drawing import Drawing
+from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import pair, workdir
 from llfc_jax.run.alignment import align
 from llfc_jax.run.measurement import measure, paths, read_network
@@ -83,22 +84,6 @@ def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str,
     }
 
 
-def read_results(directory: Path) -> Results:
-    """The contents of a run's `results.json`.
-
-    Raises:
-        UserError: there is none, it can't be read, another release wrote it, or an entry is not one.
-    """
-    results_file = directory / workdir.RESULTS
-    if not results_file.exists():
-        raise UserError(f"{directory}: expected the workdir of a finished run; found no {workdir.RESULTS}")
-    found = files.read_json(results_file)
-    try:
-        return check(found)
-    except UserError as error:
-        raise UserError(f"{results_file}: {error}: delete it to make it again") from error
-
-
 def write_report(directory: Path) -> Path:
     """Figures, tables and page from `results.json` alone, unless made from it before; prints the tables.
 
@@ -108,18 +93,14 @@ def write_report(directory: Path) -> Path:
     Raises:
         UserError: the results can't be read, or the report can't be written.
     """
-    results = read_results(directory)
-    digest = hashlib.sha256((directory / workdir.RESULTS).read_bytes()).hexdigest()
-    page, made_from = directory / "report.html", f"<!-- made from results.json, SHA-256 {digest} -->\n"
-    if not (page.exists() and page.read_bytes().endswith(made_from.encode())):
+
+    def watched(drawings: Iterable[Drawing]) -> Iterator[Drawing]:
         progress.say("drawing figures and writing the report")
-        number = len(report.figures.FIGURES)
-        drawings = list(progress.track(report.drawing.draw(results), "draw", number))
-        with files.writing(directory):
-            report.drawing.write(drawings, directory / "figures")
-            report.tables.write_csv(results, directory)
-            files.write_text(page, report.page.render(results, drawings) + made_from)
-    output.show(report.tables.terminal(results, colour=sys.stdout.isatty()))
+        return progress.track(drawings, "draw", len(reporting.figures.FIGURES))
+
+    page = writing.write_report(directory, watched)
+    results = writing.read_results(directory)
+    output.show(reporting.tables.terminal(results, colour=sys.stdout.isatty()))
     return page
 
 

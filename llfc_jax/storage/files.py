@@ -28,6 +28,11 @@ def write_json(path: Path, tree: Any) -> None:
     write_text(path, json.dumps(_without_nan(tree), indent=1, allow_nan=False) + "\n")
 
 
+def plain(tree: Any) -> Any:
+    """A tree as it is when it has been written as JSON and read again."""
+    return json.loads(json.dumps(_without_nan(tree), allow_nan=False))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file in UTF-8, whole or not at all."""
     write_bytes(path, text.encode())

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from llfc_jax.benchmark import path
 from llfc_jax.benchmark.cases import CASES
 from llfc_jax.data.batches import batches
 from llfc_jax.interchange import load_variables, name_tables
-from llfc_jax.path.traversal import LinearPath, measure_path
+from llfc_jax.measures.measure import Options, build, measure_along
+from llfc_jax.path.traversal import LinearPath
+from llfc_jax.program.reading import read_features
 
 torch = pytest.importorskip("torch")
 
@@ -46,32 +47,37 @@ def test_curves_and_features_agree(name, tmp_path):
     a, b = (state(job, seed, file) for seed, file in enumerate(files))
     split = case.split()
 
-    plan = {
-        key: planned._replace(alphas=path.LLFC_ALPHAS) for key, planned in path.connectivity(case).items()
-    }
-    plan["lmc"] = plan["lmc"]._replace(alphas=(0.0, *path.LLFC_ALPHAS, 1.0))
     line = LinearPath(*(load_variables(file, case.network, case.image)[0] for file in files))
-    ours = measure_path(case.apply_with_features, line, batches(split, case.batch_size), plan, chunk=1)
+    first = next(batches(split, case.batch_size))
+    program = read_features(case.apply_with_features, line.a, first.images)
+    ours = measure_along(
+        program,
+        line,
+        lambda _: batches(split, case.batch_size),
+        build(("lmc", "llfc"), Options(num_alphas=5)),
+        chunk=1,
+    )
+    lmc, llfc = ours["lmc"], ours["llfc"]
 
     theirs = torch_peer.Images(torch.from_numpy(split.images), torch.from_numpy(split.labels).long())
     loader = torch_peer.DataLoader(theirs, batch_size=case.batch_size)
     network = job.network(0).eval()
-    curves = torch_peer.lmc(network, a, b, loader, plan["lmc"].alphas)
-    layers = torch_peer.llfc(network, a, b, loader, path.LLFC_ALPHAS)
+    curves = torch_peer.lmc(network, a, b, loader, lmc["alphas"])
+    layers = torch_peer.llfc(network, a, b, loader, llfc["alphas"])
 
-    np.testing.assert_allclose(ours["lmc"]["loss"], curves["loss"], rtol=1e-4)
-    np.testing.assert_allclose(ours["lmc"]["error"], curves["error"], atol=1e-6)
+    np.testing.assert_allclose(lmc["test"]["loss"], curves["loss"], rtol=1e-4)
+    np.testing.assert_allclose(lmc["test"]["error"], curves["error"], atol=1e-6)
     module_of = NAMES[name](case.network)
-    shared = [layer for layer in ours["llfc"] if module_of.get(layer["layer"]) in layers]
+    shared = [layer for layer in llfc["layers"] if module_of.get(layer["layer"]) in layers]
     assert len(shared) >= 0.5 * len(layers)
-    for layer, end in zip(ours["llfc"], ours["baseline"], strict=True):
+    for layer in llfc["layers"]:
         found = layers.get(module_of.get(layer["layer"]))
         if found is None:
             continue
         distance, coefficient = (layer[key]["mean"] for key in ("cosine_distance", "coefficient"))
         np.testing.assert_allclose(distance, found["cosine_distance"], rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(coefficient, found["coefficient"], rtol=1e-3)
-        np.testing.assert_allclose(end["cosine_distance"]["mean"][0], found["baseline"], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(layer["baseline"]["mean"], found["baseline"], rtol=1e-3, atol=1e-5)
 
 
 def test_a_training_step_is_timed_and_changes_the_network():

@@ -8,7 +8,7 @@ import pytest
 import synthetic_results
 
 from llfc_jax.errors import UserError
-from llfc_jax.report import page, tables, verdict
+from llfc_jax.reporting import page, tables, verdict
 from llfc_jax.results import check
 
 ODD = (None, -1, 1e400, float("nan"), 10**400, True, "abc", "$x$", [], {}, [None], {"mean": None})

@@ -71,7 +71,7 @@ KILLS = {
         {"trunk": [16, 24], "a": [32, 40], "b": [32, 40]},
     ),
     "while drawing": (
-        in_call("llfc_jax.report.drawing", "_encode", 2),
+        in_call("llfc_jax.reporting.drawing", "_encode", 2),
         {"trunk": [16, 24], "a": [32, 40], "b": [32, 40]},
     ),
 }

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from configs import default
-from llfc_jax.corrections.batchnorm import recompute_statistics, with_statistics
+from llfc_jax.corrections.batchnorm import recompute_by
 from llfc_jax.data import augment
 from llfc_jax.data.batches import batches, full_batches
 from llfc_jax.measures.evaluation import evaluate
+from llfc_jax.models.network import with_statistics
 from llfc_jax.run import alignment, experiment
-from llfc_jax.run.measurement import measure, paths
+from llfc_jax.run.measurement import measure, paths, read_network
 from llfc_jax.run.workbench import prepare
 from llfc_jax.storage import checkpoint
 
@@ -97,7 +98,9 @@ def test_statistics_of_clean_images_would_not(trained):
     bench, checkpoints = trained
     a, b = ends(checkpoints).values()
     clean = full_batches(bench.dataset.train, BATCH)
-    statistics = recompute_statistics(bench.network, bench.preprocess, a, b, (0.0, 1.0), clean)
+    correction = recompute_by(bench.batch_statistics, with_statistics)
+    program = read_network(bench, a)
+    statistics = correction.statistics(program, a, b, (0.0, 1.0), lambda: clean)
     for variables, alpha in ((a, 0.0), (b, 1.0)):
         mended = with_statistics(variables, statistics[alpha])
         assert evaluate(bench.apply, mended, batches(bench.dataset.test, BATCH))[1] > 0.1

@@ -1,7 +1,7 @@
 import pytest
 
 from llfc_jax.errors import UserError
-from llfc_jax.report import reading
+from llfc_jax.reporting import reading
 from llfc_jax.training.lineage import TRUNK, families, network_names, plan
 
 TRAIN = {"pair": "spawn", "networks": 2, "epochs": 6, "spawn_epochs": 2.0, "spawn_steps": None}

@@ -4,7 +4,7 @@ import re
 import pytest
 import synthetic_results
 
-from llfc_jax.report import tables
+from llfc_jax.reporting import tables
 
 
 @pytest.mark.parametrize("case", sorted(synthetic_results.CASES))

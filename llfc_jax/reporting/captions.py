@@ -1,8 +1,8 @@
 """What is said under each figure, in HTML: with the numbers of these results, such as how many directions."""
 
-from llfc_jax.report import reading
-from llfc_jax.report.judgement import criteria
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import reading
+from llfc_jax.reporting.judgement import criteria
+from llfc_jax.reporting.reading import Results
 
 
 def summary(results: Results) -> str:

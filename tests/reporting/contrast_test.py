@@ -6,7 +6,7 @@ import pytest
 import synthetic_results
 
 from llfc_jax.errors import UserError
-from llfc_jax.report import contrast, drawing, figures, page, tables, verdict
+from llfc_jax.reporting import contrast, drawing, figures, page, tables, verdict
 from llfc_jax.results import check
 
 RUNS = {"spawned": synthetic_results.spawned_mlp(), "permuted": synthetic_results.aligned_mlp()}

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from llfc_jax.report import judgement, reading, style
-from llfc_jax.report.path_panels import SCALE
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import judgement, reading, style
+from llfc_jax.reporting.path_panels import SCALE
+from llfc_jax.reporting.reading import Results
 
 HEADROOM = 2.5
 """An axis of barriers reaches this many times their limit at least: what is far below it looks so."""

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from llfc_jax.measures.lmc import excess
-from llfc_jax.report import reading, style
-from llfc_jax.report.judgement import Criteria, band
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import reading, style
+from llfc_jax.reporting.judgement import Criteria, band
+from llfc_jax.reporting.reading import Results
 
 SCALE = {"loss": 1.0, "error": 100.0}
 LABELS = {"loss": "loss (nats)", "error": "error (%)"}

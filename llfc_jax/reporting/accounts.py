@@ -7,8 +7,8 @@ import numpy as np
 
 from llfc_jax.measures.lmc import excess
 from llfc_jax.measures.theory import VACUOUS
-from llfc_jax.report import reading
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import reading
+from llfc_jax.reporting.reading import Results
 
 WORSE = 0.005
 """An end whose error a correction raises by more than this has been hurt by it."""

@@ -6,7 +6,7 @@ import pytest
 import synthetic_results
 from matplotlib.colors import to_hex
 
-from llfc_jax.report import drawing, figures, layer_panels, style
+from llfc_jax.reporting import drawing, figures, layer_panels, style
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):

@@ -8,18 +8,19 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llfc_jax.report import (
+from llfc_jax.reporting import (
     captions,
     cause_panels,
     judgement,
     layer_panels,
     path_panels,
+    quantity_panels,
     reading,
     style,
     sweep_panels,
     training_panels,
 )
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting.reading import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -195,6 +196,9 @@ FIGURES: dict[str, FigureSpec] = {
     "deviation": FigureSpec(draw_deviation, "Where deviations come from", captions.deviation),
     "stitching": FigureSpec(draw_stitching, "Stitching", captions.stitching),
     "spectra": FigureSpec(draw_spectra, "Subspaces and ranks", captions.spectra),
+    "quantities": FigureSpec(
+        quantity_panels.draw_quantities, "Measures of your own", quantity_panels.caption
+    ),
     "training": FigureSpec(draw_training, "Training", captions.training),
 }
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llfc_jax.report import reading
-from llfc_jax.report.judgement import Answer, Criteria, criteria, llfc_shares, verdict
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import reading
+from llfc_jax.reporting.judgement import Answer, Criteria, criteria, llfc_shares, verdict
+from llfc_jax.reporting.reading import Results
 from llfc_jax.storage.files import write_text
 
 QUARTILES = ("q25", "median", "q75")

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llfc_jax.report import reading, style
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import reading, style
+from llfc_jax.reporting.reading import Results
 
 LOG_RANGE = 30
 """An axis is logarithmic when its largest value is this many times its smallest."""

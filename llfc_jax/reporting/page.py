@@ -8,11 +8,11 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from llfc_jax.report import figures, reading
-from llfc_jax.report.accounts import corrections, tightest_bound
-from llfc_jax.report.drawing import Drawing
-from llfc_jax.report.judgement import Answer, criteria, llfc_shares, verdict
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import figures, reading
+from llfc_jax.reporting.accounts import corrections, tightest_bound
+from llfc_jax.reporting.drawing import Drawing
+from llfc_jax.reporting.judgement import Answer, criteria, llfc_shares, verdict
+from llfc_jax.reporting.reading import Results
 from llfc_jax.results import PathKey
 
 TEMPLATE = "page.html.jinja"
@@ -53,7 +53,7 @@ def render(results: Results, drawings: Iterable[Drawing]) -> str:
 
     Args:
       results: The contents of `results.json`.
-      drawings: From `report.drawing.draw`.
+      drawings: From `reporting.drawing.draw`.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from llfc_jax.errors import UserError
 from llfc_jax.measures.lmc import excess
-from llfc_jax.report import reading
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import reading
+from llfc_jax.reporting.reading import Results
 
 RESOLUTION = 1e-9
 """Cosine distances below this are float32's rounding: they count as zero."""

@@ -5,8 +5,8 @@ import pytest
 import synthetic_results
 
 from llfc_jax.errors import UserError
-from llfc_jax.report import verdict
-from llfc_jax.report.judgement import RESOLUTION, Answer, Criteria, band, barriers, llfc_shares
+from llfc_jax.reporting import verdict
+from llfc_jax.reporting.judgement import RESOLUTION, Answer, Criteria, band, barriers, llfc_shares
 
 EXAMPLES = 10_000
 

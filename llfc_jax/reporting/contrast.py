@@ -5,7 +5,7 @@ from typing import Any
 
 from llfc_jax.errors import UserError
 from llfc_jax.measures import MEASURES
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting.reading import Results
 from llfc_jax.results import NetworkKey, PathKey
 
 BY_PATH = (*MEASURES, "alignment", "weights")

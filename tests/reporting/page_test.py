@@ -9,8 +9,8 @@ import pytest
 import synthetic_results
 from PIL import Image
 
-from llfc_jax.report import drawing, figures, page, style
-from llfc_jax.report.accounts import corrections, tightest_bound
+from llfc_jax.reporting import drawing, figures, page, style
+from llfc_jax.reporting.accounts import corrections, tightest_bound
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -137,5 +137,5 @@ def test_optional_keys_may_be_missing():
 
 
 def test_importing_the_room_does_not_import_matplotlib():
-    code = "import sys, llfc_jax.report; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, llfc_jax.reporting; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

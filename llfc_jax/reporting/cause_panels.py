@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from llfc_jax.report import layer_panels, reading, style
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import layer_panels, reading, style
+from llfc_jax.reporting.reading import Results
 
 PARTS = {
     "propagated": ("propagated from below", "#B0B0B0"),

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from llfc_jax.report import style
-from llfc_jax.report.figures import FIGURES
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import style
+from llfc_jax.reporting.figures import FIGURES
+from llfc_jax.reporting.reading import Results
 from llfc_jax.storage.files import write_bytes
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from llfc_jax.report import reading, style
-from llfc_jax.report.path_panels import LABELS, SCALE
-from llfc_jax.report.reading import Results
+from llfc_jax.reporting import reading, style
+from llfc_jax.reporting.path_panels import LABELS, SCALE
+from llfc_jax.reporting.reading import Results
 
 LOG_RANGE = 10
 """The loss axis is logarithmic when its largest value is this many times its smallest."""

@@ -1,0 +1,113 @@
+"""A network of one's own, from the trace to the page, with a measure of one's own."""
+
+import csv
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import llfc_jax
+from llfc_jax.corrections.batchnorm import recompute
+from llfc_jax.errors import UserError
+from llfc_jax.measures.fold import Fold
+from llfc_jax.measures.measure import Measure
+from llfc_jax.path.traversal import Planned
+
+ALPHAS = (0.25, 0.5, 0.75)
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(60, 6)).astype(np.float32), RNG.integers(0, 3, 60)
+BATCHES = {"test": [(X[:40], Y[:40])], "train": [(X[i : i + 20], Y[i : i + 20]) for i in (0, 20, 40)]}
+
+
+def apply(weights, x):
+    hidden = jnp.tanh(x @ weights["first"])
+    return jax.nn.silu(hidden @ weights["second"]) @ weights["last"]
+
+
+def network(seed):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    shapes = {"first": (6, 8), "second": (8, 7), "last": (7, 3)}
+    return {
+        name: jax.random.normal(key, shape) for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+
+
+def mean_activation():
+    """The mean of each feature along the path, as somebody outside would measure it."""
+
+    def folds(program):
+        names = [node.name for node in program.features]
+
+        def update(state, point):
+            seen, sums = state
+            means = jnp.stack([point.theta.features[name].mean(-1) @ point.mask for name in names])
+            return seen + point.mask.sum(), sums + means
+
+        fold = Fold(
+            init=lambda point: (jnp.zeros(()), jnp.zeros(len(names))),
+            update=update,
+            finalize=lambda state, alphas: dict(
+                zip(names, (state[1] / state[0][:, None]).T.tolist(), strict=True)
+            ),
+        )
+        return {"means": Planned(fold, ALPHAS)}
+
+    def entry(found):
+        means = found.folds["test"]["means"]
+        layers = [{"layer": name, "kind": "", "mean": values} for name, values in means.items()]
+        return {"alphas": ALPHAS, "layers": layers}
+
+    return Measure("activation", folds, entry, quantities={"mean": "mean activation"})
+
+
+@pytest.fixture(scope="module")
+def results():
+    program = llfc_jax.read(apply, network(0), X[:4])
+    measures = (*llfc_jax.measures.MEASURES, mean_activation())
+    return llfc_jax.measure(program, network(0), network(1), BATCHES, measures=measures, num_alphas=5)
+
+
+def test_all_measures_are_there_with_one_of_ones_own(results):
+    assert {*llfc_jax.measures.MEASURES, "activation"} <= results.keys()
+    for layer in results["activation"]["a-b"]["layers"]:
+        assert len(layer["mean"]) == 3
+    theta = jax.tree.map(lambda a, b: (a + b) / 2, network(0), network(1))
+    expected = np.tanh(X[:40] @ np.asarray(theta["first"])).mean()
+    found = {layer["layer"]: layer["mean"][1] for layer in results["activation"]["a-b"]["layers"]}
+    np.testing.assert_allclose(found["tanh1"], expected, rtol=1e-4)
+
+
+def test_batches_after_another_and_at_once_give_the_same(results):
+    program = llfc_jax.read(apply, network(0), X[:4])
+    uneven = [(X[:7], Y[:7]), (X[7:30], Y[7:30]), (X[30:40], Y[30:40])]
+    again = llfc_jax.measure(program, network(0), network(1), uneven, measures=("lmc",), num_alphas=5)
+    np.testing.assert_allclose(
+        again["lmc"]["a-b"]["test"]["loss"], results["lmc"]["a-b"]["test"]["loss"], rtol=1e-5
+    )
+
+
+def test_the_page_shows_them(results, tmp_path):
+    page = llfc_jax.report(results, tmp_path / "report")
+    written = json.loads((page.parent / "results.json").read_text())
+    assert (
+        written["activation"]["a-b"]["layers"][0]["mean"] == results["activation"]["a-b"]["layers"][0]["mean"]
+    )
+    assert (page.parent / "figures" / "quantities.png").stat().st_size > 0
+    assert "Measures of your own" in page.read_text()
+    with (page.parent / "layers.csv").open() as table:
+        assert "silu1" in {row["layer"] for row in csv.DictReader(table)}
+
+
+def test_a_report_of_what_is_no_result_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no schema_version"):
+        llfc_jax.report({}, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_corrections_need_training_batches():
+    program = llfc_jax.read(apply, network(0), X[:4])
+    correction = recompute(lambda v, x: (x, v))
+    with pytest.raises(UserError, match="corrections are estimated on training data; found one stream"):
+        llfc_jax.measure(program, network(0), network(1), [(X, Y)], corrections=(correction,))
