@@ -279,7 +279,7 @@ def measure_features(
     program, stream = _start(
         NamedFeatures(apply_with_features), a, b, masked_batches(batches, labelled=False)
     )
-    layers = {node.name: "feature" for node in program.nodes if node.named and node.sample_axis == 0}
+    layers = _caller_features(program)
     if not taken:
         raise UserError("alphas: expected one at least; found none")
     skipped = dict(program.skipped) | _without_samples(program)
@@ -353,6 +353,15 @@ def _measure(
     program: Program, path: LinearPath, stream: Iterable[Batch], plan: Mapping[str, Planned]
 ) -> dict[str, Any]:
     return measure_path(program, path, stream, plan, chunk=chunk_for(jax.default_backend()))
+
+
+def _caller_features(program: Program) -> dict[str, str]:
+    """The names that the caller gave to features (n, ...), in the order of computation."""
+    names: dict[str, list[str]] = {}
+    for alias, node in program.aliases:
+        names.setdefault(node, []).append(alias)
+    found = [node for node in program.nodes if node.named and node.sample_axis == 0]
+    return {name: "feature" for node in found for name in (*names.get(node.name, ()), node.name)}
 
 
 def _without_samples(program: Program) -> dict[str, str]:

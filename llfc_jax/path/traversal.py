@@ -98,6 +98,7 @@ def view(program: Program, variables: Variables, values: Values) -> View:
         for node in program.nodes
         if node.sample_axis is not None
     }
+    features |= {name: features[node] for name, node in program.aliases if node in features}
     return View(variables, output(program.flat, values)[0], features, values)
 
 

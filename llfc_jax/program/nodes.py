@@ -75,6 +75,8 @@ class Program:
     """Shapes and dtypes of the inputs that the program was read with."""
     skipped: tuple[tuple[str, str], ...] = field(compare=False)
     """Names of the caller's that are no features (n, ...) of the network, and why."""
+    aliases: tuple[tuple[str, str], ...]
+    """Further names of the caller's, and the node of that value."""
     flat: Flat = field(compare=False, repr=False)
 
     def __str__(self) -> str:

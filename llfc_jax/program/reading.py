@@ -81,6 +81,11 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
         signature=signature(flat),
         input_shapes=_shapes(inputs),
         skipped=tuple(skipped),
+        aliases=tuple(
+            (name, of_caller[value])
+            for name, value in features.items()
+            if flat.moves(value) and of_caller[value] != name
+        ),
         flat=flat,
     )
 

@@ -23,7 +23,7 @@ def quantities(results: Results) -> Iterator[Quantity]:
     """What the entries of the results say of themselves to be shown."""
     for measure, paths in results.items():
         entries = paths.values() if isinstance(paths, Mapping) else ()
-        shown = next((one["quantities"] for one in entries if _is_shown(one)), {})
+        shown: dict[str, str] = next((one["quantities"] for one in entries if _is_shown(one)), {})
         for name, label in shown.items():
             yield Quantity(measure, name, label, paths)
 
