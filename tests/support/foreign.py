@@ -142,7 +142,8 @@ class LinenLSTM(nn.Module):
     @nn.compact
     def __call__(self, ids):
         x = nn.Embed(11, 6)(ids)
-        x = nn.RNN(nn.LSTMCell(8))(x)
+        start = jnp.zeros((len(x), 8), x.dtype)  # by itself it would be float32, whatever the rest is
+        x = nn.RNN(nn.LSTMCell(8))(x, initial_carry=(start, start))
         return nn.Dense(5)(x[:, -1])
 
 
