@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
     permuted = {
         "train.pair": "independent",
         "train.epochs": 1,
-        "measures": MEASURES,
+        "measures": tuple(MEASURES),
         "align.method": "weight_matching",
         "align.restarts": 1,
     }
