@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from llfc_jax.program.axes import output_axes
 from llfc_jax.program.flat import Flat, arguments, run
-from llfc_jax.program.landmarks import Kind
+from llfc_jax.program.kinds import Kind
 from llfc_jax.program.nodes import Node, Program
 from llfc_jax.program.operations import COPIES, STRUCTURAL, dependents
 from llfc_jax.types import Array, Variables

@@ -22,7 +22,7 @@ from llfc_jax.measures.measure import TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun, samples_first
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.traversal import Planned
-from llfc_jax.program.landmarks import Kind
+from llfc_jax.program.kinds import Kind
 from llfc_jax.program.nodes import Node, Program
 from llfc_jax.types import Array, PyTree
 

@@ -12,7 +12,7 @@ from llfc_jax.measures.measure import ANYWHERE, TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.flat import Flat, Values
-from llfc_jax.program.landmarks import Kind
+from llfc_jax.program.kinds import Kind
 from llfc_jax.program.nodes import Node, Program
 from llfc_jax.types import Array, PyTree
 

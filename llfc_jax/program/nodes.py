@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from llfc_jax.program.flat import Flat
-from llfc_jax.program.landmarks import Kind
+from llfc_jax.program.kinds import Kind
 from llfc_jax.types import Features, PyTree, Variables
 
 INPUT = "input"

@@ -12,7 +12,8 @@ from llfc_jax.errors import UserError, kind_of
 from llfc_jax.program.axes import sample_axes, unit_axes
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures
 from llfc_jax.program.flat import Flat, flatten
-from llfc_jax.program.landmarks import MERGES, Landmark, landmarks
+from llfc_jax.program.kinds import MERGES
+from llfc_jax.program.landmarks import Landmark, landmarks
 from llfc_jax.program.names import Unnamed, choose
 from llfc_jax.program.nodes import INPUT, Contraction, FeaturesFn, Node, Program
 from llfc_jax.program.operations import weight_operand

@@ -11,7 +11,7 @@ from llfc_jax import models
 from llfc_jax.errors import UserError
 from llfc_jax.measures.nodes import rerun
 from llfc_jax.program.flat import arguments, output, run
-from llfc_jax.program.landmarks import Kind
+from llfc_jax.program.kinds import Kind
 from llfc_jax.program.nodes import INPUT
 from llfc_jax.program.reading import fitting, read
 
