@@ -30,7 +30,7 @@ A map of the house. The library, which knows no architecture:
     measures/        one file for each; a `Measure`, listed in `measures/__init__`
     corrections/     BatchNorm recomputation, REPAIR
     results/         what `results.json` holds: `schema`
-    report/          judgement, figures, page; a figure: the registry in `figures`
+    reporting/       judgement, figures, page; a figure: the registry in `figures`
     bridges/         modules of PyTorch, for any batch size; an operator: `translation`
 
 The command, config -> data -> training -> (A, B) -> alignment -> measures over the path -> report:

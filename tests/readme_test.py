@@ -14,7 +14,7 @@ from llfc_jax.measures import MEASURES
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LIBRARY, PYTORCH = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-ROOMS = "bridges|configs|corrections|launch|matching|measures|report|symmetry"
+ROOMS = "bridges|configs|corrections|launch|matching|measures|reporting|symmetry"
 
 
 def run(code):

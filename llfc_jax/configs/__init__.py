@@ -3,8 +3,8 @@
 What they gave, by `llfc_jax --config=NAME` and the flags said; barriers on the test set (loss in nats, error
 in percentage points). LLFC is the worst layer's 1 - cos at alpha = 1/2 on the test set, over its A-B
 baseline, 1 - cos(f_A, f_B), of which an end itself has about a quarter; the command judges in another unit,
-what staying at the nearer end would give (`llfc_jax.report.judgement`). Seed 0, 2 cores of a Xeon CPU. A loss
-barrier of 0 says that the path lies below its chord.
+what staying at the nearer end would give (`llfc_jax.reporting.judgement`). Seed 0, 2 cores of a Xeon CPU. A
+loss barrier of 0 says that the path lies below its chord.
 
     config                            test error A, B   loss, error     LLFC, worst layer            time
     digits_mlp (spawned)              0.56 %, 1.11 %    0, 0.02         4.8 % (relu2)                1 min
