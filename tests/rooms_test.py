@@ -9,7 +9,17 @@ import llfc_jax
 
 ROOT = Path(llfc_jax.__file__).parent
 LIBRARY = {
-    *("program", "path", "symmetry", "matching", "measures", "corrections", "results", "report", "bridges"),
+    *(
+        "program",
+        "path",
+        "symmetry",
+        "matching",
+        "measures",
+        "corrections",
+        "results",
+        "reporting",
+        "bridges",
+    ),
     *("api", "arguments"),
 }
 FLOORS = {"errors", "types", "runtime", "storage"}
