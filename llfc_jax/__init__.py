@@ -12,6 +12,38 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
 * moving B into A's basin: `weight_matching`, `activation_matching`, `straight_through`.
 
 The names are imported when they are first used: `import llfc_jax` alone doesn't import JAX.
+
+By design, a measure is a fold over batches at one alpha: the pass maps it over alphas and streams the
+batches, so that memory does not grow with the number of samples, and all measures share their forward passes.
+Symmetries are read off the program, never written by hand, and every permutation is checked on the logits.
+1 - cos is computed as sin^2 / (1 + cos) from residuals: float32 keeps its digits down to 1e-6 and below. A
+dead layer is a count, not a NaN; an anti-aligned feature has distance 2, not 0. Everything random is folded
+from one integer seed; the same command gives the same numbers.
+
+A map of the house. The library, which knows no architecture:
+
+    api              the names above; a new wrapper goes here and into `__init__`
+    program/         what a network computes: interpreter of jaxprs, named nodes
+    path/            interpolation, the pass over data along the line, what is hoisted out of it
+    symmetry/        permutations that change nothing; a primitive: `rules`
+    matching/        permutations that move B to A; a function, listed in `run/alignment`
+    measures/        one file for each; a `Measure`, listed in `measures/__init__`
+    corrections/     BatchNorm recomputation, REPAIR
+    results/         what `results.json` holds: `schema`
+    reporting/       judgement, figures, page; a figure: the registry in `figures`
+    bridges/         modules of PyTorch, for any batch size; an operator: `translation`
+
+The command, config -> data -> training -> (A, B) -> alignment -> measures over the path -> report:
+
+    run/, main       a run from configuration to report; flags are checked in `run/validation`
+    configs/         a field: `default`
+    data/            a TFDS name works as it is
+    models/          one file for each family; a function returning a `Network`, listed in `models/__init__`
+    training/        optimizers, lineages, step, resumable loop; a schedule: `optimizers`
+    interchange/     files of other programs; names: `name_tables`, a layer: `torch_layouts`
+
+Under both, `runtime/` (processes, devices, output) and `storage/` (files, checkpoints); beside them,
+`benchmark/`.
 """
 
 TYPE_CHECKING = False  # of `typing`, which takes longer to import than Ctrl-C may wait

@@ -3,6 +3,18 @@
 A network is two things here: its variables, a pytree of arrays, and `apply(variables, inputs)`, which returns
 its logits. Whatever a framework keeps elsewhere (the graph of NNX, the static part of Equinox) goes into the
 closure of `apply`.
+
+Example:
+    >>> from flax import nnx
+    >>> rngs = nnx.Rngs(0)
+    >>> model = nnx.Sequential(nnx.Linear(8, 16, rngs=rngs), nnx.relu, nnx.Linear(16, 3, rngs=rngs))
+    >>> graph, state = nnx.split(model)
+    >>> spec = permutation_spec(lambda state, x: nnx.merge(graph, state)(x), state, jnp.ones((2, 8)))
+    >>> print(describe(spec).splitlines()[1])
+    P0 (16): layers[0]/bias.value[0], layers[0]/kernel.value[1], layers[2]/kernel.value[0]
+
+With Equinox, `params, static = eqx.partition(model, eqx.is_array)` gives the variables, and `apply` is
+`lambda params, x: jax.vmap(eqx.combine(params, static))(x)`.
 """
 
 import itertools

@@ -9,8 +9,8 @@ import llfc_jax
 
 ROOT = Path(llfc_jax.__file__).parent
 LIBRARY = {
-    *("program", "path", "symmetry", "matching", "measures", "corrections", "results", "report", "bridges"),
-    *("api", "arguments"),
+    *("program", "path", "symmetry", "matching", "measures", "corrections", "results", "reporting"),
+    *("bridges", "api", "arguments"),
 }
 FLOORS = {"errors", "types", "runtime", "storage"}
 """What everybody may stand on; they stand on nothing but each other."""

@@ -1,4 +1,20 @@
-"""How the cost of path evaluation grows: an MLP's, with one thing at a time made larger."""
+"""How the cost of path evaluation grows: an MLP's, with one thing at a time made larger.
+
+`python -m llfc_jax.benchmark --growth`, 3 minutes on the machine of `llfc_jax.benchmark`:
+
+    From 4,000 images, 25 alphas, 3 layers, width 256
+ growth of  s, x1  s, x2  s, x4  MB, x1  MB, x2  MB, x4
+ ───────────────────────────────────────────────────────
+ images     0.333  0.756   1.41     512     525     533
+ alphas     0.333  0.512   1.35     512     505     504
+ layers     0.333  0.851   1.91     512     503     518
+ width      0.333   1.23   4.75     512     552     591
+
+Time is linear in images and alphas, and memory does not depend on them. The first layer is linear in alpha
+and computed at the ends alone, which is why an MLP's path beats its own forward passes (`peak` above 1), and
+why time grows faster than the number of layers: of 3 layers, 2 hidden ones are computed at every alpha, of
+12, 11.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any

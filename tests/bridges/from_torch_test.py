@@ -3,8 +3,6 @@
 import copy
 import functools
 import importlib.util
-import re
-from pathlib import Path
 
 import float64
 import jax
@@ -303,14 +301,3 @@ def test_the_module_and_torch_are_left_as_they_were():
     assert torch.get_default_device().type == "cpu"
     assert type(torch.zeros(1) + module.head.weight.sum()) is torch.Tensor
     assert torch.nn.DataParallel(torch.nn.Linear(2, 2)).module.weight.device.type == "cpu"
-
-
-def test_the_example_of_the_readme_runs(capsys):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
-    names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert float(capsys.readouterr().out) >= 0
-    x, network = names["x"], names["network"]
-    expected = network.apply(names["theirs"], x.numpy())
-    np.testing.assert_allclose(names["b"](x).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
