@@ -29,6 +29,17 @@ Reason: TypeAlias = Any
 """Why something is fixed: the equation that asks for it, or a few words."""
 
 
+@dataclass(frozen=True)
+class TooManyParts:
+    """Why an axis is fixed that could be cut ever further to be permuted part by part.
+
+    Attributes:
+        why: what asks for the cuts.
+    """
+
+    why: Reason
+
+
 @dataclass(frozen=True, eq=False)
 class Product:
     """A factor that is the product of `parts`, major to minor."""
@@ -148,6 +159,7 @@ def resolve(factor: Factor) -> Factor:
         of = root.split.of.root()
         if isinstance(of.split, Cases):
             _exchange(root, of)
+        _collapse(root)
     elif root.split is None and root.fixed is None and root.within:
         for other in dependencies(root):
             if not isinstance(other.split, Sum | Cases):
@@ -156,14 +168,31 @@ def resolve(factor: Factor) -> Factor:
                 _take_cases(root, other, other.split)
                 break
             root.within.append(dependencies(root) - {other})
-    return root
+    return root.root()
+
+
+def _collapse(factor: Factor) -> None:
+    """Makes of cases that are all one axis this axis: nothing depends on which case it is."""
+    assert isinstance(factor.split, Cases)
+    first, *others = (visible(axis) for axis in factor.split.axes)
+    if all(other == first for other in others):
+        become(factor, tuple(first))
+
+
+def become(factor: Factor, axis: Axis) -> None:
+    """States that a factor is an axis of the same size."""
+    if len(axis) > 1:
+        factor.split = Product(axis)
+        return
+    (factor.parent,) = (other.root() for other in axis)
+    factor.parent.within += factor.within
 
 
 def _take_cases(factor: Factor, other: Factor, split: Sum | Cases) -> None:
     """Turns an unsplit factor into cases of what it depends on, which is split."""
     of = other if isinstance(split, Sum) else split.of.root()
     axes = split.pieces if isinstance(split, Sum) else split.axes
-    factor.split = Cases(of, tuple(_case(factor, other, set(nodes(axis))) for axis in axes))
+    factor.split = Cases(of, tuple(_case(factor, other, set(visible(axis))) for axis in axes))
 
 
 def _make_independent(factor: Factor, other: Factor) -> bool:
@@ -297,6 +326,15 @@ def _pull_out(factor: Factor, of: Factor) -> None:
     factor.split = Cases(of, tuple(axes))
 
 
+def visible(axis: Axis) -> list[Factor]:
+    """Returns the factors whose product an axis is, sums and cases unopened."""
+    found: list[Factor] = []
+    for factor in axis:
+        root = resolve(factor)
+        found.extend(visible(root.split.parts) if isinstance(root.split, Product) else [root])
+    return found
+
+
 def has_sum(axis: Axis) -> bool:
     """Returns whether an axis has a sum among its own factors."""
     for factor in axis:
@@ -307,7 +345,10 @@ def has_sum(axis: Axis) -> bool:
 
 
 def terms(axis: Axis) -> list[Term]:
-    """Returns the terms whose sum an axis is: (a + b) c = a c + b c, c (a + b) = c a + c b."""
+    """Returns the terms whose sum an axis is: (a + b) c = a c + b c, c (a + b) = c a + c b.
+
+    What is another axis for each piece of a sum, major or minor to it, is the one for the piece taken.
+    """
     if not axis:
         return [Term((), np.zeros(1, np.int64), ())]
     head, rest = resolve(axis[0]), axis[1:]
@@ -322,8 +363,19 @@ def terms(axis: Axis) -> list[Term]:
                     major, minor = np.divmod(term.positions, inner)
                     found.append(Term(((head, i), *term.choices), own[major] * inner + minor, term.axis))
             return found
-    rows = np.arange(head.size)[:, None] * inner
-    return [Term(t.choices, (rows + t.positions).ravel(), (head, *t.axis)) for t in terms(rest)]
+    found = []
+    for term in terms(rest):
+        heads: Axis = (head,)
+        for of, taken in term.choices:
+            heads = restrict(heads, of.root(), taken)
+        rows = np.arange(head.size)[:, None] * inner
+        positions = (rows + term.positions).ravel()
+        if heads == (head,):
+            found.append(Term(term.choices, positions, (head, *term.axis)))
+            continue
+        for part in terms(heads + term.axis):
+            found.append(Term((*term.choices, *part.choices), positions[part.positions], part.axis))
+    return found
 
 
 def refine(axis: Axis, labels: np.ndarray) -> None:

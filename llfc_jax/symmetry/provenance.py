@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from llfc_jax.program.interpreter import open_jaxpr
-from llfc_jax.symmetry.factors import Reason
+from llfc_jax.symmetry.factors import Reason, TooManyParts
 
 _LIBRARIES = ("jax", "flax", "equinox", "torchax", "optax")
 """Folders of libraries, whose lines tell nothing of a user's model."""
@@ -21,6 +21,8 @@ Lines: TypeAlias = Mapping[int, list[Calls]]
 
 def shown(reason: Reason, lines: Lines) -> str:
     """What holds something fixed, as it is shown to people: a primitive, with its lines."""
+    if isinstance(reason, TooManyParts):
+        return f"too many parts in {shown(reason.why, lines)}"
     if isinstance(reason, str):
         return reason
     found = (next(filter(None, map(_user_line, calls)), "") for calls in lines.get(id(reason), ()))

@@ -1,5 +1,6 @@
 """From the axes of a model's arrays, all statements made, to its permutation spec."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -176,21 +177,32 @@ def positions_of(own: np.ndarray) -> Positions:
 
 
 def _joined(pieces: Sequence[Piece], axis: int) -> list[Piece]:
-    """Joins pieces that differ only in where they are along an axis on which none of them is moved."""
+    """Joins pieces that differ only in where they are along an axis, on whose minor factor none is moved."""
     groups: dict[object, list[Piece]] = {}
     for i, piece in enumerate(pieces):
-        own = piece.axes[axis]
-        key = (piece.positions[:axis], piece.positions[axis + 1 :], piece.axes[:axis], piece.axes[axis + 1 :])
-        groups.setdefault(i if any(name for _, name in own) else key, []).append(piece)
-    return [_union(group, axis) for group in groups.values()]
+        *major, (_, minor) = piece.axes[axis]
+        others = (
+            piece.positions[:axis],
+            piece.positions[axis + 1 :],
+            piece.axes[:axis],
+            piece.axes[axis + 1 :],
+        )
+        groups.setdefault(i if minor else (*others, *major), []).append(piece)
+    return [piece for group in groups.values() for piece in _union(group, axis)]
 
 
-def _union(pieces: Sequence[Piece], axis: int) -> Piece:
-    together = positions_of(np.sort(np.concatenate([piece.positions[axis] for piece in pieces])))
+def _union(pieces: Sequence[Piece], axis: int) -> Sequence[Piece]:
+    """One piece for several, where they share out each position of the major factors in the same way."""
     first = pieces[0]
-    if len(pieces) == 1:
-        return first
-    return Piece(
-        (*first.positions[:axis], together, *first.positions[axis + 1 :]),
-        (*first.axes[:axis], ((len(together), None),), *first.axes[axis + 1 :]),
+    major = first.axes[axis][:-1]
+    rows = math.prod(size for size, _ in major)
+    own = np.concatenate([np.reshape(piece.positions[axis], (rows, -1)) for piece in pieces], axis=1)
+    order = np.argsort(own[0])
+    together = own[:, order]
+    if len(pieces) == 1 or not (np.diff(together.ravel()) > 0).all():
+        return pieces
+    joined = Piece(
+        (*first.positions[:axis], positions_of(together.ravel()), *first.positions[axis + 1 :]),
+        (*first.axes[:axis], (*major, (len(order), None)), *first.axes[axis + 1 :]),
     )
+    return [joined]

@@ -13,10 +13,12 @@ from llfc_jax.symmetry.factors import (
     Product,
     Reason,
     Sum,
+    TooManyParts,
     dependencies,
     expand,
     fix,
     has_sum,
+    is_fixed,
     new_axis,
     nodes,
     refine,
@@ -24,6 +26,7 @@ from llfc_jax.symmetry.factors import (
     restrict,
     size_of,
     terms,
+    visible,
 )
 
 
@@ -143,9 +146,8 @@ def _merge(x: Factor, y: Factor) -> None:
 def _unify_terms(first: Axis, second: Axis, why: Reason) -> None:
     """Unifies axes whose first factors differ in size, or of which one is a sum."""
     if has_sum(first) or has_sum(second):
-        while not _same_partition(labels := _labels(first), other := _labels(second)):
-            refine(first, other)
-            refine(second, labels)
+        if not _cut_alike(first, second, why):
+            return
         by_start = {int(term.positions[0]): term for term in terms(second)}
         for term in terms(first):
             unify(term.axis, by_start[int(term.positions[0])].axis, why)
@@ -159,6 +161,29 @@ def _unify_terms(first: Axis, second: Axis, why: Reason) -> None:
     _fix_straddling(first, second, why)
 
 
+def _cut_alike(first: Axis, second: Axis, why: Reason) -> bool:
+    """Cuts two axes until both have the same pieces; returns whether they have.
+
+    Fixed axes are permuted alike without this, by nothing at all: they are cut only where one of them is.
+    Axes that share factors, as one and the same shifted, may be cut again and again: they are fixed.
+    """
+    for _ in range(_MOST_CUTS):
+        labels, other = _labels(first), _labels(second)
+        if _refines(labels, other) and _refines(other, labels):
+            return True
+        if is_fixed(first) and is_fixed(second) and not (_refines(labels, other) or _refines(other, labels)):
+            return False
+        refine(first, other)
+        refine(second, labels)
+    for axis in (first, second):
+        fix(axis, TooManyParts(why))
+    return False
+
+
+_MOST_CUTS = 4
+"""How often two axes are cut where the other is: once, unless they share factors."""
+
+
 def _labels(axis: Axis) -> np.ndarray:
     """The term that each position of an axis is in."""
     labels = np.zeros(size_of(axis), np.int64)
@@ -167,9 +192,9 @@ def _labels(axis: Axis) -> np.ndarray:
     return labels
 
 
-def _same_partition(first: np.ndarray, second: np.ndarray) -> bool:
-    pairs = len(np.unique(first * (second.max() + 1) + second))
-    return pairs == first.max() + 1 == second.max() + 1
+def _refines(fine: np.ndarray, coarse: np.ndarray) -> bool:
+    """Whether positions with one label of `fine` have one label of `coarse`."""
+    return len(np.unique(fine * (coarse.max() + 1) + coarse)) == fine.max() + 1
 
 
 def _fix_straddling(first: Axis, second: Axis, why: Reason) -> None:
@@ -210,15 +235,6 @@ def settle_along(axis: Axis, others: Sequence[Axis], why: Reason) -> None:
     around = Counter(factor for other in others for factor in visible(other))
     while not _settle_axis(axis, around, why):
         pass
-
-
-def visible(axis: Axis) -> list[Factor]:
-    """Returns the factors whose product an axis is, sums and cases unopened."""
-    found: list[Factor] = []
-    for factor in axis:
-        root = resolve(factor)
-        found.extend(visible(root.split.parts) if isinstance(root.split, Product) else [root])
-    return found
 
 
 def _settle_axis(axis: Axis, around: Counter[Factor], why: Reason) -> bool:

@@ -79,18 +79,7 @@ MODELS = {
     ),
 }
 FAST = ("GPT2LMHeadModel", "ResNetForImageClassification")
-LOOPING = pytest.mark.xfail(
-    run=False, reason="permutation_spec doesn't end on rotary, grouped-query attention"
-)
-NAMES = [
-    *FAST,
-    *(
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in MODELS
-        if name not in (*FAST, "LlamaForCausalLM")
-    ),
-    pytest.param("LlamaForCausalLM", marks=[pytest.mark.slow, LOOPING]),
-]
+NAMES = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name not in FAST)]
 
 
 def repeated(inputs, times):

@@ -57,6 +57,28 @@ def grouped_queries(w, x):
     return (x + jnp.einsum("bgrql,blgk,grkd->bqd", pattern, v, w["o"])) @ w["out"]
 
 
+def rotary_grouped_queries(w, x):
+    """A block as Hugging Face's Llama computes it: keys and values are copied to each query of a group."""
+    heads, groups, inner, (n, length, _) = 4, 2, 4, x.shape
+    angles = jnp.arange(length)[:, None] / 100 ** (jnp.arange(0, inner, 2) / inner)
+    angles = jnp.concatenate([angles, angles], -1)[None, None]
+
+    def rotated(z):
+        turned = jnp.concatenate([-z[..., inner // 2 :], z[..., : inner // 2]], -1)
+        return z * jnp.cos(angles) + turned * jnp.sin(angles)
+
+    def copied(z):
+        shape = (n, groups, heads // groups, length, inner)
+        return jnp.broadcast_to(z[:, :, None], shape).reshape(n, heads, length, inner)
+
+    x = x @ w["embed"]
+    q, k, v = ((x @ w[name]).reshape(n, length, -1, inner).transpose(0, 2, 1, 3) for name in "qkv")
+    scores = rotated(q) @ copied(rotated(k)).transpose(0, 1, 3, 2)
+    pattern = jax.nn.softmax(jnp.where(jnp.tril(jnp.ones((length, length), bool)), scores, -1e9))
+    x = x + (pattern @ copied(v)).transpose(0, 2, 1, 3).reshape(n, length, -1) @ w["o"]
+    return (x + (jax.nn.silu(x @ w["gate"]) * (x @ w["up"])) @ w["down"]) @ w["out"]
+
+
 def stacked_keys_and_values(w, x):
     q = (x @ w["q"]) * jnp.cos(jnp.arange(6.0))
     k, v = jnp.einsum("bld,ndh->nblh", x, w["kv"])
@@ -126,6 +148,22 @@ NETWORKS = {
         SEQUENCE,
         [2, 3, 4, 4, 10],
     ),
+    "rotary grouped queries": Network(
+        rotary_grouped_queries,
+        {
+            "embed": (6, 10),
+            "q": (10, 16),
+            "k": (10, 8),
+            "v": (10, 8),
+            "o": (16, 10),
+            "gate": (10, 7),
+            "up": (10, 7),
+            "down": (7, 10),
+            "out": (10, 3),
+        },
+        SEQUENCE,
+        [2, 2, 4, 7, 10],
+    ),
     "stacked keys and values": Network(
         stacked_keys_and_values, {"q": (6, 6), "kv": (2, 6, 6), "out": (6, 3)}, SEQUENCE, [6]
     ),
@@ -177,6 +215,27 @@ def test_a_planted_element_is_a_symmetry_and_is_recovered(case):
     aligned = symmetry.apply_permutation(spec, found, permuted)
     jax.tree.map(np.testing.assert_array_equal, aligned, w)
     assert info.converged
+
+
+def test_rotary_dimensions_stay_in_each_head():
+    network = NETWORKS["rotary grouped queries"]
+    w = weights(network, "rotary grouped queries")
+    spec = symmetry.permutation_spec(network.apply, w, network.x)
+    width, group, query = spec.leaves["['q']"].perms[:3]
+    assert spec.leaves["['q']"] == symmetry.LeafSpec((10, 2, 2, 4), (width, group, query, None), (10, 16))
+    assert spec.leaves["['k']"] == symmetry.LeafSpec((10, 2, 4), (width, group, None), (10, 8))
+    assert query.startswith(f"{group}/")
+
+
+def test_what_meets_itself_shifted_is_fixed_and_not_cut_without_end():
+    def apply(w, x):
+        h = jnp.tanh(jnp.einsum("nd,dab->nab", x, w["in"]))
+        return jnp.einsum("nab,abk->nk", jnp.tanh(h + jnp.roll(h, 1, -1)), w["out"])
+
+    w = {"in": jnp.ones((6, 5, 32)), "out": jnp.ones((5, 32, 2))}
+    spec = symmetry.permutation_spec(apply, w, X)
+    assert spec.sizes == {"P0": 5}
+    assert "fixed by too many parts in add (whole_group_test.py:" in symmetry.describe(spec)
 
 
 def test_inverse_and_composition_hold_for_what_moves_within_another():
