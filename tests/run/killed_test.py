@@ -63,7 +63,7 @@ KILLS = {
     "at the end of a save": (in_rename("/a/32"), {"trunk": [16, 24]}),
     "in a child, between saves": (in_epoch(4), {"trunk": [16, 24], "a": [32, 40], "b": [32]}),
     "while measuring": (
-        in_call("llfc_jax.run.measurement", "measure_along", 2),
+        in_call("llfc_jax.run.measurement", "measure_along", 1),
         {"trunk": [16, 24], "a": [32, 40], "b": [32, 40]},
     ),
     "while writing the results": (
