@@ -122,9 +122,14 @@ def output(flat: Flat, values: Mapping[int, Array]) -> PyTree:
 
 
 def _modules(variables: PyTree) -> list[int]:
-    """Leaf -> the first leaf beside it; at the root of the tree each stands for itself."""
+    """Leaf -> the first leaf beside it; at the root of the tree each stands for itself.
+
+    NNX puts `.value` behind each leaf's own name.
+    """
     first: dict[Any, int] = {}
     paths = [path for path, _ in jax.tree.leaves_with_path(variables)]
+    boxed = jax.tree_util.GetAttrKey("value")
+    paths = [path[:-1] if path[1:] and path[-1] == boxed else path for path in paths]
     return [first.setdefault(path[:-1] or path, index) for index, path in enumerate(paths)]
 
 

@@ -88,12 +88,28 @@ def test_batches_of_another_size_give_the_same_nodes(network):
         "scanned_transformer": {Kind.CONTRACTION: 19, Kind.NORMALIZATION: 6, Kind.ATTENTION: 3},
         "unet": {Kind.CONTRACTION: 5, Kind.NORMALIZATION: 1, Kind.NONLINEARITY: 3, Kind.CONCATENATION: 1},
         "llama": {Kind.CONTRACTION: 15, Kind.NORMALIZATION: 5, Kind.NONLINEARITY: 2, Kind.PRODUCT: 6},
+        "gpt": {
+            Kind.CONTRACTION: 9,
+            Kind.NORMALIZATION: 5,
+            Kind.NONLINEARITY: 2,
+            Kind.ATTENTION: 2,
+            Kind.PRODUCT: 4,
+            Kind.SUM: 4,
+        },
         "densenet": {Kind.CONTRACTION: 4, Kind.NONLINEARITY: 3, Kind.CONCATENATION: 2},
+        "equinox_cnn": {Kind.CONTRACTION: 3, Kind.NONLINEARITY: 2, Kind.POOLING: 1},
     }.items(),
 )
 def test_what_each_network_is_made_of_is_found(name, kinds):
     program = read(*foreign.NETWORKS[name](jax.random.key(0)))
     assert {kind: len(program.of_kind(kind)) for kind in kinds} == kinds
+
+
+def test_the_bias_of_a_layer_before_a_norm_is_its_own_in_every_framework():
+    for name, layer, norm in (("nnx_cnn", "conv1", "batch_norm1"), ("unet", "Conv_0", "GroupNorm_0")):
+        program = read(*foreign.NETWORKS[name](jax.random.key(0)))
+        assert [node.name for node in program.nodes[:2]] == [layer, norm]
+        assert not any(layer in weight for weight in program[norm].weights)
 
 
 def test_a_clamp_inside_a_normalisation_is_no_nonlinearity():

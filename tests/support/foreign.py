@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 
@@ -234,6 +235,78 @@ def densenet(key):
     return apply, variables, images(jax.random.key(7))
 
 
+def layer_norm(x, scale, shift):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5) * scale + shift
+
+
+def gpt(key, heads=2, width=12, blocks=2):
+    """Learned positions, LayerNorm, queries, keys and values of one weight, GELU; a plain function."""
+    shapes = {
+        **dict.fromkeys(("ln1_scale", "ln1_shift", "ln2_scale", "ln2_shift"), (1, 1, width)),
+        **{"qkv": (width, 3 * width), "qkv_bias": (1, 1, 3 * width), "out": (width, width)},
+        **{"up": (width, 24), "up_bias": (1, 1, 24), "down": (24, width), "down_bias": (1, 1, width)},
+    }
+
+    def weights(key, shape):
+        return 0.5 + jax.random.uniform(key, shape) if len(shape) == 3 else jax.random.normal(key, shape) / 3
+
+    keys = iter(jax.random.split(key, 100))
+    variables = {
+        "wte": weights(next(keys), (11, width)) * 3,
+        "wpe": weights(next(keys), (6, width)),
+        "blocks": [
+            {name: weights(next(keys), shape) for name, shape in shapes.items()} for _ in range(blocks)
+        ],
+        "lnf_scale": weights(next(keys), (1, 1, width)),
+        "lnf_shift": weights(next(keys), (1, 1, width)),
+        "head": weights(next(keys), (width, 5)),
+    }
+
+    def attention(block, x):
+        n, t, _ = x.shape
+        fused = x @ block["qkv"] + block["qkv_bias"]
+        q, k, v = (one.reshape(n, t, heads, width // heads) for one in jnp.split(fused, 3, axis=-1))
+        scores = jnp.einsum("nqhd,nkhd->nhqk", q, k) / jnp.sqrt(width // heads)
+        causal = jnp.tril(jnp.ones((t, t), bool))[None, None]
+        scores = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf))
+        return jnp.einsum("nhqk,nkhd->nqhd", scores, v).reshape(n, t, width) @ block["out"]
+
+    def apply(variables, ids):
+        x = variables["wte"][ids] + variables["wpe"][None, : ids.shape[1]]
+        for block in variables["blocks"]:
+            x = x + attention(block, layer_norm(x, block["ln1_scale"], block["ln1_shift"]))
+            h = layer_norm(x, block["ln2_scale"], block["ln2_shift"]) @ block["up"] + block["up_bias"]
+            x = x + jax.nn.gelu(h) @ block["down"] + block["down_bias"]
+        x = layer_norm(x, variables["lnf_scale"], variables["lnf_shift"])
+        return x[:, -1] @ variables["head"]
+
+    return apply, variables, tokens(jax.random.key(7))
+
+
+def equinox_cnn(key):
+    """Channels first, one sample at a time, weights (out, in): Equinox's own layers under `jax.vmap`."""
+    eqx = pytest.importorskip("equinox")
+    keys = jax.random.split(key, 4)
+    model = eqx.nn.Sequential(
+        [
+            eqx.nn.Conv2d(3, 8, 3, padding=1, key=keys[0]),
+            eqx.nn.Lambda(jax.nn.relu),
+            eqx.nn.MaxPool2d(2, 2),
+            eqx.nn.Lambda(jnp.ravel),
+            eqx.nn.Linear(128, 16, key=keys[1]),
+            eqx.nn.Lambda(jax.nn.silu),
+            eqx.nn.Linear(16, 5, key=keys[2]),
+        ]
+    )
+    weights, graph = eqx.partition(model, eqx.is_array)
+
+    def apply(weights, x):
+        return jax.vmap(eqx.combine(weights, graph))(x)
+
+    return apply, draw(weights, keys[3]), jax.random.normal(jax.random.key(7), (4, 3, 8, 8))
+
+
 NETWORKS = {
     "linen_resnet": linen(LinenResNet(), images(jax.random.key(7))),
     "nnx_cnn": with_nnx(NNXCNN, images(jax.random.key(7))),
@@ -242,6 +315,8 @@ NETWORKS = {
     "linen_lstm": linen(LinenLSTM(), tokens(jax.random.key(7))),
     "unet": linen(UNet(), images(jax.random.key(7))),
     "llama": llama,
+    "gpt": gpt,
     "densenet": densenet,
+    "equinox_cnn": equinox_cnn,
 }
 """Name -> key -> (apply, variables, inputs); logits are (n, 5)."""
