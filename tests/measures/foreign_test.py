@@ -125,11 +125,14 @@ def oracle(case):
     labels = np.concatenate([batch.labels for batch in case.batches])[:-1]
     with jax.enable_x64(True):
         weights = {"a": raised(case.a), "b": raised(case.b)}
-        weights["theta"] = jax.tree.map(lambda x, y: np.asarray(lerp(x, y, ALPHA)), *weights.values())
+        weights["theta"] = lerp(*weights.values(), ALPHA)
         program = read(case.apply, weights["a"], images)
         values = {
-            name: jax.tree.map(np.asarray, run(program.flat, arguments(program.flat, own, images)))
-            for name, own in weights.items()
+            name: run(program.flat, arguments(program.flat, own, images)) for name, own in weights.items()
+        }
+        values = {
+            name: {i: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x) for i, x in own.items()}
+            for name, own in values.items()
         }
     assert [node.name for node in program.nodes] == [node.name for node in case.program.nodes]
     return Oracle(program, images, labels, weights, values)
