@@ -131,7 +131,10 @@ def oracle(case):
             name: run(program.flat, arguments(program.flat, own, images)) for name, own in weights.items()
         }
         values = {
-            name: {i: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x) for i, x in own.items()}
+            name: {
+                i: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
+                for i, x in own.items()
+            }
             for name, own in values.items()
         }
     assert [node.name for node in program.nodes] == [node.name for node in case.program.nodes]
@@ -248,7 +251,7 @@ def leaf_of(node, variables):
 def matrix_of(node, variables):
     """(out, in), by what each framework says of its weights."""
     path, weight = leaf_of(node, variables)
-    name = path.removesuffix("/kernel").rpartition("/")[2]
+    name = path.removesuffix("/value").removesuffix("/kernel").rpartition("/")[2]
     if name == "weight":  # Equinox: outputs first
         return weight.reshape(len(weight), -1)
     out = 2 if name in ("query", "key", "value", "wq", "wk", "wv") else 1
