@@ -14,9 +14,10 @@ ALPHAS = (0.1, 0.25, 0.5, 0.9)
 def measured(a, b, batch_size=32, alphas=ALPHAS):
     measure, state = baseline({"it": "dense"}, alphas), None
     for start in range(0, len(a), batch_size):
-        views = [View({}, None, {"it": jnp.asarray(x[start : start + batch_size])}) for x in (a, b)]
+        seen = [{"it": jnp.asarray(x[start : start + batch_size])} for x in (a, b)]
+        views = [View({}, None, one, {}) for one in seen]
         n = len(views[0].features["it"])
-        point = Point(jnp.float32(0), views[0], *views, jnp.zeros(n, int), jnp.ones(n))
+        point = Point(None, jnp.float32(0), views[0], *views, jnp.zeros(n, int), jnp.ones(n))
         state = measure.update(measure.init(point) if state is None else state, point)
     (row,) = measure.finalize(jnp_to_stacked(state), (0.0,))
     return row
