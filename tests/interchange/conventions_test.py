@@ -46,7 +46,7 @@ def test_a_run_pads_as_the_program_that_wrote_its_files(flax_resnet):
     assert conventions.described(network) == {"padding": "same", "epsilon": 1e-6, "activation": "relu"}
     variables, source = given["a"]
     assert source["framework"] == "Flax"
-    assert relative_error(jax.jit(network.apply)(variables, IMAGES), expected) < 1e-4
+    assert relative_error(jax.jit(network.apply)(variables, IMAGES), expected) < 1e-3
     assert "padding=same, epsilon=1e-06, activation=relu" in [*pair.describe(network, source)][-1]
 
 
