@@ -233,9 +233,9 @@ def test_every_step_of_the_vit_is_a_named_stage():
         (
             {"name": "mlp", "width": 5e-4},
             CIFAR,
-            "model.width: expected to make 1 to .* units of 512; found 0.0005",
+            "model.width: expected to make 1 to .* of 512; found 0.0005",
         ),
-        ({"name": "resnet20", "width": 0.01}, CIFAR, "model.width: expected to make 1 to .* units of .*; found 0.01"),
+        ({"name": "resnet20", "width": 0.01}, CIFAR, "model.width: .* 1 to .* units of .*; found 0.01"),
     ],
 )
 def test_bad_requests_are_one_line(config, image, line):

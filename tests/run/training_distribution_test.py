@@ -153,7 +153,8 @@ def test_repair_estimates_on_images_as_in_training(file):
     config = make_config(file, model__norm="none", corrections__repair=True)
     bench = prepare(config)
     a, b = (bench.network.init(jax.random.key(seed), np.zeros((1, SIDE, SIDE, 1))) for seed in (1, 2))
-    found = paths(bench, read_network(bench, a), a, b, (0.5,))["repair"].path.corrections[0.5]["dense1"]["shift"]
+    mended = paths(bench, read_network(bench, a), a, b, (0.5,))["repair"]
+    found = mended.path.corrections[0.5]["dense1"]["shift"]
 
     def first_layer(end, images):
         layer = jax.tree.map(np.float64, end["params"]["dense1"])
