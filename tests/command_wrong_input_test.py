@@ -22,7 +22,7 @@ WRONG = {
     ),
     "misspelt section": (
         ["--config.trian.epochs=3"],
-        r"config has no field 'trian': did you mean 'train'\? expected one of align, .*, train",
+        r"config has no field 'trian': did you mean 'train'\? expected one of align, .*, train, verdict",
     ),
     "misspelt flag": (["--workdri=x"], r"--workdri: no such flag; did you mean --workdir\?"),
     "wrong type": (
