@@ -102,7 +102,7 @@ def test_the_blocks_of_a_resnet_are_told_by_their_names_and_not_by_their_order(f
     assert ["block2_1.shortcut_norm", "ResNetBlock_3.norm_proj"] in source["pairing"]
     assert ["norm0", "bn_init"] in source["pairing"]
     expected = jax.jit(theirs.apply)(variables, IMAGES)
-    assert relative_error(jax.jit(network.apply)(found, IMAGES), expected) < 1e-4
+    assert relative_error(jax.jit(network.apply)(found, IMAGES), expected) < 1e-3
 
 
 @pytest.mark.parametrize("format", ["orbax", "npz"])
