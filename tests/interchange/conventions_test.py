@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from foreign_networks import IMAGES, SHAPE, ResNet, mlp_state, randomised, relative_error
+from foreign_networks import IMAGES, SHAPE, ResNet, in_float64, mlp_state, randomised, relative_error
 
 from llfc_jax import models
 from llfc_jax.configs import test as test_config
@@ -25,7 +25,7 @@ def flax_resnet(tmp_path_factory):
     variables = randomised(jax.eval_shape(network.init, jax.random.key(0), IMAGES))
     path = tmp_path_factory.mktemp("flax") / "x.safetensors"
     formats.write(path, formats.flatten(variables), "safetensors")
-    return path, jax.jit(network.apply)(variables, IMAGES)
+    return path, in_float64(network.apply, variables, IMAGES)
 
 
 def config_of(a, b, **model):
@@ -46,7 +46,7 @@ def test_a_run_pads_as_the_program_that_wrote_its_files(flax_resnet):
     assert conventions.described(network) == {"padding": "same", "epsilon": 1e-6, "activation": "relu"}
     variables, source = given["a"]
     assert source["framework"] == "Flax"
-    assert relative_error(jax.jit(network.apply)(variables, IMAGES), expected) < 1e-3
+    assert relative_error(in_float64(network.apply, variables, IMAGES), expected) < 1e-9
     assert "padding=same, epsilon=1e-06, activation=relu" in [*pair.describe(network, source)][-1]
 
 
