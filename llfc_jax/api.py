@@ -73,6 +73,7 @@ apply_permutation = checked(symmetry.apply_permutation)
 check_equivalence = checked(symmetry.check_equivalence)
 weight_matching = checked(matching.weight_matching)
 straight_through = checked(matching.straight_through)
+read = checked(reading.read)
 
 
 def describe(spec: PermutationSpec | Program) -> str:
@@ -91,37 +92,6 @@ def describe(spec: PermutationSpec | Program) -> str:
         tanh1    tanh   (*, 2)  weights
     """
     return str(spec) if isinstance(spec, Program) else checked(symmetry.describe)(spec)
-
-
-@checked
-def read(
-    apply: Callable[[Variables, Any], PyTree],
-    variables: Variables,
-    inputs: Any,
-    features: Callable[[Variables, Any], tuple[PyTree, PyTree]] | None = None,
-) -> Program:
-    """A network as a program: named nodes in the order of computation, read off its trace.
-
-    Args:
-        apply: variables, inputs -> outputs, in evaluation mode; pure.
-        variables: arrays or `jax.ShapeDtypeStruct`s.
-        inputs: one batch of at least two, arrays or `jax.ShapeDtypeStruct`s.
-        features: variables, inputs -> outputs and a pytree of named features, for names of your own; it
-            replaces `apply`.
-
-    Returns:
-        The program, for `measure`; `print(describe(program))` shows it.
-
-    Raises:
-        UserError: no output depends on weights and inputs.
-
-    Example:
-        >>> weights = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 2))}
-        >>> program = read(lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"], weights, jnp.ones((2, 3)))
-        >>> [node.name for node in program.nodes]
-        ['in', 'relu1', 'out']
-    """
-    return reading.read(apply, variables, inputs, features)
 
 
 @checked

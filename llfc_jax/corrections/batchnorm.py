@@ -33,7 +33,14 @@ def recompute(apply_train: TrainApply) -> Correction:
             second result has the updated collection, or a function that returns all variables.
     """
     updates = Updates(apply_train)
-    return recompute_by(updates, updates.replaced)
+    by_updates = recompute_by(updates, updates.replaced)
+
+    def statistics(*given: Any) -> Mapping[float, Statistics]:
+        found = by_updates.statistics(*given)
+        _check_moved(found)
+        return found
+
+    return by_updates._replace(statistics=statistics)
 
 
 def recompute_by(
@@ -134,7 +141,7 @@ class Updates:
         return _with(variables, {path: jnp.full_like(known[path], value) for path in paths})
 
 
-def check_found(statistics: Mapping[float, Statistics]) -> None:
+def _check_moved(statistics: Mapping[float, Statistics]) -> None:
     """Check that what was recomputed is finite.
 
     Raises:

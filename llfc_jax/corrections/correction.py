@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.corrections.channel_moments import ChannelMoments, Statistics, add_batch, no_batches, whole
+from llfc_jax.path.traversal import Correct, LinearPath
 from llfc_jax.program.nodes import Program
 from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, Batch, PyTree, Variables
@@ -26,6 +27,38 @@ class Correction(NamedTuple):
     """The program, A, B, alphas, what starts a stream over training data -> what is known at each alpha."""
     mend: Callable[[Variables, PyTree], Variables]
     """theta_alpha and what is known there -> the network to look at; equal for equal corrections."""
+
+
+class CorrectedPath(NamedTuple):
+    """A path, and how theta_alpha is mended on it."""
+
+    path: LinearPath
+    correct: Correct | None
+
+
+def corrected_paths(
+    program: Program,
+    a: Variables,
+    b: Variables,
+    alphas: Sequence[float],
+    corrections: Iterable[Correction],
+    data: Callable[[str], Iterable[Batch]],
+) -> dict[str, CorrectedPath]:
+    """Name of a correction -> the path with it, known at `alphas`; the plain path under no name, first.
+
+    Args:
+        program: the network.
+        a: variables of A.
+        b: variables of B.
+        alphas: points on the path.
+        corrections: those to make.
+        data: name of a correction -> a new stream over training data for it.
+    """
+    found = {"": CorrectedPath(LinearPath(a, b), None)}
+    for one in corrections:
+        known = one.statistics(program, a, b, alphas, partial(data, one.name))
+        found[one.name] = CorrectedPath(LinearPath(a, b, known), one.mend)
+    return found
 
 
 StatisticsAt = Callable[[PyTree, Array, PyTree], Statistics]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.program.axes import output_axes
-from llfc_jax.program.flat import Flat, arguments, run
+from llfc_jax.program.flat import Flat, arguments, behind, run
 from llfc_jax.program.kinds import Kind
 from llfc_jax.program.nodes import Node, Program
 from llfc_jax.program.operations import COPIES, STRUCTURAL, dependents
@@ -76,7 +76,7 @@ def _operand(flat: Flat, variables: Variables, fold: Fold, leaf: Array) -> Array
     changed = jax.tree.unflatten(
         jax.tree.structure(variables), [*leaves[: fold.leaf], leaf, *leaves[fold.leaf + 1 :]]
     )
-    return run(flat, arguments(flat, changed, ()), _ways(flat, fold.operand))[fold.operand]
+    return run(flat, arguments(flat, changed, ()), behind(flat, [fold.operand]))[fold.operand]
 
 
 def _site(flat: Flat, node: Node) -> Site | None:
@@ -116,9 +116,9 @@ def _end(
 
 def _fold(flat: Flat, operand: int, axis: int | None) -> Fold | None:
     """The first leaf in which an operand is linear."""
-    behind = _ways(flat, operand)
+    made_by = behind(flat, [operand])
     for leaf in sorted(flat.leaves[operand]):
-        if axis is not None and all(_linear_in(flat, leaf, index) for index in behind):
+        if axis is not None and all(_linear_in(flat, leaf, index) for index in made_by):
             return Fold(leaf, operand, axis)
     return None
 
@@ -130,13 +130,3 @@ def _linear_in(flat: Flat, leaf: int, index: int) -> bool:
         return True
     name = instruction.primitive
     return sum(given) == 1 and (name == "mul" or (name == "div" and given[0]))
-
-
-def _ways(flat: Flat, value: int) -> list[int]:
-    """The instructions that a value is made by."""
-    needed, found = {value}, []
-    for index in reversed(range(len(flat.instructions))):
-        if needed.intersection(flat.instructions[index].results):
-            needed.update(flat.instructions[index].operands)
-            found.append(index)
-    return found[::-1]

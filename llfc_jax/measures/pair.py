@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from llfc_jax.corrections.correction import Correction
+from llfc_jax.corrections.correction import Correction, corrected_paths
 from llfc_jax.errors import UserError
 from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.measures import MEASURES
@@ -14,7 +14,7 @@ from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, meas
 from llfc_jax.path.examples import Examples, masked_batches, with_classes
 from llfc_jax.path.integers import check_integers_unread
 from llfc_jax.path.interpolation import alpha_grid, check_same_structure, weights_apart
-from llfc_jax.path.traversal import Correct, LinearPath, chunk_for
+from llfc_jax.path.traversal import chunk_for
 from llfc_jax.program.nodes import Program
 from llfc_jax.results import PathKey
 from llfc_jax.results.schema import SCHEMA_VERSION
@@ -59,10 +59,11 @@ def measure_pair(
         counts[split] = seen
 
     alphas = sorted({*alpha_grid(options.num_alphas), *options.alphas})
-    paths: dict[str, tuple[LinearPath, Correct | None]] = {"": (LinearPath(a, b), None)}
-    for one in corrections:
-        known = one.statistics(program, a, b, alphas, lambda: masked_batches(data[TRAIN](), labelled=False))
-        paths[one.name] = (LinearPath(a, b, known), one.mend)
+
+    def training(_: str) -> Iterator[Batch]:
+        return masked_batches(data[TRAIN](), labelled=False)
+
+    paths = corrected_paths(program, a, b, alphas, corrections, training)
     results: dict[str, Any] = {"weights": {"a-b": weights_apart(a, b)}}
     for correction, (path, mend) in paths.items():
         key = str(PathKey.parse("a-b")._replace(correction=correction))

@@ -11,15 +11,8 @@ import jax.numpy as jnp
 
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.program.flat import Flat, Instruction, Values, run
+from llfc_jax.program.operations import EXACTLY_LINEAR, PRODUCTS
 from llfc_jax.types import Array
-
-_JOINTLY_LINEAR = {
-    *("add", "sub", "neg", "reduce_sum", "reduce_window_sum", "add_any", "concatenate", "pad"),
-    *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "slice", "rev", "copy"),
-}
-"""Linear in all operands at once."""
-_PRODUCTS = {"mul", "dot_general", "conv_general_dilated"}
-"""Linear in each of two operands."""
 
 
 def along_line(flat: Flat, a: Mapping[int, Array], b: Mapping[int, Array], alpha: Array) -> Values:
@@ -54,8 +47,8 @@ def _keeps_lines(flat: Flat, instruction: Instruction, linear: set[int]) -> bool
     if instruction.eqn.effects or not linear.issuperset(instruction.operands):
         return False
     moving = [bool(flat.leaves[operand]) for operand in instruction.operands]
-    if not any(moving) or instruction.primitive in _JOINTLY_LINEAR:
+    if not any(moving) or instruction.primitive in EXACTLY_LINEAR:
         return True
     return sum(moving) == 1 and (
-        instruction.primitive in _PRODUCTS or (instruction.primitive == "div" and moving[0])
+        instruction.primitive in PRODUCTS or (instruction.primitive == "div" and moving[0])
     )

@@ -1,10 +1,9 @@
 """What there is to know of a flat program before its landmarks are looked for."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from llfc_jax.program.flat import Flat, Instruction
+from llfc_jax.program.flat import Flat, Instruction, behind
 from llfc_jax.program.operations import Role, dependents, role
 
 ROOT = -1
@@ -32,23 +31,12 @@ class Analysis:
             for index, instruction in enumerate(flat.instructions)
             for result in instruction.results
         }
-        self.needed = self.reachable([*flat.outputs, *self.named])
+        self.needed = behind(flat, [*flat.outputs, *self.named])
         self.roles = {index: role(flat, flat.instructions[index]) for index in self.needed}
         self.consumers = {}
         for index in self.needed:
             for operand in dict.fromkeys(flat.instructions[index].operands):
                 self.consumers.setdefault(operand, []).append(index)
-
-    def reachable(self, values: Iterable[int]) -> list[int]:
-        found: set[int] = set()
-        waiting = [self.producer[value] for value in values if value in self.producer]
-        while waiting:
-            index = waiting.pop()
-            if index not in found:
-                found.add(index)
-                operands = self.flat.instructions[index].operands
-                waiting.extend(self.producer[x] for x in operands if x in self.producer)
-        return sorted(found)
 
     def __getitem__(self, index: int) -> Instruction:
         return self.flat.instructions[index]

@@ -116,6 +116,16 @@ def run(flat: Flat, known: Mapping[int, Array], instructions: Iterable[int] | No
     return values
 
 
+def behind(flat: Flat, values: Iterable[int]) -> list[int]:
+    """The instructions that values are made by, in order."""
+    needed, found = set(values), []
+    for index in reversed(range(len(flat.instructions))):
+        if needed.intersection(flat.instructions[index].results):
+            needed.update(flat.instructions[index].operands)
+            found.append(index)
+    return found[::-1]
+
+
 def output(flat: Flat, values: Mapping[int, Array]) -> PyTree:
     """What the function returns."""
     return jax.tree.unflatten(flat.structure, [values[value] for value in flat.outputs])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from llfc_jax.program.analysis import Analysis
-from llfc_jax.program.flat import Flat, Instruction
+from llfc_jax.program.flat import Flat, Instruction, behind
 from llfc_jax.program.kinds import Kind, of_merge, of_nonlinear, of_region
 from llfc_jax.program.operations import (
     CONTRACTIONS,
@@ -184,8 +184,7 @@ def _scaled(analysis: Analysis, value: int) -> tuple[int, set[int]]:
 def _of_weights(analysis: Analysis, indices: Iterable[int]) -> str:
     """`norm` where a root of a weight divides, as that of a variance."""
     weights = {x for i in indices for x in analysis[i].operands if analysis.flat.is_weight(x)}
-    behind = analysis.reachable(weights)
-    primitives = {analysis[index].primitive for index in behind}
+    primitives = {analysis[index].primitive for index in behind(analysis.flat, weights)}
     if primitives & {"rsqrt", "sqrt", "pow"}:
         return "norm"
     return "scale" if any(analysis[index].primitive in ("mul", "div") for index in indices) else "bias"

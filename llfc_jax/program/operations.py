@@ -4,15 +4,18 @@ import enum
 
 from llfc_jax.program.flat import Flat, Instruction
 
-LINEAR = frozenset(
+EXACTLY_LINEAR = frozenset(
     {
-        *("add", "sub", "neg", "add_any", "concatenate", "pad", "reduce_sum", "reduce_window_sum", "cumsum"),
+        *("add", "sub", "neg", "reduce_sum", "reduce_window_sum", "add_any", "concatenate", "pad"),
         *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "slice", "rev", "copy"),
-        *("split", "convert_element_type", "reduce_precision", "name", "optimization_barrier", "copy_p"),
-        *("real", "imag", "conj", "sharding_constraint", "fft", "stop_gradient"),
     }
 )
-"""Linear in all operands at once."""
+"""Linear in all operands at once, of which a value between two networks' may be made of theirs."""
+LINEAR = EXACTLY_LINEAR | {
+    *("cumsum", "split", "convert_element_type", "reduce_precision", "name", "optimization_barrier"),
+    *("copy_p", "real", "imag", "conj", "sharding_constraint", "fft", "stop_gradient"),
+}
+"""The same, up to the rounding of a conversion."""
 STRUCTURAL = LINEAR - {"add", "sub", "neg", "add_any", "reduce_sum", "reduce_window_sum", "cumsum", "fft"}
 """Those of them that only move numbers."""
 COPIES = frozenset(

@@ -26,7 +26,7 @@ def read(
     inputs: Any,
     features: Callable[[Variables, Any], tuple[PyTree, PyTree]] | None = None,
 ) -> Program:
-    """Read a network off its trace: what it computes, in what order, with which weights.
+    """A network as a program: named nodes in the order of computation, read off its trace.
 
     Nodes end at landmarks: at what `features` names, and at what is found: contractions of a weight with a
     value of the input, nonlinearities, normalisations, sums and products of activations, pooling, and so on.
@@ -36,8 +36,12 @@ def read(
     Args:
         apply: variables, inputs -> outputs, in evaluation mode; pure.
         variables: arrays or `jax.ShapeDtypeStruct`s.
-        inputs: one batch, arrays or `jax.ShapeDtypeStruct`s.
-        features: variables, inputs -> outputs and a pytree of named features; it replaces `apply`.
+        inputs: one batch of at least two, arrays or `jax.ShapeDtypeStruct`s.
+        features: variables, inputs -> outputs and a pytree of named features, for names of your own; it
+            replaces `apply`.
+
+    Returns:
+        The program, for `llfc_jax.measure`; printed, it is a table of its nodes.
 
     Raises:
         UserError: the network has no float output that depends on weights and inputs.

@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
 from llfc_jax import models
 from llfc_jax.corrections.batchnorm import recompute_by
-from llfc_jax.corrections.correction import Correction
+from llfc_jax.corrections.correction import CorrectedPath, Correction, corrected_paths
 from llfc_jax.corrections.repair import repair
 from llfc_jax.data import Split
 from llfc_jax.data.batches import batches
@@ -17,7 +17,7 @@ from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
 from llfc_jax.models.network import with_statistics
 from llfc_jax.path.interpolation import alpha_grid, weights_apart
-from llfc_jax.path.traversal import Correct, LinearPath, chunk_for
+from llfc_jax.path.traversal import chunk_for
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import read_features
 from llfc_jax.results import PathKey
@@ -25,13 +25,6 @@ from llfc_jax.run.workbench import Workbench, stream, training_stream
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import lineage
 from llfc_jax.types import Batch, Variables
-
-
-class CorrectedPath(NamedTuple):
-    """A path, and how theta_alpha is mended on it."""
-
-    path: LinearPath
-    correct: Correct | None
 
 
 def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
@@ -91,19 +84,14 @@ def paths(
     bench: Workbench, program: Program, a: Variables, b: Variables, alphas: Sequence[float]
 ) -> dict[str, CorrectedPath]:
     """Correction, of its key in `results.json` -> the path: plain, and with each, known at `alphas`."""
-    found = {"": CorrectedPath(LinearPath(a, b), None)}
-    if not alphas:
-        return found
     examples = bench.some_training_data(bench.config.corrections.examples)
     batch_size = min(bench.eval_batch_size, len(examples.labels))
-    for correction in _corrections(bench, program, a):
 
-        def data(name: str = correction.name) -> Iterator[Batch]:
-            return training_stream(bench, examples, batch_size, f"{name} on training data")
+    def data(name: str) -> Iterator[Batch]:
+        return training_stream(bench, examples, batch_size, f"{name} on training data")
 
-        known = correction.statistics(program, a, b, alphas, data)
-        found[correction.name] = CorrectedPath(LinearPath(a, b, known), correction.mend)
-    return found
+    corrections = _corrections(bench, program, a) if alphas else ()
+    return corrected_paths(program, a, b, alphas, corrections, data)
 
 
 def _corrections(bench: Workbench, program: Program, variables: Variables) -> Iterator[Correction]:

@@ -146,6 +146,10 @@ def test_an_nnx_network_is_recomputed_through_its_own_training_mode():
         (lambda v, x: x, "apply_train: expected .outputs, updated variables."),
         (lambda v, x: (x, {}), "apply_train: expected updated statistics, such as .*; found none"),
         (lambda v, x: (x, {"params": v["params"]}), "apply_train: expected updated statistics"),
+        (
+            lambda v, x: (x, {"batch_stats": v["batch_stats"]}),
+            "apply_train: expected it to update the statistics of batch_stats/norm1; found them unmoved",
+        ),
     ],
 )
 def test_a_training_mode_without_statistics_is_refused(apply_train, line):
