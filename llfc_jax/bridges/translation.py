@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.bridges.torch_import import import_torch
+from llfc_jax.errors import UserError
 
 
 class DrawsNumbersError(Exception):
@@ -90,7 +91,10 @@ def _embedding_bag(
     """Sums, means or maxima over rows of ids; torchax asks for the sizes of bags while it traces."""
     del norm_type, scale_grad_by_freq, sparse, include_last_offset  # for gradients, and for what is refused
     if offsets is not None or max_norm is not None:
-        raise NotImplementedError("embedding_bag with offsets or max_norm")
+        raise UserError(
+            "calls embedding_bag with offsets, or on a table with max_norm, which it then writes; expected "
+            "ids (n, length) and a table that stays as it is"
+        )
     indices, table = ids.jax(), weight.jax()
     values, counted = table[indices], jnp.ones(indices.shape, table.dtype)
     if padding_idx is not None:

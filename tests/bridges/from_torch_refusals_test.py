@@ -225,6 +225,14 @@ class Overlapping(nn.Module):
         return x @ self.upper.T + x @ self.lower.T
 
 
+def test_an_embedding_bag_that_rewrites_its_table_is_one_line():
+    bag = nn.EmbeddingBag(5, 3, max_norm=1.0)
+    with pytest.raises(
+        UserError, match=r"^from_torch: the module calls embedding_bag with offsets, or on a ta"
+    ):
+        llfc_jax.from_torch(bag, np.zeros((4, 2), np.int32))
+
+
 @pytest.mark.parametrize(
     ("read", "line"),
     [
