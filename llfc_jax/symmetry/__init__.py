@@ -1,14 +1,13 @@
 """Permutation symmetries of any model, read off its jaxpr."""
 
 from llfc_jax.symmetry.check import check_deterministic, check_equivalence
+from llfc_jax.symmetry.description import describe, held_fixed
 from llfc_jax.symmetry.spec import (
     LeafSpec,
     PermutationSpec,
     Piece,
     apply_permutation,
     compose,
-    describe,
-    held_fixed,
     identity,
     inverse,
     random_permutation,

@@ -6,18 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from llfc_jax.symmetry.cutting import cut, terms
 from llfc_jax.symmetry.factors import (
     Axes,
     Axis,
     Factor,
-    cut,
     dependencies,
     expand,
     flatten,
     has_sum,
     restrict,
     size_of,
-    terms,
 )
 from llfc_jax.symmetry.provenance import Lines, shown
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, Piece, Positions

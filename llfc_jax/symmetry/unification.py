@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from llfc_jax.symmetry.cutting import refine, terms
 from llfc_jax.symmetry.factors import (
     Axes,
     Axis,
@@ -21,11 +22,9 @@ from llfc_jax.symmetry.factors import (
     is_fixed,
     new_axis,
     nodes,
-    refine,
     resolve,
     restrict,
     size_of,
-    terms,
     visible,
 )
 
