@@ -11,6 +11,7 @@ from llfc_jax import models
 from llfc_jax.corrections.batchnorm import recompute_by
 from llfc_jax.corrections.correction import CorrectedPath, Correction, corrected_paths
 from llfc_jax.corrections.repair import repair
+from llfc_jax.corrections.sites import sites
 from llfc_jax.data import Split
 from llfc_jax.data.batches import batches
 from llfc_jax.measures.evaluation import evaluate
@@ -22,6 +23,7 @@ from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import read_features
 from llfc_jax.results import PathKey
 from llfc_jax.run.workbench import Workbench, stream, training_stream
+from llfc_jax.runtime import progress
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import lineage
 from llfc_jax.types import Batch, Variables
@@ -100,7 +102,10 @@ def _corrections(bench: Workbench, program: Program, variables: Variables) -> It
         if bench.config.corrections.recompute:
             yield recompute_by(bench.batch_statistics, with_statistics)
     elif bench.config.corrections.repair:
-        yield repair(program)
+        if sites(program):
+            yield repair(program)
+        else:
+            progress.say("REPAIR is left out: no layer of this network has units with a scale and a bias")
 
 
 def _describe_data(bench: Workbench) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import command
 import jax
@@ -45,6 +46,7 @@ def devices_of_a_batch():
 
 def train(case, checkpoints):
     """Train all networks; returns their histories."""
+    checkpoints.mkdir(exist_ok=True)
     experiment.train(prepare(case), checkpoints)
     found = {name: experiment.checkpoint.restore(checkpoints / name) for name in ("trunk", "a", "b")}
     return {name: one.metadata["history"] for name, one in found.items()}
@@ -61,7 +63,8 @@ def measure(case, checkpoints):
 def on_devices(name, checkpoints):
     """The same in a process with several devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
-    path = os.pathsep.join([str(command.ROOT), str(command.ROOT / "tests")])
+    folders = (command.ROOT, Path(__file__).parent, Path(command.__file__).parent)
+    path = os.pathsep.join(map(str, folders))
     environment = command.environment() | {"XLA_FLAGS": flags, "PYTHONPATH": path}
     python = [sys.executable, "-c", ON_DEVICES, name, str(checkpoints)]
     process = subprocess.run(python, cwd=command.ROOT, env=environment, capture_output=True, text=True)
