@@ -175,26 +175,36 @@ def _tensorflow_stand_in() -> contextlib.AbstractContextManager[None]:
 def _impatient_downloads() -> Iterator[None]:
     """TFDS tries ten times, for three minutes, and without a time limit; two tries of a few seconds do.
 
-    Downloads that run beside a failed one are waited for: afterwards they would be patient again, and keep
-    the process from ending.
+    Downloads and extractions that run beside a failed one are waited for: afterwards they would be patient
+    again, write into a directory that is being removed, and keep the process from ending.
     """
-    from tensorflow_datasets.core.download import downloader
+    from tensorflow_datasets.core.download import downloader, extractor
 
-    open_url, downloaders = downloader._open_url, []
+    open_url, workers = downloader._open_url, []
 
     def open_in_time(url: str, **kwargs: Any) -> Any:
         return open_url(url, timeout=(_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S), **kwargs)
 
-    def own_downloader(*args: Any, **kwargs: Any) -> Any:  # TFDS's own one is shared and can't be shut down
-        downloaders.append(downloader._Downloader(*args, **kwargs))
-        return downloaders[-1]
+    def own(
+        make: Callable[..., Any],
+    ) -> Callable[..., Any]:  # TFDS's own one is shared and can't be shut down
+        def made(*args: Any, **kwargs: Any) -> Any:
+            workers.append(make(*args, **kwargs))
+            return workers[-1]
 
-    swap = {"MAX_RETRIES": 1, "_open_url": open_in_time, "get_downloader": own_downloader}
-    with _swapped(vars(downloader), **swap):
+        return made
+
+    downloads = {
+        "MAX_RETRIES": 1,
+        "_open_url": open_in_time,
+        "get_downloader": own(downloader._Downloader),
+    }
+    extractions = {"get_extractor": own(extractor._Extractor)}
+    with _swapped(vars(downloader), **downloads), _swapped(vars(extractor), **extractions):
         try:
             yield
         finally:
-            for one in downloaders:
+            for one in workers:
                 one._executor.shutdown(cancel_futures=True)
 
 
