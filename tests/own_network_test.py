@@ -88,6 +88,33 @@ def test_batches_after_another_and_at_once_give_the_same(results):
     )
 
 
+def test_a_program_read_with_one_sample_is_measured_as_one_read_with_many(results):
+    program = llfc_jax.read(apply, network(0), X[:1])
+    measures = ("llfc", "weak_additivity", "commutativity", "deviation", "stitching")
+    again = llfc_jax.measure(program, network(0), network(1), BATCHES, measures=measures)
+    for name in measures:
+        for (path, x), (_, y) in zip(
+            *(jax.tree.leaves_with_path(found[name]["a-b"]) for found in (again, results)), strict=True
+        ):
+            assert x == y if isinstance(x, str) else x == pytest.approx(y, rel=1e-4, abs=1e-6, nan_ok=True), (
+                path
+            )
+
+
+def test_a_network_that_takes_one_size_of_batch_alone_is_measured_at_it():
+    def fixed(weights, x):
+        return apply(weights, x.reshape(20, 6))
+
+    program = llfc_jax.read(fixed, network(0), X[:20])
+    batches = [(X[:20], Y[:20]), (X[20:40], Y[20:40])]
+    found, expected = (
+        llfc_jax.measure(one, network(0), network(1), batches, measures=("llfc",))["llfc"]["a-b"]["layers"]
+        for one in (program, llfc_jax.read(apply, network(0), X[:20]))
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert one["cosine_distance"]["mean"] == pytest.approx(other["cosine_distance"]["mean"], rel=1e-5)
+
+
 def test_the_page_shows_them(results, tmp_path):
     page = llfc_jax.report(results, tmp_path / "report")
     written = json.loads((page.parent / "results.json").read_text())

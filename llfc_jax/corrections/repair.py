@@ -20,7 +20,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.program.flat import Flat, arguments, run
 from llfc_jax.program.nodes import Program
-from llfc_jax.program.reading import fitting
+from llfc_jax.program.reading import reread
 from llfc_jax.types import Array, Batch, Variables
 
 Affine = dict[str, dict[str, Array]]
@@ -74,7 +74,7 @@ def _corrections(
     first = next(stream, None)
     if first is None:
         raise ValueError("batches: expected a complete one at least; found none")
-    program = fitting(program, a, first.images)
+    program = reread(program, a, first.images)
     seen = stream_along(_Seen(program), (a, b), (0.0, 1.0), itertools.chain([first], stream))
     end_a, end_b = (
         {name: {"mean": own["mean"], "std": jnp.sqrt(own["var"])} for name, own in statistics.items()}

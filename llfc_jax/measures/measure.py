@@ -1,6 +1,7 @@
 """What a measure is to the outside: folds over data, and one entry of the results."""
 
 import importlib
+import itertools
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,6 +11,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.measures import MEASURES
 from llfc_jax.path.traversal import Correct, LinearPath, Planned, measure_path
 from llfc_jax.program.nodes import Program
+from llfc_jax.program.reading import reread
 from llfc_jax.types import Batch, Variables
 
 Value = TypeVar("Value")
@@ -140,7 +142,7 @@ def measure_along(
     """Take all measures along one path, in one pass over each split.
 
     Args:
-        program: the network, read with inputs of the batches' shape.
+        program: the network; read again for batches of another shape.
         path: the two networks, with corrections if `correct` is given.
         stream: split -> batches of one shape.
         measures: in the order in which they are taken.
@@ -154,8 +156,14 @@ def measure_along(
     taken = [measure for measure in measures if correct is None or measure.along_corrected]
     found: dict[str, dict[str, Any]] = {}
     for split in splits:
-        if plan := plan_for(program, taken, split):
-            found[split] = measure_path(program, path, stream(split), plan, correct=correct, chunk=chunk)
+        if any(split in measure.splits for measure in taken):
+            batches = iter(stream(split))
+            if (first := next(batches, None)) is None:
+                raise UserError(f"batches: expected one at least for {split}; found none")
+            program = reread(program, path.a, first.images)
+            plan = plan_for(program, taken, split)
+            whole = itertools.chain([first], batches)
+            found[split] = measure_path(program, path, whole, plan, correct=correct, chunk=chunk)
     entries: dict[str, Any] = {}
     shared: dict[Hashable, Any] = {}
     for measure in taken:

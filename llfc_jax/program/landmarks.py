@@ -195,14 +195,13 @@ def _follow_names(analysis: Analysis, found: dict[int, Landmark]) -> None:
     for value in sorted(analysis.named):
         if value in found:
             continue
-        origin, passed = value, []
+        origin = value
         while origin not in found and origin in analysis.producer:
             index = analysis.producer[origin]
             instruction = analysis[index]
             given = dependents(analysis.flat, instruction)
             if len(given) != 1 or instruction.primitive not in STRUCTURAL | INDEXED:
                 break
-            passed.append(instruction)
             (origin,) = given
             if origin in analysis.named or analysis.only_consumer(origin) is None:
                 break

@@ -49,7 +49,7 @@ def read(
     Example:
         >>> apply = lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"]
         >>> weights = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 2))}
-        >>> [node.name for node in read(apply, weights, jnp.ones((1, 3))).nodes]
+        >>> [node.name for node in read(apply, weights, jnp.ones((2, 3))).nodes]
         ['in', 'relu1', 'out']
     """
     features_fn: FeaturesFn = NamedFeatures(features) if features is not None else WithoutFeatures(apply)
@@ -95,18 +95,25 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
     )
 
 
+def reread(program: Program, variables: Variables, inputs: Any) -> Program:
+    """The network's program for inputs of other shapes; itself for those that it was read with.
+
+    Its nodes may have other numbers, as where it was read with a batch of one: what was made for the nodes of
+    one program is not for those of the other.
+    """
+    if program.input_shapes == _shapes(inputs):
+        return program
+    return read_features(program.features_fn, variables, inputs)
+
+
 def fitting(program: Program, variables: Variables, inputs: Any) -> Program:
-    """The same program for inputs of other shapes.
+    """The same program, node by node and number by number, for inputs of other shapes.
 
     Raises:
         UserError: the network computes something else for them.
     """
-    if program.input_shapes == _shapes(inputs):
-        return program
-    found = read_features(program.features_fn, variables, inputs)
-    if found.signature != program.signature and [one.name for one in found.nodes] != [
-        one.name for one in program.nodes
-    ]:
+    found = reread(program, variables, inputs)
+    if found.signature != program.signature:
         shapes = ", ".join(str(shape) for shape, _ in found.input_shapes)
         raise UserError(
             f"apply: expected the program that was read; found another for inputs of shape {shapes}: "
@@ -133,8 +140,11 @@ def _sample_axes(flat: Flat, features_fn: FeaturesFn, variables: Variables, inpu
         grown = (n + 1, *leaf.shape[1:]) if leaf.shape[:1] == (n,) else leaf.shape
         return jax.ShapeDtypeStruct(grown, leaf.dtype)
 
-    larger = flatten(features_fn, variables, jax.tree.map(one_more, inputs))
-    if signature(larger) == signature(flat):
+    try:
+        larger = flatten(features_fn, variables, jax.tree.map(one_more, inputs))
+    except (TypeError, ValueError):  # it takes batches of this size alone
+        larger = None
+    if larger is not None and signature(larger) == signature(flat):
         return sample_axes(flat, larger, n)
     # A batch of one leaves no trace where it is broadcast.
     return {value: 0 for value, aval in enumerate(flat.avals) if aval.shape[:1] == (n,)}
