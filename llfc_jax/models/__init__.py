@@ -17,6 +17,7 @@ from llfc_jax.models.resnet import resnet
 from llfc_jax.models.resnet_imagenet import resnet_imagenet
 from llfc_jax.models.vgg import vgg
 from llfc_jax.models.vit import vit
+from llfc_jax.types import Params
 
 __all__ = ["CHOICES", "MODELS", "Network", "Stage", "build", "count_parameters", "options_of"]
 
@@ -82,9 +83,9 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def count_parameters(variables: Mapping[str, Any]) -> int:
-    """Number of trainable parameters (running statistics excluded)."""
-    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+def count_parameters(params: Params) -> int:
+    """How many numbers training optimises."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _check_images_fit(name: str, network: Network, input_shape: tuple[int, ...]) -> None:

@@ -5,7 +5,7 @@ feature of any stage, a prefix of one network feeding a suffix of another, a lay
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -13,8 +13,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from llfc_jax.corrections.batchnorm import recompute_by
+from llfc_jax.corrections.correction import Correction
 from llfc_jax.models import convolution, layers, tokens
-from llfc_jax.types import Array, Features, PRNGKey, PyTree, Variables
+from llfc_jax.types import Array, Features, Params, PRNGKey, PyTree, Variables
 
 INPUT = "input"
 """The name under which the images enter."""
@@ -122,6 +124,24 @@ class Network:
                 variables[collection][stage.name] = value
         return {name: tree for name, tree in variables.items() if tree}
 
+    def draw(self, key: PRNGKey, inputs: Array) -> Variables:
+        """`init` as one program, the same for all keys."""
+        return _drawn(self, key, jax.ShapeDtypeStruct(inputs.shape, inputs.dtype))
+
+    def shapes(self, inputs: Any) -> PyTree:
+        """The shapes of all variables."""
+        return jax.eval_shape(self.init, jax.random.key(0), inputs)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The names of the stages."""
+        return tuple(stage.name for stage in self.stages)
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether any stage is a convolution."""
+        return any(stage.kind == "conv" for stage in self.stages)
+
     def apply(self, variables: Variables, inputs: Array) -> Array:
         """Logits in evaluation mode: (n, ...) -> (n, classes)."""
         return self.apply_with_features(variables, inputs)[0]
@@ -165,6 +185,21 @@ class Network:
                 statistics[stage.name] = updated["batch_stats"]
         return values[self.stages[-1].name], statistics
 
+    def parameters(self, variables: Variables) -> Params:
+        """All but running statistics."""
+        return variables["params"]
+
+    def updated(self, variables: Variables, params: Params, changes: PyTree) -> Variables:
+        """Other parameters, and the running statistics of `apply_train` where it found any."""
+        variables = {**variables, "params": params}
+        return with_statistics(variables, changes) if changes else variables
+
+    def recompute(self, preprocess: Callable[[Any], Array]) -> Correction | None:
+        """Of every BatchNorm, in one evaluation: with no momentum the new statistics are the batch's."""
+        if not any(isinstance(stage.layer, nn.BatchNorm) for stage in self.stages):
+            return None
+        return recompute_by(_BatchStatistics(self, preprocess), with_statistics)
+
     @staticmethod
     def run(variables: Variables, values: Mapping[str, Array], stages: Iterable[Stage]) -> dict[str, Array]:
         """Run `stages` in evaluation mode on top of known `values`; returns these and the new ones."""
@@ -175,6 +210,17 @@ class Network:
                 stage.layer, _own(variables, stage), *arguments, **stage.mode(train=False)
             )
         return known
+
+
+@dataclasses.dataclass(frozen=True)
+class _BatchStatistics:
+    """Mean and variance of what each BatchNorm sees of a batch in training."""
+
+    network: Network
+    preprocess: Callable[[Any], Array]
+
+    def __call__(self, variables: Variables, inputs: Any) -> PyTree:
+        return self.network.apply_train(variables, self.preprocess(inputs), key=None, momentum=0.0)[1]
 
 
 def with_statistics(variables: Variables, statistics: PyTree) -> Variables:
@@ -192,6 +238,11 @@ def _in_training(layer: nn.Module, momentum: float | None) -> nn.Module:
     if isinstance(layer, nn.Conv) and layer.conv_general_dilated is convolution.conv_general_dilated:
         return layer.clone(conv_general_dilated=convolution.conv_for_training)
     return layer
+
+
+@partial(jax.jit, static_argnames=("network", "inputs"))
+def _drawn(network: Network, key: PRNGKey, inputs: jax.ShapeDtypeStruct) -> Variables:
+    return network.init(key, jnp.zeros(inputs.shape, inputs.dtype))
 
 
 # Layers that are alike, of which deep networks have many, are traced, lowered and compiled once.

@@ -135,9 +135,10 @@ def train(bench: Workbench, checkpoints: Path) -> None:
         return
     config, dataset = bench.config, bench.dataset
     recipe = Recipe(bench.network, bench.optimizer, bench.preprocess_train, config.train.precision)
+    scan = scans(jax.default_backend(), bench.network.convolutional)
     setting = loop.Setting(
         recipe=recipe,
-        run=make_runner(recipe, *dataset.train, scan=scans(jax.default_backend(), bench.convolutional)),
+        run=make_runner(recipe, *dataset.train, scan=scan),
         evaluate=lambda variables: evaluate(
             bench.apply, variables, batches(dataset.test, bench.eval_batch_size)
         ),

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 
 from llfc_jax import models
-from llfc_jax.corrections.batchnorm import recompute_by
 from llfc_jax.corrections.correction import CorrectedPath, Correction, corrected_paths
 from llfc_jax.corrections.repair import repair
 from llfc_jax.corrections.sites import sites
@@ -16,7 +15,6 @@ from llfc_jax.data import Split
 from llfc_jax.data.batches import batches
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
-from llfc_jax.models.network import with_statistics
 from llfc_jax.path.interpolation import alpha_grid, weights_apart
 from llfc_jax.path.traversal import chunk_for
 from llfc_jax.program.nodes import Program
@@ -49,8 +47,8 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
         "data": _describe_data(bench),
         "model": {
             "name": bench.config.model.name,
-            "parameters": models.count_parameters(networks[names[0]].variables),
-            "stages": [stage.name for stage in bench.network.stages],
+            "parameters": models.count_parameters(bench.network.parameters(networks[names[0]].variables)),
+            "stages": list(bench.network.steps),
         },
         "training": {
             name: history
@@ -92,15 +90,15 @@ def paths(
     def data(name: str) -> Iterator[Batch]:
         return training_stream(bench, examples, batch_size, f"{name} on training data")
 
-    corrections = _corrections(bench, program, a) if alphas else ()
+    corrections = _corrections(bench, program) if alphas else ()
     return corrected_paths(program, a, b, alphas, corrections, data)
 
 
-def _corrections(bench: Workbench, program: Program, variables: Variables) -> Iterator[Correction]:
+def _corrections(bench: Workbench, program: Program) -> Iterator[Correction]:
     """Those that the network can have and the configuration asks for."""
-    if "batch_stats" in variables:
+    if bench.recompute is not None:
         if bench.config.corrections.recompute:
-            yield recompute_by(bench.batch_statistics, with_statistics)
+            yield bench.recompute
     elif bench.config.corrections.repair:
         if sites(program):
             yield repair(program)

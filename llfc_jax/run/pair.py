@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from llfc_jax import models
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source, conventions, read_variables
+from llfc_jax.models.model import Model
 from llfc_jax.storage.paths import expand
 from llfc_jax.types import Variables
 
@@ -55,7 +56,7 @@ def load(
     return models.build(model, input_shape, num_classes), given
 
 
-def describe(network: models.Network, source: Source) -> Iterator[str]:
+def describe(network: Model, source: Source) -> Iterator[str]:
     """What a user should know of an import, a line each."""
     yield from source.get("notes", ())
     pairing = source.get("pairing", ())
@@ -63,7 +64,8 @@ def describe(network: models.Network, source: Source) -> Iterator[str]:
         yield f"{ours:16} is {theirs}"
     if len(pairing) > _ROWS:
         yield f"... {len(pairing) - _ROWS} more, as results.json lists them"
-    fields = ", ".join(f"{field}={value}" for field, value in conventions.described(network).items())
+    described = conventions.described(network) if isinstance(network, models.Network) else {}
+    fields = ", ".join(f"{field}={value}" for field, value in described.items())
     if fields:
         yield f"it is run with {fields} (config.model.…): no file says so, {source['framework']} wrote it"
 

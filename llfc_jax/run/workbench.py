@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,14 @@ import optax
 from ml_collections import ConfigDict
 
 from llfc_jax import data, models
+from llfc_jax.corrections.correction import Correction
 from llfc_jax.data.batches import batches, full_batches, num_batches
 from llfc_jax.errors import UserError
+from llfc_jax.models.model import Model
 from llfc_jax.run import pair
 from llfc_jax.runtime import environment, progress, sharding
 from llfc_jax.training import lineage, optimizers
-from llfc_jax.types import Array, Batch, Features, PRNGKey, PyTree, Variables
+from llfc_jax.types import Array, Batch, Features, PRNGKey, Variables
 
 ALIGN_STREAM, AS_IN_TRAINING_STREAM = 1_000, 1_001
 """What the seed is folded with; beyond the streams of the lineages."""
@@ -32,7 +35,7 @@ class Workbench:
 
     config: ConfigDict
     dataset: data.Dataset
-    network: models.Network
+    network: Model
     measured: Mapping[str, data.Split]
     """`train` and `test`: the examples that measures see."""
     optimizer: optax.GradientTransformation
@@ -58,11 +61,6 @@ class Workbench:
         largest = max(len(split.labels) for split in (*self.measured.values(), self.dataset.test))
         return min(self.config.eval.batch_size, largest)
 
-    @property
-    def convolutional(self) -> bool:
-        """Whether any stage is a convolution."""
-        return any(stage.kind == "conv" for stage in self.network.stages)
-
     def preprocess(self, images: Array) -> Array:
         """Raw images -> inputs of the network."""
         return data.normalise(images, self.dataset.mean, self.dataset.std)
@@ -76,13 +74,13 @@ class Workbench:
         return self.network.apply(variables, self.preprocess(images))
 
     def apply_with_features(self, variables: Variables, images: Array) -> tuple[Array, Features]:
-        """Raw images -> logits and the outputs of all stages."""
+        """Raw images -> logits and the features that have names."""
         return self.network.apply_with_features(variables, self.preprocess(images))
 
-    def batch_statistics(self, variables: Variables, images: Array) -> PyTree:
-        """Mean and variance of what each BatchNorm sees of a batch of raw images in training."""
-        inputs = self.preprocess(images)
-        return self.network.apply_train(variables, inputs, key=None, momentum=0.0)[1]
+    @cached_property
+    def recompute(self) -> Correction | None:
+        """Re-estimates running statistics on raw images; None for a network that has none."""
+        return self.network.recompute(self.preprocess)
 
     def loss(self, variables: Variables, batch: Batch) -> Array:
         """Mean cross-entropy of a batch of raw images, BatchNorm using the statistics of the batch."""
@@ -151,10 +149,10 @@ def prepare(config: ConfigDict) -> Workbench:
     return Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
 
 
-def _check_memory(network: models.Network, input_shape: tuple[int, ...]) -> None:
+def _check_memory(network: Model, input_shape: tuple[int, ...]) -> None:
     """That two networks fit into memory, without which nothing can be done."""
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    leaves = jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0), image))
+    leaves = jax.tree.leaves(network.shapes(image))
     parameters = sum(math.prod(leaf.shape) for leaf in leaves)
     needed, there = 2 * parameters * jnp.float32(0).nbytes, environment.memory_bytes()
     if needed > there:

@@ -120,22 +120,25 @@ def _train_epoch(
 def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[TrainState, History]:
     """The lineage's own last checkpoint, else its parent's, else an initialisation."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setting.seed), lineage.init_stream), INIT)
-    initial = partial(create, recipe=setting.recipe, input_shape=setting.input_shape)
+    recipe, inputs = setting.recipe, jnp.zeros((1, *setting.input_shape))
+    shapes = jax.eval_shape(partial(init_state, recipe), recipe.network.shapes(inputs))
     no_history: History = {name: [] for name in Record._fields}
     for name in (lineage.name, lineage.parent):
         if name is not None and checkpoint.steps(checkpoints / name):
-            found = checkpoint.restore(checkpoints / name, training=jax.eval_shape(initial, key).opt_state)
+            found = checkpoint.restore(checkpoints / name, training=shapes.opt_state)
             _check_same_data(found, setting, checkpoints / name)
             history = found.metadata["history"] if name == lineage.name else no_history
             state = TrainState(jnp.int32(found.step), found.variables, found.training)
             return sharding.replicate(state), history
-    return sharding.replicate(initial(key)), no_history
+    return sharding.replicate(create(key, recipe, setting.input_shape)), no_history
 
 
-@partial(jax.jit, static_argnames=("recipe", "input_shape"))
 def create(key: PRNGKey, recipe: Recipe, input_shape: tuple[int, ...]) -> TrainState:
-    """Step 0, with variables drawn by `key`; the program is the same for all keys."""
-    return init_state(recipe, recipe.network.init(key, jnp.zeros((1, *input_shape))))
+    """Step 0, with variables drawn by `key`."""
+    return _initial(recipe, recipe.network.draw(key, jnp.zeros((1, *input_shape))))
+
+
+_initial = jax.jit(init_state, static_argnums=0)
 
 
 def _save(directory: Path, state: TrainState, history: History, lineage: Lineage, setting: Setting) -> None:

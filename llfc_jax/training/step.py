@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from llfc_jax.models import Network
+from llfc_jax.models.model import Model
 from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
@@ -45,7 +45,7 @@ class Metrics(NamedTuple):
 class Recipe(NamedTuple):
     """What a step does; all of it static under jit."""
 
-    network: Network
+    network: Model
     optimizer: optax.GradientTransformation
     preprocess: Callable[[PRNGKey, Array], Array]
     """Key, uint8 images -> what the network takes, augmentation included."""
@@ -55,7 +55,8 @@ class Recipe(NamedTuple):
 
 def init_state(recipe: Recipe, variables: Variables) -> TrainState:
     """Step 0 from the given variables."""
-    return TrainState(jnp.zeros((), jnp.int32), variables, recipe.optimizer.init(variables["params"]))
+    opt_state = recipe.optimizer.init(recipe.network.parameters(variables))
+    return TrainState(jnp.zeros((), jnp.int32), variables, opt_state)
 
 
 def train_step(
@@ -76,18 +77,16 @@ def train_step(
     inputs = recipe.preprocess(augment_key, images)
 
     def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
-        variables = {**state.variables, "params": params}
-        logits, statistics = recipe.network.apply_train(variables, inputs, dropout_key)
+        variables = recipe.network.updated(state.variables, params, {})
+        logits, changes = recipe.network.apply_train(variables, inputs, dropout_key)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), (logits, statistics)
+        return losses.mean(), (logits, changes)
 
-    params = state.variables["params"]
+    params = recipe.network.parameters(state.variables)
     with jax.default_matmul_precision(PRECISIONS[recipe.precision]):
-        (loss, (logits, statistics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
+        (loss, (logits, changes)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, params)
-    variables = {"params": optax.apply_updates(params, updates)}
-    if statistics:
-        variables["batch_stats"] = statistics
+    variables = recipe.network.updated(state.variables, optax.apply_updates(params, updates), changes)
     error = jnp.mean(logits.argmax(-1) != labels)
     return TrainState(state.step + 1, variables, opt_state), Metrics(loss, error)
 

@@ -52,7 +52,7 @@ def build(name):
 def test_parameter_counts_are_the_published_ones(config, shape, published):
     network = models.build(config, shape, 10)
     variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))
-    assert models.count_parameters(variables) == published
+    assert models.count_parameters(variables["params"]) == published
 
 
 @pytest.mark.parametrize("name", models.MODELS)

@@ -55,7 +55,7 @@ def randomised(config, image, classes=10):
 )
 def test_parameter_counts_on_imagenet_are_torchvisions(config, published):
     _, variables, _ = shapes(config, IMAGENET, 1000)
-    assert models.count_parameters(variables) == published
+    assert models.count_parameters(variables["params"]) == published
 
 
 def stream_and_inner(blocks, inner, expansion):

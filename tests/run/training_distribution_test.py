@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from configs import default
-from llfc_jax.corrections.batchnorm import recompute_by
 from llfc_jax.data import augment
 from llfc_jax.data.batches import batches, full_batches
 from llfc_jax.measures.evaluation import evaluate
@@ -98,7 +97,7 @@ def test_statistics_of_clean_images_would_not(trained):
     bench, checkpoints = trained
     a, b = ends(checkpoints).values()
     clean = full_batches(bench.dataset.train, BATCH)
-    correction = recompute_by(bench.batch_statistics, with_statistics)
+    correction = bench.recompute
     program = read_network(bench, a)
     statistics = correction.statistics(program, a, b, (0.0, 1.0), lambda: clean)
     for variables, alpha in ((a, 0.0), (b, 1.0)):

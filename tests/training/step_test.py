@@ -114,6 +114,12 @@ class RecordingNetwork:
         self.keys.append(tuple(jax.random.key_data(key).tolist()))
         return jnp.zeros((len(inputs), CLASSES)) + variables["params"]["bias"][None], {}
 
+    def parameters(self, variables):
+        return variables["params"]
+
+    def updated(self, variables, params, changes):
+        return {**variables, "params": params, **changes}
+
 
 def test_randomness_depends_on_the_lineages_key_and_the_step_alone():
     images, labels = data()
