@@ -1,8 +1,6 @@
 """What a damaged file makes libraries raise, as one line."""
 
 import contextlib
-import pickle
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,19 +12,12 @@ def readable(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file makes a library raise into one line.
 
     Raises:
-        UserError: it is damaged, or holds more than arrays.
+        UserError: it is damaged, or claims more than there is room for.
     """
     try:
         yield
     except UserError:
         raise
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)|global ([\w.]+)", str(error))
-        found = next(filter(None, named.groups())) if named else "something else"
-        raise UserError(
-            f"{path}: expected tensors alone, as torch.save(model.state_dict(), ...) writes them; "
-            f"found {found}, which was not run"
-        ) from error
     except MemoryError as error:
         raise UserError(f"{path}: there is not enough memory for what it claims to hold") from error
     except Exception as error:

@@ -1,16 +1,14 @@
 """PyTorch's files: state dicts, wherever they are in what a training script has saved.
 
-Unpickled by PyTorch with `weights_only`, which makes tensors, containers and the few inert types named here,
-and refuses whatever else a pickle asks for. Tensors are mapped from the file, not read.
+Read by PyTorch through `interchange.pickles`, which makes tensors and dictionaries, leaves out whatever else
+a pickle asks for, and calls nothing of it. Tensors are mapped from the file, not read.
 """
 
-import argparse
-import contextlib
 import io
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PosixPath
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.errors import UserError
+from llfc_jax.interchange import pickles
 from llfc_jax.interchange.reading import readable
 from llfc_jax.interchange.stored import File, Stored, in_memory, unreadable
 
 TORCH = (2, 6)
-"""The first PyTorch whose `weights_only` can't be tricked into running code (CVE-2025-32434)."""
+"""The first PyTorch whose loading is known to call nothing but what the unpickler finds."""
 
 _DEPTH = 16
 """Of nested mappings that are looked into."""
@@ -52,19 +51,28 @@ def read(path: Path, members: list[zipfile.ZipInfo], sha256: str) -> File:
     torch = _import_torch(path)
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise UserError(f"{path} is damaged, or not what its name says (PyTorch compresses nothing)")
-    with readable(path), warnings.catch_warnings(), _inert(torch):
+    with readable(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the pickle protocol
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=bool(members))
+        try:
+            found = _load(torch, path, is_archive=bool(members))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     if isinstance(found, list | tuple):
         found = dict(enumerate(found))
     if not isinstance(found, Mapping):
         raise UserError(f"{path}: expected a state dict; found {type(found).__name__}")
-    leaves = list(_leaves(torch, found))
-    stored = {prefix + key: _stored(torch, path, prefix + key, leaf) for prefix, key, leaf in leaves}
+    leaves = list(_leaves(found))
+    stored, others = {}, {}
+    for prefix, key, leaf in leaves:
+        name = prefix + key
+        if isinstance(leaf, torch.Tensor | np.ndarray | np.generic):
+            stored[name] = _stored(torch, path, name, leaf)
+        else:
+            others[name] = leaf
     if not stored:
-        what = ", ".join(map(str, found))[:200] or "nothing"
-        raise UserError(f"{path}: expected a state dict, bare or under a key; found {what}")
-    return File(stored, "pt", sha256, {}, True, {prefix + key: prefix for prefix, key, _ in leaves})
+        raise UserError(f"{path}: {_without_arrays(found, others)}")
+    roots = {prefix + key: prefix for prefix, key, _ in leaves}
+    return File(stored, "pt", sha256, {}, True, roots, tuple(others))
 
 
 def content(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
@@ -78,8 +86,32 @@ def content(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _leaves(torch: ModuleType, root: Mapping) -> Iterator[tuple[str, str, Any]]:
-    """Prefix, key and value of every array; each container is looked into once, whatever refers to it."""
+def _load(torch: ModuleType, path: Path, *, is_archive: bool) -> Any:
+    options = {"map_location": "cpu", "weights_only": False, "pickle_module": pickles}
+    if is_archive:
+        return torch.load(path, mmap=True, **options)
+    with _Stream(path) as file:
+        first = pickles.load(file)
+        if isinstance(first, Mapping | list | tuple):  # by pickle itself, without PyTorch's magic number
+            return first
+        file.seek(0)
+        return torch.load(file, **options)
+
+
+class _Stream(io.FileIO):
+    """A file without a descriptor: PyTorch doesn't try to unpack it as an archive of its first releases."""
+
+    def fileno(self) -> int:
+        """There is none.
+
+        Raises:
+            UnsupportedOperation: always.
+        """
+        raise io.UnsupportedOperation
+
+
+def _leaves(root: Mapping) -> Iterator[tuple[str, str, Any]]:
+    """Prefix, key and value of all in nested containers; each is looked into once, whatever refers to it."""
     seen: set[int] = set()
 
     def visit(container: Mapping | Sequence, prefix: str, depth: int) -> Iterator[tuple[str, str, Any]]:
@@ -88,12 +120,27 @@ def _leaves(torch: ModuleType, root: Mapping) -> Iterator[tuple[str, str, Any]]:
         seen.add(id(container))
         items = container.items() if isinstance(container, Mapping) else enumerate(container)
         for key, value in items:
-            if isinstance(value, torch.Tensor | np.ndarray | np.generic):
-                yield prefix, str(key), value
-            elif isinstance(value, Mapping | list | tuple):
+            if isinstance(value, Mapping | list | tuple) and (
+                value or not isinstance(value, pickles.LeftOut)
+            ):
                 yield from visit(value, f"{prefix}{key}/", depth + 1)
+            else:
+                yield prefix, str(key), value
 
     return visit(root, "", 0)
+
+
+def _without_arrays(found: Mapping, others: Mapping[str, Any]) -> str:
+    """What was expected and found in a file without tensors."""
+    left_out = [leaf for leaf in (found, *others.values()) if isinstance(leaf, pickles.LeftOut)]
+    if left_out:
+        return (
+            "expected tensors alone, as torch.save(model.state_dict(), ...) writes them; "
+            f"found {left_out[0].title}, which was not run"
+        )
+    return (
+        f"expected a state dict, bare or under a key; found {', '.join(map(str, found))[:200] or 'nothing'}"
+    )
 
 
 def _stored(torch: ModuleType, path: Path, name: str, leaf: Any) -> Stored:
@@ -101,7 +148,10 @@ def _stored(torch: ModuleType, path: Path, name: str, leaf: Any) -> Stored:
         if leaf.dtype.hasobject:
             return unreadable(leaf.shape, "object", f"{path}: {name!r}: expected numbers; found objects")
         return in_memory(leaf)
-    shape, dtype = tuple(leaf.shape), str(leaf.dtype).removeprefix("torch.")
+    dtype = str(leaf.dtype).removeprefix("torch.")
+    if leaf.is_nested or isinstance(leaf, torch.nn.parameter.UninitializedTensorMixin):
+        return unreadable((), dtype, f"{path}: {name!r}: expected a dense tensor; found one without a shape")
+    shape = tuple(leaf.shape)
     if leaf.layout != torch.strided or leaf.is_quantized or leaf.is_meta or dtype.startswith("float8"):
         kind = "a sparse, quantized or empty one" if not dtype.startswith("float8") else dtype
         return unreadable(shape, dtype, f"{path}: {name!r}: expected a dense tensor; found {kind}")
@@ -133,21 +183,6 @@ def _to_tensor(torch: ModuleType, path: Path, name: str, array: np.ndarray) -> A
         return torch.from_numpy(array)
     except TypeError as error:
         raise UserError(f"{path}: PyTorch has no {array.dtype}, which {name!r} is; choose npz") from error
-
-
-@contextlib.contextmanager
-def _inert(torch: ModuleType) -> Iterator[None]:
-    """Let data pass that training scripts save beside the weights: NumPy's, parsed arguments, paths."""
-    kinds = {type(np.dtype(code)) for code in np.typecodes["All"] if code != "O"}
-    scalar, rebuild = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
-    older = [
-        (function, f"{module}.{name}")
-        for function, name in ((scalar, "scalar"), (rebuild, "_reconstruct"))
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-    ]
-    inert = [np.dtype, np.ndarray, argparse.Namespace, PosixPath]
-    with torch.serialization.safe_globals([*inert, *kinds, *older]):
-        yield
 
 
 def _import_torch(path: Path) -> ModuleType:
