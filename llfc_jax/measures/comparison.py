@@ -8,6 +8,7 @@ import numpy as np
 
 from llfc_jax.measures.fold import Moments, add_moments, no_moments, variance
 from llfc_jax.measures.quantiles import add_counts, no_counts, quantile
+from llfc_jax.measures.scaling import in_units, joined, sample_scales
 from llfc_jax.types import Array
 
 _ROUNDING = 1e-12
@@ -44,8 +45,7 @@ class Comparison(NamedTuple):
 class Decomposition(NamedTuple):
     """What the numbers of a sample are made of, each (n,): few enough to be stacked over all layers.
 
-    u and v are first divided by a power of two near their largest entry, which loses nothing: squares of
-    1e20 or 1e-20 have no place in float32.
+    u and v are first divided by the scale of their sample (see `measures.scaling`).
     """
 
     scale: Array
@@ -91,8 +91,8 @@ def decompose(u: Array, v: Array) -> Decomposition:
         return jnp.expand_dims(scalars, range(1, v.ndim))
 
     u, v = u.astype(jnp.float32), v.astype(jnp.float32)
-    scale = _power_of_two(jnp.maximum(*(jnp.max(jnp.abs(x), range(1, x.ndim)) for x in (u, v))))
-    u, v = (x / of_sample(jnp.where(scale > 0, scale, 1)) for x in (u, v))
+    scale = sample_scales(u, v)
+    u, v = (in_units(x, scale) for x in (u, v))
     u_square, v_square = (_sum_features(jnp.square(x)) for x in (u, v))
     origin = jnp.where(4 * u_square < v_square, 0.0, 1.0)
     rest = _sum_features((u - of_sample(origin) * v) * v) / jnp.where(v_square == 0, 1, v_square)
@@ -114,10 +114,7 @@ def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
     """
     scales, u_square, v_square, coefficient, deviation, residual = batch
     alive = ~((u_square == 0) | (v_square == 0))  # NaN is no zero, and shows
-    scales = jnp.where(mask > 0, scales, 0)
-    scale = jnp.maximum(state.scale, jnp.max(scales))
-    unit = jnp.where(scale > 0, scale, 1)
-    before, now = jnp.square(state.scale / unit), jnp.square(scales / unit)
+    scale, before, now = joined(state.scale, jnp.where(mask > 0, scales, 0))
     seen = state.dataset_coefficient
     seen = seen._replace(weight=before * seen.weight, squares=before * seen.squares)
     dataset_coefficient = add_moments(seen, deviation, mask * now * v_square)
@@ -145,13 +142,6 @@ def cosine_distance(cosine: Array, sine_square: Array) -> Array:
 
 def _sum_features(x: Array) -> Array:
     return x.sum(range(1, x.ndim))
-
-
-def _power_of_two(x: Array) -> Array:
-    """The largest one up to x; 0 for 0, and 1 for what is no number, which then shows elsewhere."""
-    _, exponent = jnp.frexp(x)
-    power = jnp.ldexp(jnp.float32(1), exponent - 1)
-    return jnp.where(x == 0, 0, jnp.where(jnp.isfinite(x), power, 1))
 
 
 def summarise(state: Comparison) -> dict[str, Any]:

@@ -13,13 +13,13 @@ and max pooling, which the theorem leaves out, each have a term of their own.
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.fold import Fold, Point
 from llfc_jax.measures.measure import TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun, samples_first
+from llfc_jax.measures.scaling import in_units, joined, sample_scales
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.kinds import Kind
@@ -56,8 +56,12 @@ def measure(options: Options) -> Measure:
 
 
 class Account(NamedTuple):
-    """Sums over features, per sample of one layer, or over samples as well, per layer."""
+    """Sums over features, per sample of one layer, or over samples as well, per layer.
 
+    All in units of `scale` squared (see `measures.scaling`).
+    """
+
+    scale: Array
     deviation: Array
     """||delta||^2."""
     arising: Array
@@ -87,12 +91,12 @@ def deviation(program: Program) -> Fold:
         return {"samples": jnp.zeros(()), "layers": nothing}
 
     def update(state: dict[str, Any], point: Point) -> dict[str, Any]:
-        def add(seen: Array, *of_layers: Array) -> Array:
-            return seen + jnp.stack(of_layers) @ point.mask
-
         accounts = (_account(node, point) for node in nodes)
-        layers = jax.tree.map(add, state["layers"], *accounts)
-        return {"samples": state["samples"] + point.mask.sum(), "layers": layers}
+        scales, *squares = map(jnp.stack, zip(*accounts, strict=True))
+        seen: Account = state["layers"]
+        scale, before, now = joined(seen.scale, jnp.where(point.mask > 0, scales, 0))
+        sums = (before * old + (now * new) @ point.mask for old, new in zip(seen[1:], squares, strict=True))
+        return {"samples": state["samples"] + point.mask.sum(), "layers": Account(scale, *sums)}
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas
@@ -110,23 +114,28 @@ def _account(node: Node, point: Point) -> Account:
     def between(value: int) -> Array:
         return lerp(a[value], b[value], point.alpha).astype(jnp.float32)
 
-    reference = between(node.value)
-    delta = point.theta.values[node.value] - reference
+    def by_sample(value: Array) -> Array:
+        return samples_first(value.astype(jnp.float32), node.sample_axis)
+
+    theta, reference = by_sample(point.theta.values[node.value]), by_sample(between(node.value))
+    alone = reference
     if node.kind in ARISING:
         entries = {entry: between(entry) for entry in node.entries}
-        own = rerun(flat, node, point.theta.values, entries) - reference
-    else:
-        own = jnp.zeros_like(delta)
+        alone = by_sample(rerun(flat, node, point.theta.values, entries))
+    scales = sample_scales(theta, reference, alone)
+    theta, reference, alone = (in_units(x, scales) for x in (theta, reference, alone))
+    delta, own = theta - reference, alone - reference
 
     def inner(x: Array, y: Array) -> Array:
-        product = samples_first(x * y, node.sample_axis)
-        return product.sum(range(1, product.ndim))
+        return (x * y).sum(range(1, x.ndim))
 
-    return Account(inner(delta, delta), inner(own, own), inner(own, delta), inner(reference, reference))
+    return Account(
+        scales, inner(delta, delta), inner(own, own), inner(own, delta), inner(reference, reference)
+    )
 
 
 def _summary(node: Node, account: Account, samples: np.ndarray) -> dict[str, Any]:
-    total, arising, along, reference = (np.asarray(leaf, np.float64) for leaf in account)
+    scale, total, arising, along, reference = (np.asarray(leaf, np.float64) for leaf in account)
     parts = {"propagated": (total - along, total - 2 * along + arising)}
     if (name := ARISING.get(node.kind)) is not None:
         parts[name] = (along, arising)
@@ -140,7 +149,7 @@ def _summary(node: Node, account: Account, samples: np.ndarray) -> dict[str, Any
         "layer": node.name,
         "kind": node.label,
         "deviation": relative(total),
-        "scale": np.sqrt(reference / samples).tolist(),
+        "scale": (scale * np.sqrt(reference / samples)).tolist(),
         "norms": {part: relative(square) for part, (_, square) in parts.items()},
         "shares": {
             part: np.where(meant, inner / np.where(meant, total, 1), np.nan).tolist()

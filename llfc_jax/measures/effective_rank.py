@@ -1,13 +1,14 @@
 """Effective rank of features: how many directions they fill."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.fold import Fold, Point
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
+from llfc_jax.measures.scaling import in_units, joined, sample_scales
 from llfc_jax.measures.singular_values import of_gram, singular_values_along
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Node, Program
@@ -15,6 +16,14 @@ from llfc_jax.types import Array, PyTree
 
 MAX_UNITS = 2048
 """Layers with more units are left out: their Gram matrices would outweigh everything else in memory."""
+
+
+class _Gram(NamedTuple):
+    """What was seen of the features of one layer."""
+
+    scale: Array
+    products: Array
+    """Sums of products of units, in units of `scale` squared (see `measures.scaling`)."""
 
 
 def measure(options: Options) -> Measure:
@@ -56,27 +65,31 @@ def feature_rank(program: Program) -> Fold:
         and node.shape[node.unit_axis] <= MAX_UNITS
     ]
 
-    def init(point: Point) -> dict[str, Array]:
+    def init(point: Point) -> dict[str, _Gram]:
         del point
         widths = {node.name: node.shape[axis] for node, axis in layers}
-        return {layer: jnp.zeros((width, width)) for layer, width in widths.items()}
+        return {layer: _Gram(jnp.zeros(()), jnp.zeros((width, width))) for layer, width in widths.items()}
 
-    def update(state: dict[str, Array], point: Point) -> dict[str, Array]:
-        def gram(node: Node, axis: int) -> Array:
+    def update(state: dict[str, _Gram], point: Point) -> dict[str, _Gram]:
+        def add(seen: _Gram, node: Node, axis: int) -> _Gram:
             values = point.theta.values[node.value]
             others = [i for i in range(values.ndim) if i not in (node.sample_axis, axis)]
-            feature = values.transpose(node.sample_axis, *others, axis)
+            feature = values.transpose(node.sample_axis, *others, axis).astype(jnp.float32)
             mask = jnp.expand_dims(point.mask, range(1, feature.ndim))
-            rows = jnp.where(mask > 0, feature, 0).astype(jnp.float32).reshape(-1, feature.shape[-1])
-            return rows.T @ rows
+            rows = jnp.where(mask > 0, feature, 0).reshape(1, -1, feature.shape[-1])
+            scales = sample_scales(rows)
+            (rows,) = in_units(rows, scales)
+            scale, before, now = joined(seen.scale, scales)
+            return _Gram(scale, before * seen.products + now[:, None] * (rows.T @ rows))
 
-        return {node.name: state[node.name] + gram(node, axis) for node, axis in layers}
+        return {node.name: add(state[node.name], node, axis) for node, axis in layers}
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> dict[str, list[float]]:
         del alphas
         resolution = float(np.finfo(np.float32).eps)
         return {
-            layer: [effective_rank(of_gram(gram, resolution)) for gram in state[layer]] for layer in state
+            layer: [effective_rank(of_gram(gram, resolution)) for gram in seen.products]
+            for layer, seen in state.items()
         }
 
     return Fold(init, update, finalize)

@@ -1,0 +1,88 @@
+"""Measures are about directions and ratios: networks whose features are large or small give the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import llfc_jax
+from llfc_jax.measures.scaling import in_units, joined, sample_scales
+
+WIDTHS = (5, 7, 6, 3)
+EXAMPLES = 24
+
+
+def weights(seed):
+    keys = jax.random.split(jax.random.key(seed), len(WIDTHS) - 1)
+    return [
+        {"w": jax.random.normal(key, (fan_in, fan_out)), "b": jax.random.normal(key, (fan_out,))}
+        for key, fan_in, fan_out in zip(keys, WIDTHS, WIDTHS[1:], strict=False)
+    ]
+
+
+def apply(variables, x):
+    for layer in variables[:-1]:
+        x = jax.nn.relu(x @ layer["w"] + layer["b"][None])
+    return x @ variables[-1]["w"] + variables[-1]["b"][None]
+
+
+def with_features_times(scale, variables):
+    """The same function by hidden features that are larger: exactly so, for powers of two."""
+    first, *middle, last = variables
+    return [
+        jax.tree.map(lambda leaf: leaf * scale, first),
+        *({"w": layer["w"], "b": layer["b"] * scale} for layer in middle),
+        {"w": last["w"] / scale, "b": last["b"]},
+    ]
+
+
+def measured(scale):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(EXAMPLES, WIDTHS[0])).astype(np.float32)
+    x *= rng.uniform(0.1, 10, (EXAMPLES, 1)).astype(np.float32)  # batches differ in size
+    batches = [(x[i : i + 8], np.arange(8) % WIDTHS[-1]) for i in range(0, EXAMPLES, 8)]
+    a, b = (with_features_times(scale, weights(seed)) for seed in (1, 2))
+    return llfc_jax.measure(llfc_jax.read(apply, a, x[:8]), a, b, batches, num_alphas=3)
+
+
+def by_path(results):
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(results)}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return by_path(measured(1.0))
+
+
+@pytest.mark.parametrize("exponent", [60, -60])
+def test_features_of_any_size_give_the_same_results(exponent, plain):
+    found = by_path(measured(2.0**exponent))
+    assert found.keys() == plain.keys()
+    sized = ("['scale']", "['weights']", "['seconds']", "['peak_memory_bytes']")
+    numbers = {path: value for path, value in found.items() if isinstance(value, int | float)}
+    relative = [path for path in numbers if not any(name in path for name in sized)]
+    assert len(relative) > 300
+    for path in relative:
+        np.testing.assert_allclose(found[path], plain[path], rtol=1e-6, atol=0, err_msg=path)
+    sizes = {path for path in found if "['scale']" in path and found[path] != plain[path]}
+    assert sizes
+    for path in sizes:
+        np.testing.assert_allclose(found[path], plain[path] * 2.0**exponent, rtol=1e-6)
+
+
+def test_sums_in_units_of_samples_are_those_of_float64():
+    sizes = 10.0 ** np.random.default_rng(1).uniform(-25, 25, (4, 6))
+    features = (sizes[..., None] * np.random.default_rng(2).normal(size=(4, 6, 3))).astype(np.float32)
+    features[0, 1] = 0
+    scale, total = jnp.zeros(()), jnp.zeros(())
+    for batch in jnp.asarray(features):
+        scales = sample_scales(batch)
+        scale, before, now = joined(scale, scales)
+        total = before * total + jnp.sum(now * jnp.square(in_units(batch, scales)).sum(-1))
+    expected = np.sum(np.square(np.float64(features)))
+    np.testing.assert_allclose(np.float64(scale) ** 2 * np.float64(total), expected, rtol=1e-6)
+
+
+def test_what_is_no_number_shows_in_sums():
+    batch = jnp.asarray([[1.0, jnp.nan], [1.0, jnp.inf]])
+    assert not np.isfinite(jnp.square(in_units(batch, sample_scales(batch))).sum(-1)).any()
