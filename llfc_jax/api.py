@@ -32,7 +32,7 @@ from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.matching import MatchInfo
 from llfc_jax.matching.leaves import by_path, check_finite
-from llfc_jax.measures import MEASURES
+from llfc_jax.measures import STANDARD
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.measure import Measure, Options
@@ -101,7 +101,7 @@ def measure(
     b: Variables,
     batches: Data,
     *,
-    measures: Sequence[str | Measure] = tuple(MEASURES),
+    measures: Sequence[str | Measure] = STANDARD,
     num_alphas: int = 25,
     alphas: Sequence[float] = (0.25, 0.5, 0.75),
     top_k: int = 10,

@@ -7,7 +7,7 @@ import pytest
 
 from configs import test as test_config
 from llfc_jax.errors import UserError
-from llfc_jax.measures import MEASURES
+from llfc_jax.measures import STANDARD
 from llfc_jax.run import experiment
 from llfc_jax.run.compare import compare
 from llfc_jax.storage import checkpoint
@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
     permuted = {
         "train.pair": "independent",
         "train.epochs": 1,
-        "measures": tuple(MEASURES),
+        "measures": STANDARD,
         "align.method": "weight_matching",
         "align.restarts": 1,
     }
@@ -57,7 +57,7 @@ def test_a_sweep_measures_each_pair_and_draws_them_over_the_spawn_epoch(runs):
 def test_every_measure_is_in_the_results_and_in_the_report_for_both_paths(runs):
     _, permuted = runs
     results = results_of(permuted)
-    for measure in (*MEASURES, "theory"):
+    for measure in STANDARD:
         assert list(results[measure]) == ["a-b", "a-b_aligned"], measure
     for figure in ("causes", "deviation", "stitching", "spectra"):
         assert (permuted / "figures" / f"{figure}.svg").stat().st_size > 1000

@@ -8,7 +8,7 @@ import jax
 from llfc_jax.benchmark.cases import Case
 from llfc_jax.benchmark.timing import forward_flops, median_seconds, rates
 from llfc_jax.data.batches import batches, num_batches
-from llfc_jax.measures import MEASURES
+from llfc_jax.measures import STANDARD
 from llfc_jax.measures.measure import TEST, Measure, Options, build, plan_for
 from llfc_jax.path.traversal import LinearPath, chunk_for, measure_path
 from llfc_jax.program.reading import read_features
@@ -52,7 +52,7 @@ def connectivity(case: Case) -> tuple[Measure, ...]:
 def _all(case: Case) -> tuple[Measure, ...]:
     """All that look at data."""
     weights_alone = ("principal_angles", "theory")
-    return build([name for name in MEASURES if name not in weights_alone], Options(num_alphas=case.alphas))
+    return build([name for name in STANDARD if name not in weights_alone], Options(num_alphas=case.alphas))
 
 
 def _walk(case: Case, measures: Sequence[Measure]) -> float:

@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
         "principal_angles",  # between singular subspaces of weights
         "effective_rank",  # of features and weights
         "theory",  # Theorem 1 as a bound for every layer, Lemma 1; of those before it that are taken
-    )
+    )  # and layerwise_lmc, similarity, variance, lewc, reciprocal_orthogonality, predictions, temperature
 
     config.data = ConfigDict()
     config.data.name = "digits"  # digits, mnist, fashion_mnist, cifar10, cifar100, another TFDS set, FILE.npz

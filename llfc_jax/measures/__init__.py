@@ -10,8 +10,21 @@ MEASURES = {
     "principal_angles": "llfc_jax.measures.principal_angles",
     "effective_rank": "llfc_jax.measures.effective_rank",
     "theory": "llfc_jax.measures.theory",
+    "layerwise_lmc": "llfc_jax.measures.layerwise_lmc",
+    "similarity": "llfc_jax.measures.similarity",
+    "variance": "llfc_jax.measures.variance",
+    "lewc": "llfc_jax.measures.lewc",
+    "reciprocal_orthogonality": "llfc_jax.measures.reciprocal_orthogonality",
+    "predictions": "llfc_jax.measures.predictions",
+    "temperature": "llfc_jax.measures.temperature",
 }
 """Name, as in `config.measures` and `results.json` -> the module whose `measure(options)` it is.
 
 They are taken in this order: one may read the entries of those before it.
 """
+
+STANDARD = (
+    *("lmc", "llfc", "weak_additivity", "commutativity", "deviation", "stitching"),
+    *("principal_angles", "effective_rank", "theory"),
+)
+"""LLFC and its causes: what is measured unless something else is asked for."""

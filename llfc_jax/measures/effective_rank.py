@@ -8,6 +8,7 @@ import numpy as np
 
 from llfc_jax.measures.fold import Fold, Point
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
+from llfc_jax.measures.nodes import unit_rows, with_known_units
 from llfc_jax.measures.scaling import in_units, joined, sample_scales
 from llfc_jax.measures.singular_values import of_gram, singular_values_along
 from llfc_jax.path.traversal import Planned
@@ -57,13 +58,7 @@ def feature_rank(program: Program) -> Fold:
         The measure; its result maps each layer (but the too wide ones, and those whose units aren't known) to
         a list parallel to the alphas.
     """
-    layers = [
-        (node, node.unit_axis)
-        for node in program.features
-        if node.unit_axis not in (None, node.sample_axis)
-        and node.sample_axis is not None
-        and node.shape[node.unit_axis] <= MAX_UNITS
-    ]
+    layers = with_known_units(program, MAX_UNITS)
 
     def init(point: Point) -> dict[str, _Gram]:
         del point
@@ -72,13 +67,9 @@ def feature_rank(program: Program) -> Fold:
 
     def update(state: dict[str, _Gram], point: Point) -> dict[str, _Gram]:
         def add(seen: _Gram, node: Node, axis: int) -> _Gram:
-            values = point.theta.values[node.value]
-            others = [i for i in range(values.ndim) if i not in (node.sample_axis, axis)]
-            feature = values.transpose(node.sample_axis, *others, axis).astype(jnp.float32)
-            mask = jnp.expand_dims(point.mask, range(1, feature.ndim))
-            rows = jnp.where(mask > 0, feature, 0).reshape(1, -1, feature.shape[-1])
-            scales = sample_scales(rows)
-            (rows,) = in_units(rows, scales)
+            rows, _ = unit_rows(point.theta, node, axis, point.mask)
+            scales = sample_scales(rows[None])
+            (rows,) = in_units(rows[None], scales)
             scale, before, now = joined(seen.scale, scales)
             return _Gram(scale, before * seen.products + now[:, None] * (rows.T @ rows))
 

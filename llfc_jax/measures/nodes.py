@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
+from llfc_jax.measures.fold import View
 from llfc_jax.program.axes import output_axes
 from llfc_jax.program.flat import Flat, Values, arguments, run
 from llfc_jax.program.interpreter import evaluate
@@ -57,6 +58,38 @@ def weight_values(program: Program, variables: Variables) -> Values:
     flat = program.flat
     blind = [i for i, one in enumerate(flat.instructions) if not flat.sees_input[one.results[0]]]
     return run(flat, arguments(flat, variables, ()), blind)
+
+
+def with_known_units(program: Program, most: int) -> list[tuple[Node, int]]:
+    """The features whose units lie along an axis that is known, and no more than `most` of them."""
+    return [
+        (node, node.unit_axis)
+        for node in program.features
+        if node.unit_axis is not None
+        and node.sample_axis is not None
+        and node.unit_axis != node.sample_axis
+        and node.shape[node.unit_axis] <= most
+    ]
+
+
+def unit_rows(view: View, node: Node, axis: int, mask: Array) -> tuple[Array, Array]:
+    """A row for each sample, or for each sample and position, and a column for each unit; float32.
+
+    Args:
+        view: a network and what it makes of a batch.
+        node: a feature of it.
+        axis: along which its units lie.
+        mask: (n,), 0 for padding.
+
+    Returns:
+        (rows, units), zero for padding, and (rows,): 0 for those of padding, else 1.
+    """
+    values = view.values[node.value]
+    others = [i for i in range(values.ndim) if i not in (node.sample_axis, axis)]
+    feature = values.transpose(node.sample_axis, *others, axis)
+    seen = jnp.broadcast_to(jnp.expand_dims(mask > 0, range(1, feature.ndim)), (*feature.shape[:-1], 1))
+    rows = jnp.where(seen, feature, 0).astype(jnp.float32).reshape(-1, feature.shape[-1])
+    return rows, seen.reshape(-1).astype(jnp.float32)
 
 
 def samples_first(array: Array, axis: int | None) -> Array:

@@ -9,7 +9,6 @@ import numpy as np
 from llfc_jax.corrections.correction import Correction, corrected_paths
 from llfc_jax.errors import UserError
 from llfc_jax.matching.leaves import by_path, check_finite
-from llfc_jax.measures import MEASURES
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
 from llfc_jax.path.examples import Examples, masked_batches, with_classes
 from llfc_jax.path.integers import check_integers_unread
@@ -29,7 +28,7 @@ def measure_pair(
     b: Variables,
     batches: Data,
     *,
-    measures: Sequence[str | Measure] = tuple(MEASURES),
+    measures: Sequence[str | Measure],
     options: Options,
     corrections: Sequence[Correction],
     name: str,

@@ -43,8 +43,7 @@ def stitching(program: Program) -> Fold:
 
     def init(point: Point) -> dict[str, Scores]:
         del point
-        cuts = len(_cuts(program))
-        return {direction: repeat(no_scores(), cuts) for direction in DIRECTIONS}
+        return {direction: repeat(no_scores(), len(cuts(program))) for direction in DIRECTIONS}
 
     def update(state: dict[str, Scores], point: Point) -> dict[str, Scores]:
         def direction(state: Scores, prefix: View, suffix: View) -> Scores:
@@ -78,17 +77,19 @@ def join(found: dict[str, Any], program: Program) -> list[dict[str, Any]]:
     ]
 
 
-def stitched(program: Program, prefix: View, suffix: View) -> Array:
+def stitched(program: Program, prefix: View, suffix: View, graft: View | None = None) -> Array:
     """Logits of `suffix` fed, behind each node with weights in turn, with what `prefix` has there.
 
-    All stitched networks run side by side under `vmap`, in a stack that grows from cut to cut, so that each
-    node of the suffix is applied once. At a cut, whatever later nodes still read comes from the prefix: also
-    the entry of a residual branch that is cut in the middle.
+    Or with what `graft` makes there of what `prefix` has before. All stitched networks run side by side under
+    `vmap`, in a stack that grows from cut to cut, so that each node of the suffix is applied once. At a cut,
+    whatever later nodes still read comes from the prefix: also the entry of a residual branch that is cut in
+    the middle.
 
     Args:
         program: the network.
         prefix: the one that the first nodes belong to.
         suffix: the one that the last nodes belong to.
+        graft: the one that the node at the cut itself belongs to; by default `prefix`.
 
     Returns:
         (cuts, n, classes).
@@ -101,11 +102,13 @@ def stitched(program: Program, prefix: View, suffix: View) -> Array:
         if node.weights:
             awaited = {entry for later in nodes[position + 1 :] for entry in later.entries}
             alive = [earlier.value for earlier in nodes[:position] if earlier.value in awaited]
+            new = {value: prefix.values[value] for value in (*alive, node.value)}
+            if graft is not None:
+                before = {entry: prefix.values[entry] for entry in node.entries}
+                new[node.value] = rerun(flat, node, graft.values, before)
             stacked = {
-                value: jnp.concatenate(
-                    [*([stacked[value]] if value in stacked else []), prefix.values[value][None]]
-                )
-                for value in (*alive, node.value)
+                value: jnp.concatenate([*([stacked[value]] if value in stacked else []), array[None]])
+                for value, array in new.items()
             }
     return stacked[program.output]
 
@@ -116,15 +119,15 @@ def _rerun_each(flat: Flat, node: Node, values: Values, stacked: Mapping[int, Ar
     return jax.vmap(lambda own: rerun(flat, node, values, own), axis_size=cuts)(entries)
 
 
-def _cuts(program: Program) -> list[str]:
+def cuts(program: Program) -> list[str]:
     """The nodes with weights."""
     return [node.name for node in program.nodes if node.weights and node.value <= program.output]
 
 
 def _last_cut(program: Program) -> Iterator[tuple[Node, int]]:
     """Each feature behind the first cut, and the number of the last cut at or before it."""
-    cuts, passed = _cuts(program), -1
+    places, passed = cuts(program), -1
     for node in program.nodes:
-        passed += node.name in cuts
+        passed += node.name in places
         if node.kind is not Kind.COPY and passed >= 0:
             yield node, passed

@@ -185,6 +185,14 @@ def draw_training(results: Results) -> "Figure | None":
     return figure
 
 
+def _quantities_of(measure: str, title: str) -> FigureSpec:
+    return FigureSpec(
+        functools.partial(quantity_panels.draw_measure, measure=measure),
+        title,
+        functools.partial(quantity_panels.caption, measure=measure),
+    )
+
+
 FIGURES: dict[str, FigureSpec] = {
     "summary": FigureSpec(draw_summary, "At a glance", captions.summary),
     "spawn_sweep": FigureSpec(draw_spawn_sweep, "When networks become connected", captions.spawn_sweep),
@@ -196,8 +204,17 @@ FIGURES: dict[str, FigureSpec] = {
     "deviation": FigureSpec(draw_deviation, "Where deviations come from", captions.deviation),
     "stitching": FigureSpec(draw_stitching, "Stitching", captions.stitching),
     "spectra": FigureSpec(draw_spectra, "Subspaces and ranks", captions.spectra),
+    "layerwise_lmc": _quantities_of("layerwise_lmc", "Layer by layer"),
+    "similarity": _quantities_of("similarity", "Similarity of representations"),
+    "variance": _quantities_of("variance", "Variance collapse"),
+    "lewc": _quantities_of("lewc", "Exponentially weighted connectivity"),
+    "reciprocal_orthogonality": _quantities_of("reciprocal_orthogonality", "Reciprocal orthogonality"),
+    "predictions": _quantities_of("predictions", "Predictions"),
+    "temperature": _quantities_of("temperature", "Temperature"),
     "quantities": FigureSpec(
-        quantity_panels.draw_quantities, "Measures of your own", quantity_panels.caption
+        lambda results: quantity_panels.draw_quantities(_without_figures(results)),
+        "Measures of your own",
+        lambda results: quantity_panels.caption(_without_figures(results)),
     ),
     "training": FigureSpec(draw_training, "Training", captions.training),
 }
@@ -205,6 +222,11 @@ FIGURES: dict[str, FigureSpec] = {
 
 def _is_sweep(paths: Results) -> bool:
     return len({reading.spawn_epoch(path) for path in paths} - {None}) > 1
+
+
+def _without_figures(results: Results) -> Results:
+    """The entries that no figure is named after."""
+    return {name: entry for name, entry in results.items() if name not in FIGURES}
 
 
 def _title(llfc: Results) -> str:

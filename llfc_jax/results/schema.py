@@ -279,6 +279,119 @@ class Theory(TypedDict):
     lemma1: NotRequired[Lemma1]
 
 
+class LayerwiseLmcLayer(TypedDict):
+    """Loss with this layer interpolated, or left out, the rest A's or theta_alpha's; and error."""
+
+    layer: str
+    kind: str
+    alone: Number
+    all_but: Number
+    prefix: Number
+    suffix: Number
+    alone_error: Number
+    all_but_error: Number
+    prefix_error: Number
+    suffix_error: Number
+
+
+class LayerwiseLmc(TypedDict):
+    """See `measures.layerwise_lmc`."""
+
+    alpha: float
+    layers: Annotated[list[LayerwiseLmcLayer], FILLED]
+
+
+class SimilarityLayer(TypedDict):
+    """Of theta_alpha's units with A's."""
+
+    layer: str
+    kind: str
+    cka: Along
+    angular_cka: Along
+    procrustes: Along
+    svcca: Along
+
+
+class Similarity(TypedDict):
+    """See `measures.similarity`."""
+
+    alphas: Alphas
+    layers: Annotated[list[SimilarityLayer], FILLED]
+
+
+class VarianceLayer(TypedDict):
+    """Of the variance between the ends."""
+
+    layer: str
+    kind: str
+    ratio: Along
+
+
+class Variance(TypedDict):
+    """See `measures.variance`."""
+
+    alphas: Alphas
+    layers: Annotated[list[VarianceLayer], FILLED]
+
+
+class LewcLayer(TypedDict):
+    """u = f(theta_alpha), v = (1 - alpha)^depth f_A + alpha^depth f_B; means over samples."""
+
+    layer: str
+    kind: str
+    depth: int
+    distance: Along
+    coefficient: Along
+    dist: Along
+
+
+class Lewc(TypedDict):
+    """See `measures.lewc`."""
+
+    alphas: Alphas
+    layers: Annotated[list[LewcLayer], FILLED]
+
+
+class ReciprocalLayer(TypedDict):
+    """How its weights in A respond to B's features, and B's to A's."""
+
+    layer: str
+    kind: str
+    a: Number
+    b: Number
+
+
+class ReciprocalOrthogonality(TypedDict):
+    """See `measures.reciprocal_orthogonality`."""
+
+    layers: Annotated[list[ReciprocalLayer], FILLED]
+
+
+class Predictions(TypedDict):
+    """See `measures.predictions`."""
+
+    alphas: Alphas
+    disagreement_a: Along
+    disagreement_b: Along
+    disagreement_ensemble: Along
+    kl_a: Along
+    kl_b: Along
+    kl_ensemble: Along
+    ensemble_loss: Along
+    ensemble_error: Along
+
+
+class Temperature(TypedDict):
+    """See `measures.temperature`."""
+
+    alphas: Alphas
+    temperature: Along
+    loss: Along
+    recalibrated_loss: Along
+    barrier: Number
+    recalibrated_barrier: Number
+
+
 class Alignment(TypedDict):
     """How B was permuted towards A (`run.alignment`)."""
 
@@ -398,6 +511,13 @@ class Results(TypedDict):
     principal_angles: NotRequired[dict[Path, PrincipalAngles]]
     effective_rank: NotRequired[dict[Path, EffectiveRank]]
     theory: NotRequired[dict[Path, Theory]]
+    layerwise_lmc: NotRequired[dict[Path, LayerwiseLmc]]
+    similarity: NotRequired[dict[Path, Similarity]]
+    variance: NotRequired[dict[Path, Variance]]
+    lewc: NotRequired[dict[Path, Lewc]]
+    reciprocal_orthogonality: NotRequired[dict[Path, ReciprocalOrthogonality]]
+    predictions: NotRequired[dict[Path, Predictions]]
+    temperature: NotRequired[dict[Path, Temperature]]
     seconds: NotRequired[dict[str, Number]]
     """Of the process that finished: `train`, `align`, `measure`."""
     peak_memory_bytes: NotRequired[Number]

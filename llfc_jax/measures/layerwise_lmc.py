@@ -1,0 +1,79 @@
+"""Layerwise linear mode connectivity: some layers interpolated, the others A's."""
+
+from typing import Any
+
+import jax
+
+from llfc_jax.measures.evaluation import Scores, add_logits, means, no_scores
+from llfc_jax.measures.fold import Fold, Point, repeat
+from llfc_jax.measures.measure import TEST, Found, Measure, Options
+from llfc_jax.measures.stitching import cuts, stitched
+from llfc_jax.path.traversal import Planned
+from llfc_jax.program.nodes import Program
+
+QUANTITIES = {
+    "alone": "loss, layer alone interpolated (nats)",
+    "all_but": "loss, all others interpolated (nats)",
+    "prefix": "loss, layers up to it interpolated (nats)",
+    "suffix": "loss, layers behind it interpolated (nats)",
+}
+
+
+def measure(options: Options) -> Measure:
+    """`{alpha, layers}`, a row for each node with weights, at the alpha of the features' nearest to 1/2."""
+    alpha = min(options.alphas, key=lambda one: abs(one - 0.5))
+
+    def entry(found: Found) -> dict[str, Any]:
+        scores = found.folds[TEST]["layers"]
+        layers = [
+            {"layer": name, "kind": found.program[name].label}
+            | {which: own["loss"][cut] for which, own in scores.items()}
+            | {f"{which}_error": own["error"][cut] for which, own in scores.items()}
+            for cut, name in enumerate(cuts(found.program))
+        ]
+        return {"alpha": alpha, "layers": layers}
+
+    return Measure(
+        name="layerwise_lmc",
+        folds=lambda program: {"layers": Planned(layerwise_lmc(program), (alpha,))},
+        entry=entry,
+        labelled=True,
+        quantities=QUANTITIES,
+    )
+
+
+def layerwise_lmc(program: Program) -> Fold:
+    """Loss (nats) and error (fraction) with a part of the layers of theta_alpha and the rest of A.
+
+    One layer alone, all but one, a growing prefix, and the suffix behind it (Adilova et al. 2024, arXiv
+    2307.06966). Layers are the nodes with weights; where a leaf is read in several places, each is a layer.
+    The longest prefix is theta_alpha itself, bit for bit.
+
+    Returns:
+        The measure; its result is `{alone, all_but, prefix, suffix}`, each `{loss, error}` with a list of a
+        number for each layer.
+    """
+
+    def init(point: Point) -> dict[str, Scores]:
+        del point
+        return {which: repeat(no_scores(), len(cuts(program))) for which in QUANTITIES}
+
+    def update(state: dict[str, Scores], point: Point) -> dict[str, Scores]:
+        theta, a = point.theta, point.a
+        logits = {
+            "alone": stitched(program, prefix=a, suffix=a, graft=theta),
+            "all_but": stitched(program, prefix=theta, suffix=theta, graft=a),
+            "prefix": stitched(program, prefix=theta, suffix=a),
+            "suffix": stitched(program, prefix=a, suffix=theta),
+        }
+        add = jax.vmap(add_logits, in_axes=(0, 0, None, None))
+        return {which: add(state[which], logits[which], point.labels, point.mask) for which in logits}
+
+    def finalize(state: dict[str, Scores], alphas: tuple[float, ...]) -> dict[str, Any]:
+        del alphas
+        return {
+            which: {name: values[0].tolist() for name, values in means(scores).items()}
+            for which, scores in state.items()
+        }
+
+    return Fold(init, update, finalize)

@@ -1,0 +1,111 @@
+"""The temperature that suits theta_alpha: how much of a barrier is confidence alone."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.measures.evaluation import losses_and_mistakes
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments, repeat
+from llfc_jax.measures.lmc import barrier
+from llfc_jax.measures.measure import TEST, TRAIN, Found, Measure, Options
+from llfc_jax.path.traversal import Planned
+from llfc_jax.types import Array
+
+INVERSES = np.geomspace(1 / 64, 64, 97)
+"""Inverse temperatures that are tried, an eighth of an octave apart."""
+
+
+def measure(options: Options) -> Measure:
+    """`{alphas, temperature, loss, recalibrated_loss, barrier, recalibrated_barrier}`.
+
+    The temperature of each theta_alpha is the one with the least loss on training data where there is some,
+    else on test data; losses are those of the test data.
+    """
+    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+
+    def entry(found: Found) -> dict[str, Any]:
+        losses = found.folds[TEST]["losses"]
+        fitted = [best_inverse(one) for one in found.folds.get(TRAIN, found.folds[TEST])["losses"]]
+        plain = [loss_at(one, 1.0) for one in losses]
+        after = [loss_at(one, inverse) for one, inverse in zip(losses, fitted, strict=True)]
+        return {
+            "alphas": alphas,
+            "temperature": [1 / inverse for inverse in fitted],
+            "loss": plain,
+            "recalibrated_loss": after,
+            "barrier": barrier(alphas, plain),
+            "recalibrated_barrier": barrier(alphas, after),
+        }
+
+    return Measure(
+        name="temperature",
+        folds=lambda program: {"losses": Planned(losses_by_temperature(), alphas)},
+        entry=entry,
+        splits=(TEST, TRAIN),
+        along_corrected=True,
+        labelled=True,
+        quantities={
+            "temperature": "temperature",
+            "loss": "loss (nats)",
+            "recalibrated_loss": "loss, recalibrated (nats)",
+        },
+    )
+
+
+def losses_by_temperature() -> Fold:
+    """Mean cross-entropy (nats) of softmax(beta z) for every beta in `INVERSES` (Guo et al. 2017).
+
+    One number rescues a network whose features have collapsed in scale but not in direction, which is why
+    wide networks that weren't aligned are connected up to a temperature (Ito et al. 2025, arXiv 2510.08023).
+
+    Returns:
+        The measure; its result is (alphas, inverse temperatures).
+    """
+
+    def init(point: Point) -> Moments:
+        del point
+        return repeat(no_moments(), len(INVERSES))
+
+    def update(state: Moments, point: Point) -> Moments:
+        def loss(inverse: Array) -> Array:
+            return losses_and_mistakes(inverse * point.theta.logits.astype(jnp.float32), point.labels)[0]
+
+        losses = jax.lax.map(loss, jnp.asarray(INVERSES, jnp.float32))
+        return jax.vmap(add_moments, (0, 0, None))(state, losses, point.mask)
+
+    def finalize(state: Moments, alphas: tuple[float, ...]) -> np.ndarray:
+        del alphas
+        return np.asarray(state.mean, np.float64)
+
+    return Fold(init, update, finalize)
+
+
+def best_inverse(losses: np.ndarray) -> float:
+    """Where losses at `INVERSES` are least: the vertex of the parabola through the three lowest, in log beta.
+
+    Example:
+        >>> round(best_inverse((np.log(INVERSES) - 0.3) ** 2), 6) == round(float(np.exp(0.3)), 6)
+        True
+    """
+    if np.isnan(losses).any():
+        return float("nan")
+    best = int(np.argmin(losses))
+    if best in (0, len(losses) - 1):
+        return float(INVERSES[best])
+    before, here, after = losses[best - 1 : best + 2]
+    bend = before - 2 * here + after
+    shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
+    return float(INVERSES[best] * (INVERSES[1] / INVERSES[0]) ** shift)
+
+
+def loss_at(losses: np.ndarray, inverse: float) -> float:
+    """Between the tried temperatures by the parabola through the three nearest, in log beta."""
+    if np.isnan(inverse):
+        return float("nan")
+    place = np.log(inverse / INVERSES[0]) / np.log(INVERSES[1] / INVERSES[0])
+    centre = int(np.clip(round(place), 1, len(losses) - 2))
+    before, here, after = losses[centre - 1 : centre + 2]
+    step = place - centre
+    return float(here + step * (after - before) / 2 + step**2 * (before - 2 * here + after) / 2)
