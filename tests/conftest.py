@@ -26,6 +26,7 @@ XLA_FLAGS = {False: os.environ.get("XLA_FLAGS", "")}
 XLA_FLAGS[True] = XLA_FLAGS[False]
 if (0, 10) <= jax.__version_info__ < (0, 13):  # an unknown flag ends the process
     XLA_FLAGS[True] += " --xla_cpu_use_fusion_emitters=false"  # half the time of compiling
+    XLA_FLAGS[True] += " --xla_cpu_parallel_codegen_split_count=1"  # the workers have no cores to spare
 os.environ["XLA_FLAGS"] = XLA_FLAGS[True]
 
 

@@ -77,6 +77,7 @@ def no_comparison() -> Comparison:
     )
 
 
+@jax.jit
 def decompose(u: Array, v: Array) -> Decomposition:
     """Decompose u = c v + r, sample by sample.
 
@@ -100,6 +101,7 @@ def decompose(u: Array, v: Array) -> Decomposition:
     return Decomposition(scale, u_square, v_square, origin + rest, origin - 1 + rest, residual)
 
 
+@jax.jit
 def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
     """Add one batch.
 

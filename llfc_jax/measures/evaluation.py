@@ -78,6 +78,7 @@ def means(scores: Scores) -> dict[str, Any]:
     }
 
 
+@jax.jit
 def losses_and_mistakes(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Cross-entropy (nats), and 1 for a mistake, else 0; both NaN where a logit is.
 

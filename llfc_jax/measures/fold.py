@@ -3,6 +3,8 @@
 In optax's manner a fold is a NamedTuple of pure functions. Each sees one batch at one alpha; the pass in
 `llfc_jax.path.traversal` maps them over the alphas and streams the batches, so that none ever holds
 more than one batch of features, whatever the number of samples.
+
+What folds are made of is jitted: it is traced and lowered once for all layers and alphas that are alike.
 """
 
 from collections.abc import Callable
@@ -76,6 +78,7 @@ def no_moments() -> Moments:
     return Moments(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
 
 
+@jax.jit
 def add_moments(moments: Moments, values: Array, weights: Array) -> Moments:
     """Moments joined with those of `values` (n,), weighted by `weights` (n,); weight 0 hides a value."""
     values = jnp.where(weights > 0, values, 0)

@@ -116,6 +116,7 @@ def join(path: list[dict[str, Any]], ends: list[dict[str, Any]]) -> list[dict[st
     ]
 
 
+@jax.jit
 def between_ends(parts: Decomposition, alpha: Array) -> tuple[Array, Array]:
     """1 - cos(f_A, v) and 1 - cos(f_B, v) with v = (1 - alpha) f_A + alpha f_B, sample by sample.
 
