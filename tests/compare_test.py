@@ -12,7 +12,7 @@ from llfc_jax.run import experiment
 from llfc_jax.run.compare import compare
 from llfc_jax.storage import checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.optimised]
+pytestmark = pytest.mark.slow
 
 COMMAND = "python -m llfc_jax.compare spawned permuted --out=both"
 

@@ -66,7 +66,8 @@ def add_scores(scores: Scores, losses: Array, mistakes: Array, mask: Array) -> S
 
 def add_logits(scores: Scores, logits: Array, labels: Array, mask: Array) -> Scores:
     """Add one batch: (n, classes) logits, (n,) labels and mask (0 for padding)."""
-    return add_scores(scores, *losses_and_mistakes(logits, labels), mask)
+    losses, mistakes = losses_and_mistakes(logits, labels)
+    return add_scores(scores, losses, mistakes, mask)
 
 
 def means(scores: Scores) -> dict[str, Any]:

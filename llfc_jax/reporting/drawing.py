@@ -39,9 +39,7 @@ def drawn(results: Results) -> Iterator[tuple[str, "Figure"]]:
     for name, spec in FIGURES.items():
         with style.applied():
             if (figure := spec.draw(results)) is not None:
-                figure.draw_without_rendering()
-                figure.draw_without_rendering()  # the layout settles in its second pass
-                figure.set_layout_engine("none")
+                _lay_out(figure)
                 yield name, figure
 
 
@@ -74,6 +72,15 @@ def write(drawings: Iterable[Drawing], directory: Path | str) -> list[Path]:
             written.append(directory / f"{drawing.name}.{suffix}")
             write_bytes(written[-1], content)
     return written
+
+
+def _lay_out(figure: "Figure") -> None:
+    """Finds everything its place, for good; without drawing it, which would take as long again."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    for _ in range(2):  # it settles in its second pass
+        engine.execute(figure)
+    figure.set_layout_engine("none")
 
 
 def _encode(figure: "Figure", suffix: str) -> bytes:
