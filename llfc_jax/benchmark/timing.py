@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ def median_seconds(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(seconds(work) for _ in range(repeats))
 
 
+@cache
 def matmul_peak(precision: str) -> float:
     """FLOP/s of a large matrix product on this device, its factors rounded as `PRECISIONS` says."""
     size = 2048 if jax.default_backend() == "cpu" else 8192

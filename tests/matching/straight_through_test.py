@@ -30,6 +30,7 @@ NETWORK = mlp((8, 8, 1), 10, hidden=(24, 24))
 KEY = jax.random.key(0)
 
 
+@jax.jit
 def loss_fn(variables, batch):
     images, labels = batch
     logits = NETWORK.apply(variables, images)

@@ -2,7 +2,6 @@
 
 import json
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import command
@@ -97,10 +96,9 @@ def runs(tmp_path_factory):
     """The workdirs of a run left alone up to its results and of a killed one, and what the kills left."""
     before_report = in_call("llfc_jax.run.experiment", "write_report", 1)
     undisturbed, killed = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("killed")
-    with ThreadPoolExecutor() as pool:
-        reference = pool.submit(command.run, *ARGUMENTS, f"--workdir={undisturbed}", before=before_report)
-        left, last = killed_and_restarted(killed)
-        assert reference.result().returncode == -signal.SIGKILL
+    reference = command.run(*ARGUMENTS, f"--workdir={undisturbed}", before=before_report)
+    assert reference.returncode == -signal.SIGKILL, reference.stderr
+    left, last = killed_and_restarted(killed)  # whose programs are compiled now
     assert last.returncode == 0, last.stderr
     assert Path(last.stdout.splitlines()[-1]).is_file()
     return undisturbed, killed, left
