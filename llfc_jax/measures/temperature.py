@@ -101,7 +101,7 @@ def best_inverse(losses: np.ndarray) -> float:
 
 
 def loss_at(losses: np.ndarray, inverse: float) -> float:
-    """Between the tried temperatures by the parabola through the three nearest, in log beta; right to 1e-4."""
+    """Between tried temperatures by the parabola through the three nearest, in log beta: right to 1e-4."""
     if np.isnan(inverse):
         return float("nan")
     place = np.log(inverse / INVERSES[0]) / np.log(INVERSES[1] / INVERSES[0])
