@@ -1,6 +1,7 @@
 """Strictness for all tests; one compilation cache for them, for what they start, and for the next run."""
 
 import contextlib
+import gc
 import os
 import time
 from pathlib import Path
@@ -29,6 +30,8 @@ if (0, 10) <= jax.__version_info__ < (0, 13):  # an unknown flag ends the proces
     XLA_FLAGS[True] += " --xla_cpu_parallel_codegen_split_count=1"  # the workers have no cores to spare
 os.environ["XLA_FLAGS"] = XLA_FLAGS[True]
 
+gc.disable()  # until all tests are imported, which leaves no garbage
+
 
 def pytest_configure(config):
     """Forget programs compiled long ago: most are of code that is no more."""
@@ -44,6 +47,12 @@ def pytest_collection_modifyitems(items):
     """Files with slow tests go first: a worker that begins one of them last would end alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish():
+    """What was imported stays: it need not be searched for garbage again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
