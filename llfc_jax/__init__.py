@@ -1,5 +1,12 @@
 """Linear mode connectivity and layerwise linear feature connectivity of neural networks, in JAX.
 
+From two seeds to a page, in four lines:
+
+    pair = train_pair("digits_mlp")
+    b = align(pair.program, pair.a, pair.b, pair.batches["train"]).variables
+    results = measure(pair.program, pair.a, b, pair.batches)
+    report(results, "runs/page")
+
 For any pure `apply(variables, inputs)` and any pytree of variables:
 
 * what a network computes, node by node: `read`, `describe`;
@@ -9,7 +16,8 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
 * permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`,
   `check_equivalence`;
 * a PyTorch module as such a network: `from_torch`;
-* moving B into A's basin: `weight_matching`, `activation_matching`, `straight_through`.
+* moving B into A's basin: `align`; by itself, `weight_matching`, `activation_matching`, `straight_through`;
+* a pair to try it on, trained by a configuration of the command: `train_pair`.
 
 The names are imported when they are first used: `import llfc_jax` alone doesn't import JAX.
 
@@ -26,7 +34,7 @@ A map of the house. The library, which knows no architecture:
     program/         what a network computes: interpreter of jaxprs, named nodes
     path/            interpolation, the pass over data along the line, what is hoisted out of it
     symmetry/        permutations that change nothing; a primitive: `rules`
-    matching/        permutations that move B to A; a function, listed in `run/alignment`
+    matching/        permutations that move B to A; a `Matcher`, listed in `alignment`
     measures/        one file for each; a `Measure`, listed in `measures/__init__`
     corrections/     BatchNorm recomputation, REPAIR
     results/         what `results.json` holds: `schema`
@@ -52,6 +60,7 @@ if TYPE_CHECKING:
 
     from llfc_jax.api import (
         activation_matching,
+        align,
         alpha_grid,
         apply_permutation,
         check_equivalence,
@@ -67,11 +76,13 @@ if TYPE_CHECKING:
         weight_matching,
     )
     from llfc_jax.bridges.torch import from_torch
+    from llfc_jax.run.training import train_pair
 
 __version__ = "0.1.0"
 
 __all__ = [
     "activation_matching",
+    "align",
     "alpha_grid",
     "apply_permutation",
     "check_equivalence",
@@ -85,6 +96,7 @@ __all__ = [
     "read",
     "report",
     "straight_through",
+    "train_pair",
     "weight_matching",
 ]
 
@@ -96,6 +108,10 @@ def __getattr__(name: str) -> "Any":
         from llfc_jax.bridges import torch as bridge
 
         return bridge.from_torch
+    if name == "train_pair":
+        from llfc_jax.run import training
+
+        return training.train_pair
     from llfc_jax import api
 
     return getattr(api, name)

@@ -19,6 +19,7 @@ With Equinox, `params, static = eqx.partition(model, eqx.is_array)` gives the va
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ from llfc_jax import results as results_module
 from llfc_jax.arguments import checked
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
-from llfc_jax.matching import MatchInfo
+from llfc_jax.matching import MatchInfo, alignment
+from llfc_jax.matching.alignment import Aligned
 from llfc_jax.matching.leaves import by_path, check_finite
+from llfc_jax.matching.problem import Matcher
 from llfc_jax.measures import STANDARD
+from llfc_jax.measures.evaluation import cross_entropy
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.measure import Measure, Options
@@ -43,7 +47,7 @@ from llfc_jax.path.integers import check_integers_unread
 from llfc_jax.path.traversal import LinearPath, Planned, chunk_for, measure_path
 from llfc_jax.program import reading
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures
-from llfc_jax.program.nodes import FeaturesFn, Program
+from llfc_jax.program.nodes import FeaturesFn, Program, outputs_of
 from llfc_jax.program.reading import read_features
 from llfc_jax.storage import files
 from llfc_jax.symmetry import PermutationSpec
@@ -51,6 +55,7 @@ from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
 
 __all__ = [
     "activation_matching",
+    "align",
     "alpha_grid",
     "apply_permutation",
     "check_equivalence",
@@ -309,6 +314,67 @@ def activation_matching(
     """
     return matching.activation_matching(
         key, spec, a, b, apply=apply, batches=inputs_alone(batches), statistic=statistic
+    )
+
+
+@checked
+def align(
+    network: Program | Callable[[Variables, Any], PyTree],
+    a: Variables,
+    b: Variables,
+    batches: Iterable[Examples],
+    *,
+    method: str | Matcher = "weight_matching",
+    seed: int = 0,
+    loss: Callable[[Variables, Batch], Array] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Aligned:
+    """Permute B's units so that it lies in A's basin, and check on data that it is still B.
+
+    Args:
+        network: from `read`, or an `apply(variables, inputs)` in evaluation mode; pure.
+        a: variables of A.
+        b: variables of B.
+        batches: any iterable of `llfc_jax.path.examples.Examples` that can be read again, such as a list;
+            labels are looked at by `straight_through` alone, and may be left out for the others.
+        method: `weight_matching`, `activation_matching`, `straight_through`, or a
+            `llfc_jax.matching.problem.Matcher` of your own.
+        seed: of what the method draws.
+        loss: variables, `llfc_jax.types.Batch` -> mean loss, for `straight_through`; by default the
+            cross-entropy of the logits. With BatchNorm better that of the training mode.
+        options: for the method, among those of `llfc_jax.matching.alignment.DEFAULTS`.
+
+    Returns:
+        `variables` of B, permuted; the `permutation`; `info` and `summary` of how it was found.
+
+    Raises:
+        UserError: A and B differ in structure, one has a NaN, `network` is not deterministic, the method or
+            an option is unknown, permuting B changes its outputs, or a batch is not one or there is none.
+
+    Example:
+        >>> weights = {"in": jnp.arange(9.0).reshape(3, 3), "out": jnp.ones((3, 2))}
+        >>> swapped = {"in": weights["in"][:, ::-1], "out": weights["out"]}
+        >>> apply = lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"]
+        >>> align(apply, weights, swapped, [jnp.eye(3)]).permutation
+        {'P0': Array([2, 1, 0], dtype=int32)}
+    """
+    apply = partial(outputs_of, network) if isinstance(network, Program) else network
+    if isinstance(batches, Iterator):
+        raise UserError("batches: expected some that can be read again, such as a list; found an iterator")
+    taken = dict(options or {})
+    if unknown := taken.keys() - alignment.DEFAULTS.keys():
+        known = ", ".join(alignment.DEFAULTS)
+        raise UserError(f"options: expected names among {known}; found {sorted(unknown)[0]!r}")
+    return alignment.align(
+        jax.random.key(seed),
+        a,
+        b,
+        method=method,
+        apply=apply,
+        loss=loss or partial(cross_entropy, apply),
+        batches=lambda: masked_batches(batches),
+        inputs=lambda: inputs_alone(batches),
+        options={**alignment.DEFAULTS, **taken},
     )
 
 

@@ -190,6 +190,13 @@ def _optimizer(name: str, value: Any) -> Any:
     return value
 
 
+def _network_function(name: str, value: Any) -> Any:
+    if not isinstance(value, Program) and not callable(value):
+        expected = "what `read` returns, or a function of (variables, inputs)"
+        raise UserError(f"{name}: expected {expected}; found {_found(value)}")
+    return value
+
+
 def _found(value: Any) -> str:
     """A value, if it is short enough to be shown."""
     if isinstance(value, str | numbers.Number) and len(repr(value)) < 50:
@@ -222,5 +229,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "assignment": _instance(str, "a name"),
     "exclude": _names,
     "optimizer": _optimizer,
+    "network": _network_function,
+    "seed": _count(0, 2**32 - 1),
 }
 """Name of a parameter -> (the name, an argument) -> the argument as the function takes it."""

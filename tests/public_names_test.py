@@ -11,6 +11,7 @@ import llfc_jax
 
 SIGNATURES = {
     "activation_matching": "key, spec, a, b, *, apply, batches, statistic",
+    "align": "network, a, b, batches, *, method, seed, loss, options",
     "alpha_grid": "size",
     "apply_permutation": "spec, permutation, variables",
     "check_equivalence": "apply, variables, permuted, *inputs",
@@ -25,6 +26,7 @@ SIGNATURES = {
     "report": "results, directory",
     "straight_through": "key, spec, variables_a, variables_b, *, loss_fn, batches, "
     "optimizer, epochs, start, sweeps, assignment, exclude",
+    "train_pair": "config, fields, network",
     "weight_matching": "key, spec, params_a, params_b, *, restarts, max_sweeps, assignment, exclude",
 }
 """A parameter that is renamed or moved breaks programs that exist: that is a decision, not an accident."""

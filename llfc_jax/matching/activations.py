@@ -1,6 +1,6 @@
 """Activation matching: permute B's units so that their activations on data follow A's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial, reduce
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.problem import Found, Problem
 from llfc_jax.matching.similarity import agreement_of, assigned, by_level
 from llfc_jax.symmetry import PermutationSpec, held_fixed, identity, unit_activations
 from llfc_jax.symmetry.spec import around, check_fit, shape_of_permutation
@@ -144,6 +145,17 @@ def activation_matching(
     permutation, objective = _assign(moments, spec, statistic, assignment)
     return permutation, MatchInfo(
         objective, jnp.int32(1), jnp.bool_(bool(spec.sizes)), objective[-1:], held_fixed(spec)
+    )
+
+
+def by_activations(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Found:
+    """A `Matcher`, over the inputs of all batches."""
+    return activation_matching(
+        key,
+        *problem[:3],
+        apply=problem.apply,
+        batches=problem.inputs(),
+        statistic=options["statistic"],
     )
 
 

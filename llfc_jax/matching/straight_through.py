@@ -1,6 +1,6 @@
 """Straight-through estimator: permute B so that the network midway between A and it has a low loss."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from llfc_jax.errors import UserError, kind_of
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import Leaves, cut_up, matched_leaves
+from llfc_jax.matching.problem import Found, Problem
 from llfc_jax.matching.similarity import assigned, similarities, terms_of
 from llfc_jax.matching.weights import weight_matching
 from llfc_jax.path.examples import as_they_are
@@ -132,6 +133,18 @@ def straight_through(
         jnp.bool_(converged and bool(spec.sizes)),
         objective.min(keepdims=True),
         held_fixed(spec),
+    )
+
+
+def by_straight_through(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Found:
+    """A `Matcher`, over all batches, from weight matching's permutation."""
+    return straight_through(
+        key,
+        *problem[:3],
+        loss_fn=problem.loss,
+        batches=list(problem.batches()),
+        optimizer=optax.adam(options["learning_rate"]),
+        epochs=options["epochs"],
     )
 
 

@@ -1,9 +1,13 @@
 """Weight matching: permute B's neurons so that its parameters lie closest to A's; no data needed."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from llfc_jax.errors import UserError
 from llfc_jax.matching.coordinate_descent import search
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import matched_leaves
+from llfc_jax.matching.problem import Found, Problem
 from llfc_jax.symmetry import PermutationSpec, held_fixed
 from llfc_jax.types import Params, Permutation, PRNGKey
 
@@ -59,3 +63,9 @@ def weight_matching(
         fixed=held_fixed(spec),
     )
     return best.permutation, info
+
+
+def by_weights(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Found:
+    """A `Matcher`, with restarts."""
+    taken = {name: options[name] for name in ("restarts", "max_sweeps")}
+    return weight_matching(key, *problem[:3], **taken)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Point
+from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.layerwise import compare_layers, single
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import contract, samples_first, weight_matrices
@@ -28,6 +28,7 @@ def measure(options: Options) -> Measure:
     return Measure("commutativity", folds, entry)
 
 
+@by_value
 def commutativity(program: Program) -> Fold:
     """Compare W_A H_A + W_B H_B with W_A H_B + W_B H_A at every contraction of a weight W with an input H.
 
@@ -46,6 +47,7 @@ def commutativity(program: Program) -> Fold:
     return compare_layers(linear_layers(program), sides)
 
 
+@by_value
 def inputs_apart(program: Program) -> Fold:
     """Compare H_A with H_B, the inputs of every contraction with a weight. Its alpha doesn't matter."""
 

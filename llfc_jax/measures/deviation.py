@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Point
+from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun, samples_first
 from llfc_jax.measures.scaling import in_units, joined, sample_scales
@@ -38,8 +38,8 @@ ARISING = {
 }
 """Kind of a node -> the name of what arises in it.
 
-The others, sums and concatenations among them, are linear in all that isn't the same in A and B: all their
-deviation comes from below.
+The others, sums, shifts and concatenations among them, are linear in all that isn't the same in A and B: all
+their deviation comes from below.
 """
 
 RESOLUTION = 1e-6
@@ -72,6 +72,7 @@ class Account(NamedTuple):
     """||v||^2."""
 
 
+@by_value
 def deviation(program: Program) -> Fold:
     """Split the deviation of every layer from linearity into what it inherits and what it adds.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Point
+from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import unit_rows, with_known_units
 from llfc_jax.measures.scaling import in_units, joined, sample_scales
@@ -46,6 +46,7 @@ def measure(options: Options) -> Measure:
     )
 
 
+@by_value
 def feature_rank(program: Program) -> Fold:
     """Effective rank of the features of theta_alpha, at every layer.
 

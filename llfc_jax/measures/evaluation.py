@@ -102,6 +102,12 @@ def losses_and_mistakes(logits: Array, labels: Array) -> tuple[Array, Array]:
     return jnp.where(unknown, jnp.nan, losses), jnp.where(unknown, jnp.nan, mistakes)
 
 
+def cross_entropy(apply: ApplyFn, variables: Variables, batch: Batch) -> Array:
+    """Mean cross-entropy (nats) of one batch, padding left out."""
+    losses, _ = losses_and_mistakes(apply(variables, batch.images), batch.labels)
+    return jnp.vdot(losses, batch.mask) / batch.mask.sum()
+
+
 @partial(jax.jit, static_argnums=0)
 def _scores(apply: ApplyFn, variables: Variables, batch: Batch) -> Scores:
     return add_logits(no_scores(), apply(variables, batch.images), batch.labels, batch.mask)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from llfc_jax.measures.evaluation import Scores, add_logits, means, no_scores
-from llfc_jax.measures.fold import Fold, Point, repeat
+from llfc_jax.measures.fold import Fold, Point, by_value, repeat
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.stitching import cuts, stitched
 from llfc_jax.path.traversal import Planned
@@ -42,6 +42,7 @@ def measure(options: Options) -> Measure:
     )
 
 
+@by_value
 def layerwise_lmc(program: Program) -> Fold:
     """Loss (nats) and error (fraction) with a part of the layers of theta_alpha and the rest of A.
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llfc_jax.measures.fold import Fold, Point
+from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.layerwise import compare_layers
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.path.traversal import Planned
@@ -36,6 +36,7 @@ def measure(options: Options) -> Measure:
     )
 
 
+@by_value
 def lewc(program: Program) -> Fold:
     """Compare f^(l)(theta_alpha) with (1 - alpha)^d f^(l)(theta_A) + alpha^d f^(l)(theta_B) at every layer.
 

@@ -15,7 +15,7 @@ from llfc_jax.measures.comparison import (
     no_comparison,
     summarise,
 )
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments, repeat
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
 from llfc_jax.measures.layerwise import (
     compare_each,
     compare_layers,
@@ -58,6 +58,7 @@ class Ends(NamedTuple):
     """The same of B."""
 
 
+@by_value
 def llfc(layers: Mapping[str, str]) -> Fold:
     """Compare the features of theta_alpha with the interpolated features of A and B, at every layer.
 
@@ -70,6 +71,7 @@ def llfc(layers: Mapping[str, str]) -> Fold:
     return compare_layers(layers, _on_the_path)
 
 
+@by_value
 def baseline(layers: Mapping[str, str], alphas: tuple[float, ...]) -> Fold:
     """What LLFC is measured against: the ends, compared with each other and with what lies between them.
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from llfc_jax.measures.evaluation import Scores, add_scores, losses_and_mistakes, means, no_scores
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments, variance
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, variance
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options
 from llfc_jax.path.interpolation import alpha_grid, lerp
 from llfc_jax.path.traversal import Planned
@@ -34,6 +34,7 @@ class Curves(NamedTuple):
     error_excess: Moments
 
 
+@by_value
 def lmc() -> Fold:
     """Loss (nats) and error (fraction) of theta_alpha, with both conventions of the barrier.
 

@@ -4,7 +4,6 @@ import importlib
 import itertools
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from llfc_jax.errors import UserError
@@ -45,19 +44,8 @@ def build(names: Iterable[str] = MEASURES, options: Options = DEFAULTS) -> tuple
     chosen = tuple(names)
     if unknown := [name for name in chosen if name not in MEASURES]:
         raise UserError(f"measures: expected names among {', '.join(MEASURES)}; found {unknown[0]!r}")
-    return tuple(_built(name, options) for name in MEASURES if name in chosen)
-
-
-@lru_cache(maxsize=256)
-def _built(name: str, options: Options) -> "Measure":
-    """The same object for the same options: what is jitted for its folds is compiled once."""
-    return importlib.import_module(MEASURES[name]).measure(options)
-
-
-@lru_cache(maxsize=256)
-def _folds(folds: "Callable[[Program], Mapping[str, Planned]]", program: Program) -> Mapping[str, Planned]:
-    """The same folds for every path of a program."""
-    return folds(program)
+    modules = (importlib.import_module(MEASURES[name]) for name in MEASURES if name in chosen)
+    return tuple(module.measure(options) for module in modules)
 
 
 @dataclass(frozen=True)
@@ -121,7 +109,7 @@ def plan_for(program: Program, measures: Iterable[Measure], split: str) -> dict[
         f"{measure.name}.{name}": planned
         for measure in measures
         if split in measure.splits
-        for name, planned in _folds(measure.folds, program).items()
+        for name, planned in measure.folds(program).items()
     }
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.measures.evaluation import Scores, add_scores, losses_and_mistakes, means, no_scores
-from llfc_jax.measures.fold import Fold, Point
+from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.path.traversal import Planned
 from llfc_jax.types import Array
@@ -39,6 +39,7 @@ def measure(options: Options) -> Measure:
     )
 
 
+@by_value
 def predictions() -> Fold:
     """Disagreement (fraction of samples) and KL(other || theta_alpha) (nats) with A, B and their ensemble.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from llfc_jax.measures.commutativity import contraction_of, linear_layers
 from llfc_jax.measures.comparison import mean_and_std
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments, repeat
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
 from llfc_jax.measures.layerwise import decompose_layers, rows
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import contract, samples_first
@@ -36,6 +36,7 @@ def measure(options: Options) -> Measure:
     )
 
 
+@by_value
 def response(program: Program, network: str) -> Fold:
     """How a network's weights respond to the other's features: ||W_A H_B|| / ||W_B H_B||, or with A for B.
 

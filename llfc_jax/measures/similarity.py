@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Point
+from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import unit_rows, with_known_units
 from llfc_jax.path.traversal import Planned
@@ -56,6 +56,7 @@ class Covariances(NamedTuple):
     xy: Array
 
 
+@by_value
 def similarity(program: Program) -> Fold:
     """Compare the units of theta_alpha with those of A, at every layer whose units are known.
 

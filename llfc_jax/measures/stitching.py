@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.measures.evaluation import Scores, add_logits, means, no_scores
-from llfc_jax.measures.fold import Fold, Point, View, repeat
+from llfc_jax.measures.fold import Fold, Point, View, by_value, repeat
 from llfc_jax.measures.measure import ANYWHERE, TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun
 from llfc_jax.path.traversal import Planned
@@ -30,6 +30,7 @@ def measure(options: Options) -> Measure:
     )
 
 
+@by_value
 def stitching(program: Program) -> Fold:
     """Loss (nats) and error (fraction) of the network whose layers up to l are B's and the others A's.
 

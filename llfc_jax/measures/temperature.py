@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.evaluation import losses_and_mistakes
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments, repeat
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
 from llfc_jax.measures.lmc import barrier
 from llfc_jax.measures.measure import TEST, TRAIN, Found, Measure, Options
 from llfc_jax.path.traversal import Planned
@@ -54,6 +54,7 @@ def measure(options: Options) -> Measure:
     )
 
 
+@by_value
 def losses_by_temperature() -> Fold:
     """Mean cross-entropy (nats) of softmax(beta z) for every beta in `INVERSES` (Guo et al. 2017).
 

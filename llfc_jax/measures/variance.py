@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, no_moments, repeat, variance
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat, variance
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import unit_rows, with_known_units
 from llfc_jax.path.traversal import Planned
@@ -28,6 +28,7 @@ def measure(options: Options) -> Measure:
     )
 
 
+@by_value
 def unit_variance(program: Program) -> Fold:
     """Variance of each unit of theta_alpha over samples and positions, against what REPAIR would restore.
 

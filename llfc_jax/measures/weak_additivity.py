@@ -1,6 +1,6 @@
 """Weak additivity of nonlinearities (LLFC, Definition 3): one of the two causes of LLFC."""
 
-from llfc_jax.measures.fold import Fold, Point
+from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.layerwise import compare_layers
 from llfc_jax.measures.measure import TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun, samples_first
@@ -20,6 +20,7 @@ def measure(options: Options) -> Measure:
     )
 
 
+@by_value
 def weak_additivity(program: Program) -> Fold:
     """Compare (1 - alpha) s(h_A) + alpha s(h_B) with s((1 - alpha) h_A + alpha h_B) at every nonlinearity s.
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.program.flat import Flat, Instruction, Values, run
-from llfc_jax.program.operations import EXACTLY_LINEAR, PRODUCTS
+from llfc_jax.program.flat import Flat, Values, run
+from llfc_jax.program.operations import keeps_lines
 from llfc_jax.types import Array
 
 
@@ -37,18 +37,7 @@ def hoisted(flat: Flat) -> set[int]:
     linear |= {x for x in range(flat.num_leaves) if jnp.issubdtype(flat.avals[x].dtype, jnp.inexact)}
     found: set[int] = set()
     for instruction in flat.instructions:
-        if _keeps_lines(flat, instruction, linear):
+        if keeps_lines(flat, instruction, linear):
             linear.update(instruction.results)
             found.update(value for value in instruction.results if flat.sees_input[value])
     return found
-
-
-def _keeps_lines(flat: Flat, instruction: Instruction, linear: set[int]) -> bool:
-    if instruction.eqn.effects or not linear.issuperset(instruction.operands):
-        return False
-    moving = [bool(flat.leaves[operand]) for operand in instruction.operands]
-    if not any(moving) or instruction.primitive in EXACTLY_LINEAR:
-        return True
-    return sum(moving) == 1 and (
-        instruction.primitive in PRODUCTS or (instruction.primitive == "div" and moving[0])
-    )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from llfc_jax.program.flat import Flat, Instruction, behind
-from llfc_jax.program.operations import Role, dependents, role
+from llfc_jax.program.operations import Role, dependents, keeps_lines, role
 
 ROOT = -1
 """Above all activations in the tree of dominators: the input and the weights."""
@@ -62,6 +62,16 @@ class Analysis:
             for result in self[index].results:
                 above[result], depth[result] = common, depth[common] + 1
         return above
+
+    @cached_property
+    def weights_on_lines(self) -> set[int]:
+        """What is made of weights and is linear in them."""
+        flat = self.flat
+        found = {*flat.constants, *range(flat.num_leaves)}
+        for index in self.needed:
+            if keeps_lines(flat, self[index], found):
+                found.update(self[index].results)
+        return found
 
     def only_consumer(self, value: int) -> int | None:
         """The instruction that reads a value, if it is one and nobody else looks at the value."""

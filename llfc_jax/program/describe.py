@@ -25,8 +25,15 @@ def describe(program: Program) -> str:
         "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])).rstrip()
         for row in rows
     ]
+    loops = [
+        f"{node.name} is one node for all steps of a loop" for node in program.nodes if _loops(program, node)
+    ]
     skipped = [f"skipped {name}: {why}" for name, why in program.skipped]
-    return "\n".join([f"{len(rows)} nodes; * stands for samples", *lines, *skipped])
+    return "\n".join([f"{len(rows)} nodes; * stands for samples", *lines, *loops, *skipped])
+
+
+def _loops(program: Program, node: Node) -> bool:
+    return any(program.flat.instructions[i].primitive in ("scan", "while") for i in node.instructions)
 
 
 def _shape(node: Node) -> str:

@@ -17,6 +17,7 @@ from llfc_jax.program.operations import (
     STRUCTURAL,
     Role,
     dependents,
+    weight_operand,
 )
 from llfc_jax.program.regions import regions
 
@@ -75,7 +76,7 @@ def _at(
     match analysis.roles[index]:
         case Role.CONTRACTION:
             value, taken = _with_bias(analysis, index, value)
-            label = "conv" if instruction.primitive == "conv_general_dilated" else "dense"
+            label = "conv" if _is_convolution(analysis, index) else "dense"
             yield Landmark(value, Kind.CONTRACTION, label, contraction=index), taken
         case Role.LOOKUP:
             yield Landmark(value, Kind.EMBEDDING, "embedding"), set()
@@ -89,9 +90,7 @@ def _at(
                 yield Landmark(value, Kind.POOLING, "pool"), taken
         case Role.LINEAR if _with_weight(flat, instruction):
             value, taken = _through(analysis, value, lambda _: True)
-            label = _of_weights(analysis, {index, *taken})
-            kind = Kind.NORMALIZATION if label == "norm" else Kind.AFFINE
-            yield Landmark(value, kind, label), taken
+            yield Landmark(value, *_of_weights(analysis, {index, *taken})), taken
 
 
 def _seen(analysis: Analysis, values: Iterable[int]) -> list[int]:
@@ -181,13 +180,30 @@ def _scaled(analysis: Analysis, value: int) -> tuple[int, set[int]]:
     return last, set(taken[:kept])
 
 
-def _of_weights(analysis: Analysis, indices: Iterable[int]) -> str:
-    """`norm` where a root of a weight divides, as that of a variance."""
+def _is_convolution(analysis: Analysis, contraction: int) -> bool:
+    """Also where its kernel, all but outputs flattened, is multiplied with patches."""
+    flat, instruction = analysis.flat, analysis[contraction]
+    if instruction.primitive == "conv_general_dilated":
+        return True
+    position = weight_operand(flat, instruction)
+    assert position is not None
+    weight = instruction.operands[position]
+    if len(flat.avals[weight].shape) != 2:
+        return False
+    while weight in analysis.producer and analysis[analysis.producer[weight]].primitive in COPIES:
+        weight = analysis[analysis.producer[weight]].operands[0]
+    return weight < flat.num_leaves and len(flat.avals[weight].shape) > 3
+
+
+def _of_weights(analysis: Analysis, indices: Collection[int]) -> tuple[Kind, str]:
+    """A norm where a root of a weight divides, as that of a variance."""
     weights = {x for i in indices for x in analysis[i].operands if analysis.flat.is_weight(x)}
     primitives = {analysis[index].primitive for index in behind(analysis.flat, weights)}
     if primitives & {"rsqrt", "sqrt", "pow"}:
-        return "norm"
-    return "scale" if any(analysis[index].primitive in ("mul", "div") for index in indices) else "bias"
+        return Kind.NORMALIZATION, "norm"
+    if any(analysis[index].primitive in ("mul", "div") for index in indices):
+        return Kind.AFFINE, "scale"
+    return (Kind.SHIFT if weights <= analysis.weights_on_lines else Kind.AFFINE), "bias"
 
 
 def _follow_names(analysis: Analysis, found: dict[int, Landmark]) -> None:

@@ -59,6 +59,9 @@ class Node:
     """From the entries to the value; what is made of weights or inputs alone is left out."""
     contraction: Contraction | None = field(default=None, repr=False)
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.value))  # nodes are looked up at every batch
+
 
 @dataclass(frozen=True)
 class Program:
@@ -83,6 +86,9 @@ class Program:
         from llfc_jax.program.describe import describe
 
         return describe(self)
+
+    def __hash__(self) -> int:
+        return hash((self.signature, self.input_shapes))
 
     def __getitem__(self, name: str) -> Node:
         return self._by_name[name]
@@ -111,3 +117,8 @@ class Program:
     @cached_property
     def _by_name(self) -> dict[str, Node]:
         return {node.name: node for node in self.nodes}
+
+
+def outputs_of(program: Program, variables: Variables, inputs: Any) -> PyTree:
+    """What the network returns, its features left out."""
+    return program.features_fn(variables, inputs)[0]

@@ -1,6 +1,7 @@
 """What a primitive is to the activations it is given: linear, a contraction with a weight, or neither."""
 
 import enum
+from collections.abc import Collection
 
 from llfc_jax.program.flat import Flat, Instruction
 
@@ -88,6 +89,18 @@ def weight_operand(flat: Flat, instruction: Instruction) -> int | None:
         if flat.is_weight(weight) and flat.sees_input[other]:
             return position
     return None
+
+
+def keeps_lines(flat: Flat, instruction: Instruction, linear: Collection[int]) -> bool:
+    """Whether the results are linear in alpha, given which of the values are."""
+    if instruction.eqn.effects or not all(operand in linear for operand in instruction.operands):
+        return False
+    moving = [bool(flat.leaves[operand]) for operand in instruction.operands]
+    if not any(moving) or instruction.primitive in EXACTLY_LINEAR:
+        return True
+    return sum(moving) == 1 and (
+        instruction.primitive in PRODUCTS or (instruction.primitive == "div" and moving[0])
+    )
 
 
 def is_linear(flat: Flat, instruction: Instruction) -> bool:

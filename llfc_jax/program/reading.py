@@ -167,6 +167,7 @@ def _nodes(
                 label=mark.label,
                 scope=flat.instructions[one.instructions[-1]].scope,
                 weights=[paths[leaf] for leaf in _own_leaves(flat, mark, one, contraction)],
+                beside=[paths[leaf] for leaf in sorted(one.leaves)],
                 inputs=[position[entry] for entry in one.entries],
                 given=given.get(mark.value),
             )

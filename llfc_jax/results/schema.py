@@ -393,7 +393,7 @@ class Temperature(TypedDict):
 
 
 class Alignment(TypedDict):
-    """How B was permuted towards A (`run.alignment`)."""
+    """How B was permuted towards A (`matching.alignment`)."""
 
     method: str
     objective: list[Number]

@@ -13,13 +13,13 @@ from llfc_jax import reporting
 from llfc_jax.data.batches import batches
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source
+from llfc_jax.matching.alignment import align
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.reporting import writing
 from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import pair, workdir
-from llfc_jax.run.alignment import align
 from llfc_jax.run.measurement import measure, paths, read_network
 from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
@@ -28,6 +28,7 @@ from llfc_jax.storage import checkpoint, files
 from llfc_jax.training import loop
 from llfc_jax.training.lineage import MERGED, aligned_name
 from llfc_jax.training.step import Recipe, make_runner, scans
+from llfc_jax.types import Batch
 
 
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
@@ -166,6 +167,10 @@ def _align_family(bench: Workbench, checkpoints: Path, first: str, others: Seque
     config, a = bench.config, checkpoint.restore(checkpoints / first)
     examples = bench.some_training_data(config.align.examples)
     batch_size = min(config.train.batch_size, len(examples.labels))
+
+    def data() -> Iterator[Batch]:
+        return bench.as_in_training(examples, batch_size)
+
     for name in others:
         directory = checkpoints / aligned_name(name)
         if not checkpoint.steps(directory):
@@ -175,10 +180,12 @@ def _align_family(bench: Workbench, checkpoints: Path, first: str, others: Seque
                     jax.random.fold_in(jax.random.key(config.seed), ALIGN_STREAM),
                     a.variables,
                     other.variables,
-                    config.align,
+                    method=config.align.method,
                     apply=bench.apply,
                     loss=bench.loss,
-                    batches=lambda: bench.as_in_training(examples, batch_size),
+                    batches=data,
+                    inputs=lambda: (batch.images for batch in data()),
+                    options=config.align,
                 )
             metadata = {
                 "config": config.to_dict(),

@@ -8,9 +8,9 @@ from ml_collections import ConfigDict
 from llfc_jax.configs import default
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
+from llfc_jax.matching.alignment import MATCHERS
 from llfc_jax.measures import MEASURES
 from llfc_jax.models import CHOICES, MODELS, options_of
-from llfc_jax.run.alignment import METHODS
 from llfc_jax.run.configuration import fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand
@@ -80,7 +80,7 @@ RULES: Mapping[str, Rule] = {
     "corrections.recompute": switch(),
     "corrections.repair": switch(),
     "corrections.examples": _COUNT,
-    "align.method": choice("none", *METHODS),
+    "align.method": choice("none", *MATCHERS),
     "align.restarts": whole(1, _MANY),
     "align.max_sweeps": whole(1, _MANY),
     "align.statistic": choice(*STATISTICS),

@@ -7,9 +7,10 @@ import pytest
 from configs import default
 from llfc_jax.data import augment
 from llfc_jax.data.batches import batches, full_batches
+from llfc_jax.matching import alignment, weight_matching
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.models.network import with_statistics
-from llfc_jax.run import alignment, experiment
+from llfc_jax.run import experiment
 from llfc_jax.run.measurement import measure, paths, read_network
 from llfc_jax.run.workbench import prepare
 from llfc_jax.storage import checkpoint
@@ -136,9 +137,9 @@ def test_matchers_that_look_at_data_see_it_as_in_training(method, file, trained,
     def spy(key, problem, config):
         del key, config
         seen.extend(problem.batches())
-        return alignment.weight_matching(jax.random.key(0), *problem[:3])
+        return weight_matching(jax.random.key(0), *problem[:3])
 
-    monkeypatch.setitem(alignment.METHODS, method, spy)
+    monkeypatch.setitem(alignment.MATCHERS, method, spy)
     bench = prepare(make_config(file, align__method=method))
     for name, variables in ends(trained[1]).items():
         checkpoint.save(tmp_path / name, 0, variables, {})

@@ -8,10 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from configs import default
 from llfc_jax.errors import UserError
+from llfc_jax.matching.alignment import DEFAULTS, MATCHERS, align
 from llfc_jax.models import mlp
-from llfc_jax.run.alignment import METHODS, align
 from llfc_jax.symmetry import apply_permutation, inverse, permutation_spec, random_permutation
 from llfc_jax.types import Batch
 
@@ -30,7 +29,7 @@ SUMMARY = {
     "description": str,
 }
 
-EACH_METHOD = pytest.mark.parametrize("method", METHODS)
+EACH_METHOD = pytest.mark.parametrize("method", MATCHERS)
 
 
 def some_batches():
@@ -51,10 +50,16 @@ def align_pair(a, b, method="weight_matching", network=NETWORK, apply=None, **op
         logits = network.apply_train(variables, batch.images, key=None)[0]
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
 
-    with default.get_config().align.unlocked() as config:
-        config.update(method=method, restarts=2, epochs=1, **options)
     return align(
-        jax.random.key(0), a, b, config, apply=apply or network.apply, loss=loss, batches=some_batches
+        jax.random.key(0),
+        a,
+        b,
+        method=method,
+        apply=apply or network.apply,
+        loss=loss,
+        batches=some_batches,
+        inputs=lambda: (batch.images for batch in some_batches()),
+        options={**DEFAULTS, "restarts": 2, "epochs": 1, **options},
     )
 
 
@@ -71,7 +76,7 @@ def planted():
     return a, apply_permutation(spec, permutation, a), inverse(permutation)
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=MATCHERS)
 def aligned(request, planted):
     return align_pair(*planted[:2], request.param)
 

@@ -1,0 +1,120 @@
+"""Putting B into A's basin: symmetries, a matcher, the permuted network, and a check that it is still B."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from llfc_jax.errors import UserError
+from llfc_jax.matching.activations import by_activations
+from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.leaves import by_path, check_finite
+from llfc_jax.matching.problem import Matcher, Problem
+from llfc_jax.matching.straight_through import by_straight_through
+from llfc_jax.matching.weights import by_weights
+from llfc_jax.path.interpolation import check_same_structure
+from llfc_jax.symmetry import (
+    PermutationSpec,
+    apply_permutation,
+    check_deterministic,
+    check_equivalence,
+    describe,
+    permutation_spec,
+)
+from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
+
+MATCHERS: dict[str, Matcher] = {
+    "weight_matching": by_weights,
+    "activation_matching": by_activations,
+    "straight_through": by_straight_through,
+}
+"""Name -> matcher."""
+
+DEFAULTS: Mapping[str, Any] = {
+    "restarts": 8,
+    "max_sweeps": 100,
+    "statistic": "correlation",
+    "epochs": 5,
+    "learning_rate": 1e-3,
+}
+"""What the matchers can be told."""
+
+MAX_EQUIVALENCE_ERROR = 1e-3
+"""Relative error of the permuted network's logits above which something is wrong, not just rounded."""
+
+
+class Aligned(NamedTuple):
+    """B, permuted towards A."""
+
+    variables: Variables
+    permutation: Permutation
+    info: MatchInfo
+    summary: dict[str, Any]
+    """The same for `results.json`, with the symmetries, and by how much B's outputs moved."""
+
+
+def align(
+    key: PRNGKey,
+    a: Variables,
+    b: Variables,
+    *,
+    method: str | Matcher,
+    apply: Callable[[Variables, Any], PyTree],
+    loss: Callable[[Variables, Batch], Array],
+    batches: Callable[[], Iterable[Batch]],
+    inputs: Callable[[], Iterable[PyTree]],
+    options: Mapping[str, Any] = DEFAULTS,
+) -> Aligned:
+    """Permute B's units so that it lies in A's basin.
+
+    Args:
+        key: draws whatever the method draws.
+        a: variables of A.
+        b: variables of B.
+        method: a name in `MATCHERS`, or a matcher of one's own.
+        apply: see `Problem`, as the next three.
+        loss: for the straight-through estimator.
+        batches: the same.
+        inputs: of the first batch all methods see what permuting B changes.
+        options: for the matcher.
+
+    Raises:
+        UserError: A and B differ in architecture or have NaN parameters, `apply` is not deterministic,
+            permuting B changes its outputs, or there is no such method.
+    """
+    if isinstance(method, str) and method not in MATCHERS:
+        raise UserError(f"method: expected one of {', '.join(MATCHERS)}; found {method!r}")
+    check_same_structure(a, b)
+    check_finite(by_path(a), "A")
+    check_finite(by_path(b), "B")
+    some = next(iter(inputs()))
+    one = jax.tree.map(lambda leaf: leaf[:1], some)
+    check_deterministic(apply, a, one)  # not under jit, which would freeze randomness of Python's
+    spec = permutation_spec(apply, a, some)
+    started = time.monotonic()
+    match = MATCHERS[method] if isinstance(method, str) else method
+    permutation, info = match(key, Problem(spec, a, b, apply, loss, batches, inputs), options)
+    info = jax.device_get(info)
+    seconds = time.monotonic() - started
+    aligned = apply_permutation(spec, permutation, b)
+    error = check_equivalence(jax.jit(apply), b, aligned, some)
+    if not error <= MAX_EQUIVALENCE_ERROR:
+        raise UserError(
+            f"align: permuting B moved its logits by {error:.1e} (relative), expected at most "
+            f"{MAX_EQUIVALENCE_ERROR}: is the network a function of its variables and inputs alone?"
+        )
+    name = method if isinstance(method, str) else method.__name__
+    summary = _summary(spec, info) | {"method": name, "equivalence_error": error, "seconds": seconds}
+    return Aligned(aligned, permutation, info, summary)
+
+
+def _summary(spec: PermutationSpec, info: MatchInfo) -> dict[str, Any]:
+    return {
+        "objective": info.objective[: info.sweeps + 1].tolist(),
+        "sweeps": int(info.sweeps),
+        "converged": bool(info.converged),
+        "restart_objectives": info.restart_objectives.tolist(),
+        "permutations": dict(spec.sizes),
+        "description": describe(spec),
+    }

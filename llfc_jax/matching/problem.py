@@ -1,0 +1,30 @@
+"""What every matcher is given and returns."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from llfc_jax.matching.info import MatchInfo
+from llfc_jax.symmetry import PermutationSpec
+from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
+
+
+class Problem(NamedTuple):
+    """What a matcher may look at."""
+
+    spec: PermutationSpec
+    a: Variables
+    b: Variables
+    apply: Callable[[Variables, Any], PyTree]
+    """Variables, inputs -> outputs, in evaluation mode."""
+    loss: Callable[[Variables, Batch], Array]
+    """Mean loss of a batch."""
+    batches: Callable[[], Iterable[Batch]]
+    """Starts a stream of training data with labels, in batches of one size."""
+    inputs: Callable[[], Iterable[PyTree]]
+    """Starts a stream of the inputs alone."""
+
+
+Found: TypeAlias = tuple[Permutation, MatchInfo]
+"""The permutation of B, and how it was found."""
+Matcher: TypeAlias = Callable[[PRNGKey, Problem, Mapping[str, Any]], Found]
+"""Key, problem, options -> what it found. Of the options it takes those that it knows."""
