@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,16 @@ from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
 _Pair: TypeAlias = tuple[Variables, Variables]
 _State: TypeAlias = tuple[Leaves, PyTree]
 """The target and the optimizer's state."""
+
+
+class _Recipe(NamedTuple):
+    """What stays from step to step."""
+
+    spec: PermutationSpec
+    loss_fn: Callable[[Variables, Any], Array]
+    optimizer: optax.GradientTransformation
+    sweeps: int
+    assignment: str
 
 
 def straight_through(
@@ -90,23 +100,9 @@ def straight_through(
             start_key, spec, variables_a, variables_b, assignment=assignment, exclude=exclude
         )
 
-    @partial(jax.jit, donate_argnums=0)
-    def step(state: _State, permutation: Permutation, pair: _Pair, batch: Any) -> tuple[_State, Permutation]:
-        target, opt_state = state
-        leaves_b = _select(pair[1], target)
-        for _ in range(sweeps):
-            permutation = _sweep(spec, target, leaves_b, permutation, assignment)
-        middle = _midpoint(spec, permutation, pair)
-        gradient = jax.grad(lambda leaves: loss_fn(_replace(middle, leaves), batch))(_select(middle, target))
-        # The midpoint holds one half of pi(B), for which the target stands in.
-        updates, opt_state = optimizer.update(jax.tree.map(lambda g: g / 2, gradient), opt_state, target)
-        return (optax.apply_updates(target, updates), opt_state), permutation
-
-    @jax.jit
-    def batch_loss(permutation: Permutation, pair: _Pair, batch: Any) -> Array:
-        return loss_fn(_midpoint(spec, permutation, pair), batch)
-
-    # The networks are arguments, not closed over: jit would copy them into the program.
+    recipe = _Recipe(spec, loss_fn, optimizer, sweeps, assignment)
+    step = jax.jit(partial(_step, recipe), donate_argnums=0)
+    batch_loss = jax.jit(partial(_midpoint_loss, recipe))
     pair = (variables_a, variables_b)
 
     def loss(permutation: Permutation) -> float:
@@ -146,6 +142,32 @@ def by_straight_through(key: PRNGKey, problem: Problem, options: Mapping[str, An
         optimizer=optax.adam(options["learning_rate"]),
         epochs=options["epochs"],
     )
+
+
+# The networks are arguments, not closed over: jit would copy them into the program.
+
+
+def _step(
+    recipe: _Recipe, state: _State, permutation: Permutation, pair: _Pair, batch: Any
+) -> tuple[_State, Permutation]:
+    """Project the target, go forward at the midpoint, and hand the target the gradient."""
+    target, opt_state = state
+    leaves_b = _select(pair[1], target)
+    for _ in range(recipe.sweeps):
+        permutation = _sweep(recipe.spec, target, leaves_b, permutation, recipe.assignment)
+    middle = _midpoint(recipe.spec, permutation, pair)
+
+    def loss(leaves: Leaves) -> Array:
+        return recipe.loss_fn(_replace(middle, leaves), batch)
+
+    # The midpoint holds one half of pi(B), for which the target stands in.
+    gradient = jax.tree.map(lambda g: g / 2, jax.grad(loss)(_select(middle, target)))
+    updates, opt_state = recipe.optimizer.update(gradient, opt_state, target)
+    return (optax.apply_updates(target, updates), opt_state), permutation
+
+
+def _midpoint_loss(recipe: _Recipe, permutation: Permutation, pair: _Pair, batch: Any) -> Array:
+    return recipe.loss_fn(_midpoint(recipe.spec, permutation, pair), batch)
 
 
 def _check_scalar(loss: Any) -> None:

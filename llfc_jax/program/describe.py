@@ -29,7 +29,8 @@ def describe(program: Program) -> str:
         f"{node.name} is one node for all steps of a loop" for node in program.nodes if _loops(program, node)
     ]
     skipped = [f"skipped {name}: {why}" for name, why in program.skipped]
-    return "\n".join([f"{len(rows)} nodes; * stands for samples", *lines, *loops, *skipped])
+    unread = [f"nothing reads {path}" for path in program.unread]
+    return "\n".join([f"{len(rows)} nodes; * stands for samples", *lines, *loops, *skipped, *unread])
 
 
 def _loops(program: Program, node: Node) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from llfc_jax.errors import UserError
 from llfc_jax.program.flat import Flat
 from llfc_jax.program.kinds import Kind
 from llfc_jax.types import Features, PyTree, Variables
@@ -78,6 +79,8 @@ class Program:
     """Shapes and dtypes of the inputs that the program was read with."""
     skipped: tuple[tuple[str, str], ...] = field(compare=False)
     """Names of the caller's that are no features (n, ...) of the network, and why."""
+    unread: tuple[str, ...] = field(compare=False)
+    """Paths of leaves that nothing reads."""
     aliases: tuple[tuple[str, str], ...]
     """Further names of the caller's, and the node of that value."""
     flat: Flat = field(compare=False, repr=False)
@@ -91,6 +94,9 @@ class Program:
         return hash((self.signature, self.input_shapes))
 
     def __getitem__(self, name: str) -> Node:
+        if name not in self._by_name:
+            found = ", ".join(self._by_name)
+            raise UserError(f"node: expected one of {found}; found {name!r}")
         return self._by_name[name]
 
     def of_kind(self, *kinds: Kind) -> tuple[Node, ...]:

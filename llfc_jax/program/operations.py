@@ -30,6 +30,8 @@ PRODUCTS = frozenset({"mul", "dot_general", "conv_general_dilated"})
 """Linear in each of two operands."""
 INDEXED = frozenset({"gather", "dynamic_slice", "dynamic_update_slice", "scatter", "scatter-add"})
 """Linear where the positions are fixed."""
+DRAWS = frozenset({"random_bits", "threefry2x32", "rng_bit_generator", "rng_uniform", "random_gamma"})
+"""Random numbers."""
 CONTRACTIONS = PRODUCTS - {"mul"}
 ELEMENTWISE = frozenset(
     {

@@ -11,12 +11,12 @@ import numpy as np
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.program.axes import sample_axes, unit_axes
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures
-from llfc_jax.program.flat import Flat, flatten
+from llfc_jax.program.flat import Flat, behind, flatten
 from llfc_jax.program.kinds import MERGES
 from llfc_jax.program.landmarks import Landmark, landmarks
 from llfc_jax.program.names import Unnamed, choose
 from llfc_jax.program.nodes import INPUT, Contraction, FeaturesFn, Node, Program
-from llfc_jax.program.operations import weight_operand
+from llfc_jax.program.operations import DRAWS, weight_operand
 from llfc_jax.types import PyTree, Variables
 
 
@@ -44,7 +44,8 @@ def read(
         The program, for `llfc_jax.measure`; printed, it is a table of its nodes.
 
     Raises:
-        UserError: the network has no float output that depends on weights and inputs.
+        UserError: the network has no float output that depends on weights and inputs, or it draws random
+            numbers, or computes something else each time.
 
     Example:
         >>> apply = lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"]
@@ -72,12 +73,14 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
         raise UserError(f"apply: expected an array of logits; found {kind_of(logits)}")
     if not any(flat.moves(value) for value in ends):
         raise UserError("apply: expected an output that depends on the weights and the inputs; found none")
+    _check_draws_nothing(flat, ends)
     given = {**of_code, **of_caller}
     marks = landmarks(flat, {*given, *ends})
     paths = [
         jax.tree_util.keystr(path, simple=True, separator="/") or "weights"
         for path, _ in jax.tree.leaves_with_path(variables)
     ]
+    read = frozenset().union(*(flat.leaves[value] for value in (*ends, *(mark.value for mark in marks))))
     skipped = [(name, _why_not(flat, value)) for name, value in features.items() if not flat.moves(value)]
     axes = Axes(_sample_axes(flat, features_fn, variables, inputs), unit_axes(flat))
     return Program(
@@ -86,6 +89,7 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
         signature=signature(flat),
         input_shapes=_shapes(inputs),
         skipped=tuple(skipped),
+        unread=tuple(path for leaf, path in enumerate(paths) if leaf not in read),
         aliases=tuple(
             (name, of_caller[value])
             for name, value in features.items()
@@ -145,9 +149,37 @@ def _sample_axes(flat: Flat, features_fn: FeaturesFn, variables: Variables, inpu
     except (TypeError, ValueError):  # it takes batches of this size alone
         larger = None
     if larger is not None and signature(larger) == signature(flat):
+        if _constants_differ(flat, larger):  # as a mean's divisor may, but not for the same inputs
+            _check_same_again(flat, flatten(features_fn, variables, inputs))
         return sample_axes(flat, larger, n)
     # A batch of one leaves no trace where it is broadcast.
     return {value: 0 for value, aval in enumerate(flat.avals) if aval.shape[:1] == (n,)}
+
+
+def _check_draws_nothing(flat: Flat, ends: Iterable[int]) -> None:
+    for index in behind(flat, ends):
+        if flat.instructions[index].primitive in DRAWS:
+            where = flat.instructions[index].scope
+            raise UserError(
+                "apply: expected no random numbers; found some drawn"
+                + (f" in {where}" if where else "")
+                + ": switch off dropout and the like"
+            )
+
+
+def _check_same_again(flat: Flat, again: Flat) -> None:
+    if signature(again) != signature(flat) or _constants_differ(flat, again):
+        raise UserError("apply: expected a pure function; found other numbers in it each time it is called")
+
+
+def _constants_differ(flat: Flat, other: Flat) -> bool:
+    """In numbers; constants of other shapes are those of other numbers of samples."""
+
+    def differ(x: Any, y: Any) -> bool:
+        return x is not y and np.shape(x) == np.shape(y) and not np.array_equal(x, y, equal_nan=True)
+
+    inexact = (value for value in flat.constants if jnp.issubdtype(flat.avals[value].dtype, jnp.inexact))
+    return any(differ(flat.constants[value], other.constants[value]) for value in inexact)
 
 
 def _nodes(

@@ -187,6 +187,101 @@ def test_samples_and_units_are_known_wherever_they_lie():
     assert found == [("0", 1, 2), ("relu1", 1, 2), ("pool1", 0, 1), ("1", 0, 1)]
 
 
-def test_a_network_that_ignores_its_weights_is_refused():
-    with pytest.raises(UserError, match="apply: expected an output that depends on the weights and the inp"):
-        read(lambda w, x: x, jnp.ones(3), jnp.ones((2, 3)))
+RANDOM = np.random.default_rng(0)
+
+
+def dropped(w, x):
+    kept = jax.random.bernoulli(jax.random.key(0), 0.5, x.shape)
+    return jnp.where(kept, x, 0) @ w
+
+
+@pytest.mark.parametrize(
+    ("apply", "line"),
+    [
+        (lambda w, x: x, "apply: expected an output that depends on the weights and the inputs; found none"),
+        (lambda w, x: w, "apply: expected an output that depends on the weights and the inputs; found none"),
+        (lambda w, x: None, "apply: expected an array of logits; found None"),
+        (dropped, "apply: expected no random numbers; found some drawn: switch off dropout and the like"),
+        (
+            lambda w, x: x @ w + float(RANDOM.normal()),
+            "apply: expected a pure function; found other numbers in it each time it is called",
+        ),
+    ],
+)
+def test_what_is_no_network_is_refused_in_one_line(apply, line):
+    with pytest.raises(UserError) as caught:
+        read(apply, jnp.ones((3, 2)), jnp.ones((2, 3)))
+    assert str(caught.value) == line
+
+
+def test_what_is_no_value_of_the_program_and_what_nothing_reads_is_said():
+    def features(w, x):
+        hidden = jnp.tanh(x @ w["in"])
+        return hidden @ w["out"], {"hidden": hidden, "image": x, "norm": w["in"] ** 2}
+
+    weights = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 2)), "head": {"bias": jnp.ones(2)}}
+    program = read(lambda w, x: features(w, x)[0], weights, jnp.ones((2, 3)), features)
+    assert str(program).splitlines()[-3:] == [
+        "skipped image: expected what depends on weights and inputs; found inputs alone",
+        "skipped norm: expected what depends on weights and inputs; found weights alone",
+        "nothing reads head/bias",
+    ]
+    with pytest.raises(UserError, match="node: expected one of in, hidden, out; found 'hiden'"):
+        program["hiden"]
+
+
+def test_a_mean_over_samples_is_no_impurity():
+    program = read(lambda w, x: (x - x.mean(0, keepdims=True)) @ w, jnp.ones((3, 2)), jnp.ones((2, 3)))
+    assert [node.label for node in program.nodes] == ["dense"]
+
+
+def test_layers_are_named_by_what_their_weights_share():
+    def normalised(x, scale, bias):
+        x = x - x.mean(-1, keepdims=True)
+        return x * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + 1e-5) * scale + bias
+
+    def apply(w, x):
+        hidden = normalised(x @ w["up_kernel"] + w["up_bias"], w["ln_scale"], w["ln_bias"])
+        return jax.nn.relu(hidden) @ w["down_w"] + w["shift"]
+
+    shapes = {"up_kernel": (3, 4), "up_bias": (4,), "ln_scale": (4,), "ln_bias": (4,), "down_w": (4, 2)}
+    weights = {name: jnp.ones(shape) for name, shape in (shapes | {"shift": (2,)}).items()}
+    program = read(apply, weights, jnp.ones((2, 3)))
+    assert [node.name for node in program.nodes] == ["up", "ln", "relu1", "down"]
+
+
+def test_a_kernel_multiplied_with_patches_is_a_convolution():
+    def apply(w, x):
+        patches = jnp.concatenate([x[:, :-1], x[:, 1:]], -1)  # 2 x 1 windows
+        return (patches @ w["kernel"].reshape(-1, 5)).mean((1, 2)) @ w["head"]
+
+    weights = {"kernel": jnp.ones((2, 1, 3, 5)), "head": jnp.ones((5, 2))}
+    program = read(apply, weights, jnp.ones((2, 4, 4, 3)))
+    assert [node.label for node in program.nodes] == ["conv", "pool", "dense"]
+
+
+def test_a_weight_added_is_a_shift_unless_it_is_made_of_weights_by_what_is_not_linear():
+    for made, kind in ((lambda w: 2 * w, Kind.SHIFT), (jnp.exp, Kind.AFFINE)):
+        program = read(
+            lambda w, x, made=made: jnp.tanh(jnp.tanh(x @ w[0]) + made(w[1])),
+            [jnp.ones((3, 4)), jnp.ones(4)],
+            jnp.ones((2, 3)),
+        )
+        assert [node.kind for node in program.nodes] == [
+            Kind.CONTRACTION,
+            Kind.NONLINEARITY,
+            kind,
+            Kind.NONLINEARITY,
+        ]
+
+
+def test_a_loop_over_time_is_one_node_and_says_so():
+    def apply(w, x):
+        step = lambda state, now: (jnp.tanh(state @ w["state"] + now @ w["now"]), None)  # noqa: E731
+        state, _ = jax.lax.scan(step, jnp.zeros((len(x), 4)), jnp.moveaxis(x, 1, 0))
+        return state @ w["out"]
+
+    weights = {"state": jnp.ones((4, 4)), "now": jnp.ones((3, 4)), "out": jnp.ones((4, 2))}
+    program = read(apply, weights, jnp.ones((2, 5, 3)))
+    assert [node.label for node in program.nodes] == ["scan", "dense"]
+    assert f"{program.nodes[0].name} is one node for all steps of a loop" in str(program)
