@@ -362,7 +362,7 @@ def align(
     if isinstance(batches, Iterator):
         raise UserError("batches: expected some that can be read again, such as a list; found an iterator")
     taken = dict(options or {})
-    if unknown := taken.keys() - alignment.DEFAULTS.keys():
+    if isinstance(method, str) and (unknown := taken.keys() - alignment.DEFAULTS.keys()):
         known = ", ".join(alignment.DEFAULTS)
         raise UserError(f"options: expected names among {known}; found {sorted(unknown)[0]!r}")
     return alignment.align(

@@ -190,6 +190,27 @@ def _optimizer(name: str, value: Any) -> Any:
     return value
 
 
+def _method(name: str, value: Any) -> Any:
+    if not isinstance(value, str) and not callable(value):
+        raise UserError(f"{name}: expected a name, or a Matcher; found {_found(value)}")
+    return value
+
+
+def _positive(name: str, value: Any) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
+        raise UserError(f"{name}: expected a positive number; found {_found(value)}")
+    return float(value)
+
+
+def _options(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{name}: expected a dict of them by name; found {_found(value)}")
+    return {
+        option: _READERS[option](f"{name} {option}", own) if option in _READERS else own
+        for option, own in value.items()
+    }
+
+
 def _network_function(name: str, value: Any) -> Any:
     if not isinstance(value, Program) and not callable(value):
         expected = "what `read` returns, or a function of (variables, inputs)"
@@ -230,6 +251,10 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "exclude": _names,
     "optimizer": _optimizer,
     "network": _network_function,
+    "method": _method,
+    "loss": _function("variables, batch"),
+    "options": _options,
+    "learning_rate": _positive,
     "seed": _count(0, 2**32 - 1),
 }
 """Name of a parameter -> (the name, an argument) -> the argument as the function takes it."""
