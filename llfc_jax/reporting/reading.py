@@ -109,11 +109,6 @@ def is_aligned(path: str) -> bool:
     return PathKey.parse(path).aligned
 
 
-def primary_path(paths: Sequence[str]) -> str:
-    """The path that a summary shows: the first aligned one if there is one, else the first."""
-    return next((path for path in paths if is_aligned(path)), paths[0])
-
-
 def alpha_label(alpha: float) -> str:
     """A short name of α.
 
