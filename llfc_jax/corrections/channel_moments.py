@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from llfc_jax.types import Array, PyTree
 
 Statistics = dict[str, dict[str, Array]]
-"""Stage -> `mean` and `var`, each (..., channels), in the layout of Linen's `batch_stats`."""
+"""Module -> `mean` and `var`, each (..., channels), in the layout of Linen's `batch_stats`."""
 
 
 class ChannelMoments(NamedTuple):
@@ -19,7 +19,7 @@ class ChannelMoments(NamedTuple):
     statistics: Statistics
     """Mean over batches of their means and variances."""
     spread: PyTree
-    """Stage -> summed squared deviations of the batches' means."""
+    """Module -> summed squared deviations of the batches' means."""
 
 
 def no_batches(like: PyTree) -> ChannelMoments:
