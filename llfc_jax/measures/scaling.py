@@ -6,9 +6,13 @@ largest entry, and sums over samples are kept in units of the largest of these.
 
 from functools import reduce
 
+import jax
 import jax.numpy as jnp
 
 from llfc_jax.types import Array
+
+_EXPONENT = 0x7F800000
+"""The bits of float32 that hold it."""
 
 
 def sample_scales(*features: Array) -> Array:
@@ -41,7 +45,6 @@ def joined(before: Array, scales: Array) -> tuple[Array, Array, Array]:
 
 
 def _power_of_two(x: Array) -> Array:
-    """The largest one up to x; 0 for 0, and 1 for what is no number."""
-    _, exponent = jnp.frexp(x)
-    power = jnp.ldexp(jnp.float32(1), exponent - 1)
-    return jnp.where(x == 0, 0, jnp.where(jnp.isfinite(x), power, 1))
+    """The largest one up to x, which is its exponent alone; 0 for 0, and 1 for what is no number."""
+    exponent = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32) & _EXPONENT
+    return jnp.where(jnp.isfinite(x), jax.lax.bitcast_convert_type(exponent, jnp.float32), 1)
