@@ -79,7 +79,9 @@ def role(flat: Flat, instruction: Instruction) -> Role:
     given = dependents(flat, instruction)
     if len(given) > 1:
         return Role.MERGE
-    return Role.LINEAR if not given or is_linear(flat, instruction) else Role.NONLINEAR
+    if not given and instruction.primitive in LINEAR | PRODUCTS | INDEXED | {"div", "select_n"}:
+        return Role.LINEAR  # of weights and inputs, each held as the other moves
+    return Role.LINEAR if is_linear(flat, instruction) else Role.NONLINEAR
 
 
 def weight_operand(flat: Flat, instruction: Instruction) -> int | None:

@@ -150,7 +150,8 @@ def _sample_axes(flat: Flat, features_fn: FeaturesFn, variables: Variables, inpu
         larger = None
     if larger is not None and signature(larger) == signature(flat):
         if _constants_differ(flat, larger):  # as a mean's divisor may, but not for the same inputs
-            _check_same_again(flat, flatten(features_fn, variables, inputs))
+            anew = lambda *given: features_fn(*given)  # noqa: E731, of one function JAX keeps the trace
+            _check_same_again(flat, flatten(anew, variables, inputs))
         return sample_axes(flat, larger, n)
     # A batch of one leaves no trace where it is broadcast.
     return {value: 0 for value, aval in enumerate(flat.avals) if aval.shape[:1] == (n,)}
