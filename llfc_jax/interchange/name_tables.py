@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from llfc_jax.errors import UserError
-from llfc_jax.models import MODELS, Network
+from llfc_jax.models import MODELS, Network, takes
 
 Names = dict[str, str]
 """Stage -> module."""
@@ -52,12 +52,22 @@ def torchvision_resnet(network: Network) -> Names:
     return _residual(network, shortcut="downsample", head="fc")
 
 
+def wide_resnet(network: Network) -> Names:
+    """The WideResNet of xternalz and of whoever took it from there."""
+    names = {"conv0": "conv1", "norm": "bn1", "dense": "fc"}
+    for stage, (group, index, step) in _in_blocks(network):
+        module = {"shortcut": "convShortcut"}.get(step) or step.replace("norm", "bn")
+        names[stage] = f"block{group}.layer.{index}.{module}"
+    return names
+
+
 TABLES: dict[str, Callable[[Network], Names]] = {
     "the LLFC authors' MLP": sequential,
     "the LLFC authors' LeNet": lenet,
     "the LLFC authors' and torchvision's VGG": vgg,
     "the LLFC authors' ResNet": authors_resnet,
     "torchvision's ResNet": torchvision_resnet,
+    "xternalz's WideResNet": wide_resnet,
 }
 
 
@@ -100,8 +110,10 @@ def _norm(modules: Iterable[frozenset[str]]) -> str:
 
 
 def _architectures(input_shape: tuple[int, ...], depths: set[int]) -> Iterator[tuple[str, str, Network]]:
-    """Every model that takes such images, with every norm and shortcut: description, norm and network."""
+    """Every model that takes such inputs, with every norm and shortcut: description, norm and network."""
     for name, build in MODELS.items():
+        if not takes(name, input_shape):
+            continue
         accepted = inspect.signature(build).parameters
         variants: dict[str, Iterable] = {"norm": ("none", "batch", "layer"), "shortcut": ("pad", "conv")}
         if name == "mlp":
@@ -122,9 +134,15 @@ def _architectures(input_shape: tuple[int, ...], depths: set[int]) -> Iterator[t
 def _residual(network: Network, shortcut: str, head: str) -> Names:
     names = {"conv0": "conv1", "norm0": "bn1", "dense": head}
     inside = {"shortcut": f"{shortcut}.0", "shortcut_norm": f"{shortcut}.1"}
+    for stage, (group, index, step) in _in_blocks(network):
+        module = inside.get(step) or step.replace("norm", "bn")
+        names[stage] = f"layer{group}.{index}.{module}"
+    return names
+
+
+def _in_blocks(network: Network) -> Iterator[tuple[str, tuple[int, int, str]]]:
+    """The stages in blocks: name -> number of the group from 1, index in it from 0, and the step there."""
     for stage in network.stages:
         if found := re.fullmatch(r"block(\d+)_(\d+)\.(\w+)", stage.name):
             group, index, step = found.groups()
-            module = inside.get(step) or step.replace("norm", "bn")
-            names[stage.name] = f"layer{group}.{int(index) - 1}.{module}"
-    return names
+            yield stage.name, (int(group), int(index) - 1, step)

@@ -9,17 +9,30 @@ from typing import Any
 import jax
 
 from llfc_jax.errors import UserError
+from llfc_jax.models.gpt import CHOICES as GPT_CHOICES
+from llfc_jax.models.gpt import gpt
 from llfc_jax.models.layers import ACTIVATIONS, POOLINGS
 from llfc_jax.models.lenet import lenet
 from llfc_jax.models.mlp import mlp
 from llfc_jax.models.network import INPUT, Network, Stage
+from llfc_jax.models.preactivation import preresnet, wide_resnet
 from llfc_jax.models.resnet import resnet
 from llfc_jax.models.resnet_imagenet import resnet_imagenet
 from llfc_jax.models.vgg import vgg
 from llfc_jax.models.vit import vit
 from llfc_jax.types import Params
 
-__all__ = ["CHOICES", "MODELS", "Network", "Stage", "build", "count_parameters", "options_of"]
+__all__ = [
+    "CHOICES",
+    "MODELS",
+    "OF_TEXT",
+    "Network",
+    "Stage",
+    "build",
+    "count_parameters",
+    "options_of",
+    "takes",
+]
 
 MODELS: dict[str, Callable[..., Network]] = {
     "mlp": mlp,
@@ -27,12 +40,18 @@ MODELS: dict[str, Callable[..., Network]] = {
     **{f"vgg{depth}": partial(vgg, depth=depth) for depth in (11, 13, 16, 19)},
     **{f"resnet{depth}": partial(resnet, depth=depth) for depth in (20, 32, 44, 56, 110)},
     **{f"resnet{depth}": partial(resnet_imagenet, depth=depth) for depth in (18, 34, 50)},
+    **{f"preresnet{depth}": partial(preresnet, depth=depth) for depth in (20, 32, 44, 56, 110)},
+    **{f"wideresnet{depth}": partial(wide_resnet, depth=depth) for depth in (10, 16, 22, 28, 40)},
     "vit": vit,
+    "gpt": gpt,
 }
 """Name -> `(input_shape, num_classes, **options) -> Network`."""
 
-CHOICES = {
-    "norm": ("none", "batch", "layer"),
+OF_TEXT = ("gpt",)
+"""Models of tokens, for inputs of shape (block,); the others take images."""
+
+_CHOICES = {
+    "norm": ("none", "batch", "layer", "rms"),
     "shortcut": ("pad", "conv"),
     "stem": ("imagenet", "cifar"),
     "readout": ("mean", "token"),
@@ -40,19 +59,33 @@ CHOICES = {
     "activation": tuple(ACTIVATIONS),
     "pooling": tuple(POOLINGS),
 }
-"""Options that take one of a few values."""
+_OWN_CHOICES = {"gpt": GPT_CHOICES}
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    field: tuple(dict.fromkeys([*_CHOICES.get(field, ()), *GPT_CHOICES.get(field, ())]))
+    for field in _CHOICES | GPT_CHOICES
+}
+"""Options that take one of a few values, of which a model may know a part."""
 
 
 def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int) -> Network:
     """The network that `config` (name and options; `None` keeps the model's default) asks for.
 
     Raises:
-        UserError: the name or an option is unknown, or the images don't fit the model.
+        UserError: the name or an option is unknown, or the images or the text don't fit the model.
     """
-    options = options_of(config)
-    network = MODELS[config["name"]](input_shape, num_classes, **options)
-    _check_images_fit(config["name"], network, input_shape)
+    name, options = config["name"], options_of(config)
+    if not takes(name, input_shape):
+        expected, found = ("text", "images") if name in OF_TEXT else ("images", "text")
+        raise UserError(f"model.name={name!r}: expected {expected} for data; found {found}")
+    network = MODELS[name](input_shape, num_classes, **options)
+    _check_inputs_fit(name, network, input_shape)
     return network
+
+
+def takes(name: str, input_shape: tuple[int, ...]) -> bool:
+    """Whether the model of that name is for inputs of this kind: a text's or an image's."""
+    return (name in OF_TEXT) == (len(input_shape) == 1)
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,8 +107,9 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
             )
         del options[field]
     for field, value in options.items():
-        if field in CHOICES and value not in CHOICES[field]:
-            raise UserError(f"model.{field}: expected one of {', '.join(CHOICES[field])}; found {value!r}")
+        choices = _OWN_CHOICES.get(name, _CHOICES).get(field, CHOICES.get(field))
+        if choices is not None and value not in choices:
+            raise UserError(f"model.{field}: expected one of {', '.join(choices)}; found {value!r}")
     if not 0 <= options.get("epsilon", 0) < 1:
         raise UserError(f"model.epsilon: expected a number in [0, 1); found {options['epsilon']}")
     if not 0 < options.get("width", 1) < math.inf:
@@ -88,7 +122,7 @@ def count_parameters(params: Params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _check_images_fit(name: str, network: Network, input_shape: tuple[int, ...]) -> None:
+def _check_inputs_fit(name: str, network: Network, input_shape: tuple[int, ...]) -> None:
     shapes = {INPUT: jax.ShapeDtypeStruct((1, *input_shape), "float32")}
     for stage in network.stages:
         try:

@@ -184,6 +184,13 @@ class Add(nn.Module):
         return x + y
 
 
+class Multiply(nn.Module):
+    """The end of a gated branch."""
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        return x * y
+
+
 class PadShortcut(nn.Module):
     """Option A of He et al. (2016): subsample positions, pad channels with zeros on both sides."""
 
@@ -227,8 +234,9 @@ EPSILON = 1e-5
 NORMS: dict[str, Callable[..., nn.Module]] = {
     "batch": partial(nn.BatchNorm, momentum=0.9),
     "layer": nn.LayerNorm,
+    "rms": nn.RMSNorm,
 }
-"""Normalisations by name; `layer` normalises the channels of each position, as Git Re-Basin does."""
+"""Normalisations by name; `layer` and `rms` normalise the channels of each position, as Git Re-Basin does."""
 
 
 def norm_stages(norm: str, name: str, epsilon: float = EPSILON) -> list[tuple[str, nn.Module]]:

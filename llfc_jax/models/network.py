@@ -15,19 +15,21 @@ import jax.numpy as jnp
 
 from llfc_jax.corrections.batchnorm import recompute_by
 from llfc_jax.corrections.correction import Correction
-from llfc_jax.models import convolution, layers, tokens
+from llfc_jax.models import attention, convolution, layers, tokens
 from llfc_jax.types import Array, Features, Params, PRNGKey, PyTree, Variables
 
 INPUT = "input"
-"""The name under which the images enter."""
+"""The name under which images or tokens enter."""
 
 KINDS: dict[type[nn.Module], str] = {
     nn.Dense: "dense",
     nn.Conv: "conv",
     nn.BatchNorm: "norm",
     nn.LayerNorm: "norm",
+    nn.RMSNorm: "norm",
     nn.Dropout: "dropout",
     nn.MultiHeadDotProductAttention: "attention",
+    attention.CausalAttention: "attention",
     layers.ReLU: "relu",
     layers.GELU: "gelu",
     layers.Elementwise: "activation",
@@ -37,11 +39,14 @@ KINDS: dict[type[nn.Module], str] = {
     layers.AdaptiveMeanPool: "pool",
     layers.Flatten: "flatten",
     layers.Add: "add",
+    layers.Multiply: "multiply",
     layers.PadShortcut: "shortcut",
     tokens.Tokens: "flatten",
     tokens.ClassToken: "token",
     tokens.Position: "position",
     tokens.FirstToken: "pool",
+    tokens.Embedding: "embedding",
+    tokens.TiedHead: "dense",
 }
 """What a layer is called in results and figures."""
 
@@ -52,6 +57,8 @@ class Stage(NamedTuple):
     name: str
     layer: nn.Module
     inputs: tuple[str, ...]
+    owner: str | None = None
+    """The stage whose variables it shares; None where it has its own."""
 
     @property
     def kind(self) -> str:
@@ -119,6 +126,8 @@ class Network:
         for stage, own_key in zip(self.stages, keys, strict=True):
             of_inputs = tuple(shapes[name] for name in stage.inputs)
             shapes[stage.name] = stage.output_shape(*of_inputs)
+            if stage.owner is not None:
+                continue
             own = _draw(own_key, stage.layer, of_inputs, **stage.mode(train=False))
             for collection, value in own.items():
                 variables[collection][stage.name] = value
@@ -143,7 +152,7 @@ class Network:
         return any(stage.kind == "conv" for stage in self.stages)
 
     def apply(self, variables: Variables, inputs: Array) -> Array:
-        """Logits in evaluation mode: (n, ...) -> (n, classes)."""
+        """Logits in evaluation mode: (n, ...) -> (n, classes), or (n, t, classes) of tokens."""
         return self.apply_with_features(variables, inputs)[0]
 
     def apply_with_features(self, variables: Variables, inputs: Array) -> tuple[Array, Features]:
@@ -161,7 +170,7 @@ class Network:
 
         Args:
             variables: parameters and running statistics.
-            inputs: (n, ...) images.
+            inputs: (n, ...) images or tokens.
             key: drives dropout; `None` leaves dropout out.
             momentum: replaces the momentum of every BatchNorm; 0 returns the statistics of this batch alone.
 
@@ -229,7 +238,8 @@ def with_statistics(variables: Variables, statistics: PyTree) -> Variables:
 
 
 def _own(variables: Variables, stage: Stage) -> dict[str, Mapping]:
-    return {name: tree[stage.name] for name, tree in variables.items() if stage.name in tree}
+    owner = stage.owner or stage.name
+    return {name: tree[owner] for name, tree in variables.items() if owner in tree}
 
 
 def _in_training(layer: nn.Module, momentum: float | None) -> nn.Module:

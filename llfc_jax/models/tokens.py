@@ -1,4 +1,4 @@
-"""The layers that make a sequence of tokens of an image, and read it."""
+"""The layers that make a sequence of tokens of an image or a text, and read it."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -35,3 +35,26 @@ class FirstToken(nn.Module):
 
     def __call__(self, x: Array) -> Array:
         return x[:, 0]
+
+
+class Embedding(nn.Module):
+    """A learned vector for each kind of token: (n, t) whole numbers, of whatever type -> (n, t, c)."""
+
+    tokens: int
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        table = self.param("embedding", nn.initializers.normal(0.02), (self.tokens, self.features))
+        return jnp.take(table, x.astype(jnp.int32), axis=0)
+
+
+class TiedHead(nn.Module):
+    """Logits by the vectors of an `Embedding`, whose variables it takes: (n, t, c) -> (n, t, tokens)."""
+
+    tokens: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        table = self.param("embedding", nn.initializers.normal(0.02), (self.tokens, x.shape[-1]))
+        return jnp.einsum("ntc,vc->ntv", x, table)

@@ -46,6 +46,9 @@ def build(name):
         ({"name": "resnet44"}, CIFAR, 658_586),
         ({"name": "resnet56"}, CIFAR, 853_018),
         ({"name": "resnet110"}, CIFAR, 1_727_962),
+        ({"name": "wideresnet16", "width": 4}, CIFAR, 2_748_890),
+        ({"name": "wideresnet28", "width": 10}, CIFAR, 36_479_194),
+        ({"name": "wideresnet40", "width": 4}, CIFAR, 8_949_210),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else None,
 )
@@ -57,10 +60,12 @@ def test_parameter_counts_are_the_published_ones(config, shape, published):
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_builds_and_ends_in_the_classes(name):
-    shape = MNIST if name in ("mlp", "lenet") else CIFAR
+    shape = (16,) if name in models.OF_TEXT else MNIST if name in ("mlp", "lenet") else CIFAR
     network = models.build({"name": name}, shape, 7)
     variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))
-    assert jax.eval_shape(network.apply, variables, jnp.zeros((2, *shape))).shape == (2, 7)
+    assert jax.eval_shape(network.apply, variables, jnp.zeros((2, *shape))).shape == (
+        (2, 16, 7) if name in models.OF_TEXT else (2, 7)
+    )
 
 
 def test_width_multiplies_hidden_layers_only():

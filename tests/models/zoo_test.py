@@ -75,6 +75,8 @@ def stream_and_inner(blocks, inner, expansion):
         ({"name": "resnet34", "stem": "cifar"}, CIFAR, stream_and_inner((3, 4, 6, 3), 1, 1)),
         ({"name": "resnet50"}, IMAGENET, stream_and_inner((3, 4, 6, 3), 2, 4) + Counter({64: 1})),
         ({"name": "vgg16", "pool": 7}, IMAGENET, Counter({64: 2, 128: 2, 256: 3, 512: 6, 4096: 2})),
+        # a stream for each group, which begins with its shortcut, the stem, and the inner channels of blocks
+        ({"name": "wideresnet16", "width": 2}, CIFAR, Counter({16: 1, 32: 3, 64: 3, 128: 3})),
         # the stream, and in each block the heads, the two inner axes of the heads and the hidden units
         ({"name": "vit"}, CIFAR, Counter({192: 1, 3: 6, 64: 12, 768: 6})),
         ({"name": "vit", "readout": "token"}, CIFAR, Counter({192: 1, 3: 6, 64: 12, 768: 6})),
@@ -127,6 +129,23 @@ def test_the_first_group_projects_its_shortcut_for_bottlenecks_only():
     assert "block1_1.shortcut" in stages("resnet50")
     assert "block1_1.shortcut" not in stages("resnet18")
     assert "block2_1.shortcut" in stages("resnet18")
+
+
+def test_pre_activation_networks_are_wide_ones_of_width_1_by_another_count_of_layers():
+    narrow = models.build({"name": "preresnet20"}, CIFAR, 10)
+    assert narrow == models.build({"name": "wideresnet22"}, CIFAR, 10)
+    doubled = models.build({"name": "preresnet20", "width": 2}, CIFAR, 10)
+    wide = models.build({"name": "wideresnet22", "width": 2}, CIFAR, 10)
+    differing = [one.name for one, other in zip(doubled.stages, wide.stages, strict=False) if one != other]
+    assert differing == ["conv0", "block1_1.add"]  # 32 channels from the first on, which need no shortcut
+
+
+def test_norms_and_nonlinearities_come_before_convolutions_and_the_shortcut_after_them():
+    found = stages("wideresnet10", width=2)
+    assert found["block2_1.norm1"].inputs == ("block1_1.add",)
+    assert found["block2_1.conv1"].inputs == found["block2_1.shortcut"].inputs == ("block2_1.relu1",)
+    assert found["block2_1.add"].inputs == ("block2_1.conv2", "block2_1.shortcut")
+    assert found["mean"].inputs == ("relu",)
 
 
 def test_stems_reduce_the_image_by_4_or_not_at_all():

@@ -26,6 +26,7 @@ CASES = {
     "resnet20, option B": Case({"name": "resnet20", "width": 1 / 8, "shortcut": "conv"}, CIFAR),
     "resnet18 with the small stem": Case({"name": "resnet18", "width": 1 / 16, "stem": "cifar"}, CIFAR),
     "resnet50 of torchvision": Case({"name": "resnet50", "width": 1 / 16}, COLOUR),
+    "wideresnet10": Case({"name": "wideresnet10", "width": 1 / 2}, CIFAR),
 }
 
 

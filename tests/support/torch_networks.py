@@ -129,6 +129,46 @@ class ResNet(nn.Module):
         return (self.fc if self.imagenet else self.linear)(x.mean((2, 3)))
 
 
+class WideBlock(nn.Module):
+    """A pre-activation block, with the names of xternalz/WideResNet-pytorch."""
+
+    def __init__(self, entry, channels, stride):
+        super().__init__()
+        self.bn1, self.bn2 = nn.BatchNorm2d(entry), nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(entry, channels, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        if stride != 1 or entry != channels:
+            self.convShortcut = nn.Conv2d(entry, channels, 1, stride, bias=False)
+
+    def forward(self, x):
+        active = functional.relu(self.bn1(x))
+        y = self.conv2(functional.relu(self.bn2(self.conv1(active))))
+        return y + (self.convShortcut(active) if hasattr(self, "convShortcut") else x)
+
+
+class WideResNet(nn.Module):
+    """WRN-(6 count + 4)-width."""
+
+    def __init__(self, count, width):
+        super().__init__()
+        entry, sizes = 16, [round(size * width) for size in (16, 32, 64)]
+        self.conv1 = nn.Conv2d(3, entry, 3, 1, 1, bias=False)
+        for group, size in enumerate(sizes, start=1):
+            blocks = [WideBlock(entry, size, 2 if group > 1 else 1)]
+            blocks += [WideBlock(size, size, 1) for _ in range(count - 1)]
+            self.add_module(f"block{group}", nn.Module())
+            getattr(self, f"block{group}").layer = nn.Sequential(*blocks)
+            entry = size
+        self.bn1 = nn.BatchNorm2d(entry)
+        self.fc = nn.Linear(entry, 10)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        for block in (self.block1, self.block2, self.block3):
+            x = block.layer(x)
+        return self.fc(functional.relu(self.bn1(x)).mean((2, 3)))
+
+
 NETWORKS = {
     "mlp": lambda: MLP((784, 12, 12, 12, 10)),
     "mlp on colour": lambda: MLP((192, 12, 10)),
@@ -142,6 +182,7 @@ NETWORKS = {
     "resnet50 of torchvision": lambda: ResNet(
         (3, 4, 6, 3), (64, 128, 256, 512), 1 / 16, bottleneck=True, imagenet=True
     ),
+    "wideresnet10": lambda: WideResNet(1, 1 / 2),
 }
 """The names are those of `cases.CASES`."""
 
