@@ -13,7 +13,8 @@ from llfc_jax.errors import UserError
 class Split(NamedTuple):
     """Examples in a fixed order: images `(n, height, width, channels)` and labels `(n,)` int32.
 
-    Images are uint8, standing for 0 to 1 in steps of 1/255, or float32, taken as they are.
+    Images are uint8, standing for 0 to 1 in steps of 1/255, or float32, taken as they are. Of a text, they
+    are blocks of bytes, `(n, block)` uint8, and labels, `(n, block)`, the byte after each.
     """
 
     images: np.ndarray
@@ -28,7 +29,7 @@ class Dataset(NamedTuple):
       train: examples to train on.
       test: examples to test on.
       num_classes: labels lie in `[0, num_classes)`.
-      mean: per channel, subtracted from pixels in `[0, 1]` (or from float32 pixels as they are).
+      mean: per channel, subtracted from pixels in `[0, 1]` (or from float32 ones as they are); none of text.
       std: per channel, by which they are then divided.
       fingerprint: SHA-256 of both splits, hexadecimal; equal on every machine that reads the same examples.
     """
@@ -40,6 +41,11 @@ class Dataset(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
+
+    @property
+    def is_text(self) -> bool:
+        """Whether examples are blocks of bytes, and every position has a label."""
+        return self.train.labels.ndim == 2
 
 
 class Source(NamedTuple):

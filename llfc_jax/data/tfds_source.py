@@ -3,6 +3,7 @@
 `tensorflow_datasets` takes half a second to import, so it is imported only when a dataset is opened.
 """
 
+import contextlib
 import difflib
 import io
 import json
@@ -17,6 +18,7 @@ from PIL import Image
 from llfc_jax.data.dataset import Source, Split
 from llfc_jax.data.preparation import prepare, quiet
 from llfc_jax.data.splits import Slice
+from llfc_jax.data.text_source import check_fits, source_of_texts
 from llfc_jax.errors import UserError, first_line
 from llfc_jax.storage.paths import expand
 
@@ -26,17 +28,18 @@ _TFDS_FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.(\w+\.)*\w+")
 _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def open_tfds(name: str, data_dir: str, *, known: Iterable[str]) -> Source:
-    """Opens a TFDS dataset of images and labels; prepares it first when `data_dir` doesn't hold it.
+def open_tfds(name: str, data_dir: str, *, known: Iterable[str], block: int) -> Source:
+    """Opens a TFDS dataset of images and labels, or of texts; prepares it when `data_dir` doesn't hold it.
 
     Args:
       name: TFDS name, `dataset[/variant][:version]`.
       data_dir: TFDS directory; empty for TFDS's default, `TFDS_DATA_DIR` or `~/tensorflow_datasets`.
       known: names to suggest when there is no dataset `name`.
+      block: bytes of text that make an example.
 
     Raises:
-      UserError: there is no such dataset, it isn't one of images and labels, its files are damaged or in
-        another format, or it can't be prepared.
+      UserError: there is no such dataset, it isn't one of images and labels or of texts, its files are
+        damaged or in another format, or it can't be prepared; or a text is too short for a block.
     """
     root = expand(data_dir, "data.data_dir") if data_dir else None
     with quiet():
@@ -46,21 +49,33 @@ def open_tfds(name: str, data_dir: str, *, known: Iterable[str]) -> Source:
         if not builder.data_path.exists():
             prepare(builder, name)
     _check_files(builder, name)
+    if _is_text(builder):
+        check_fits(builder.info.dataset_size, f"data.name={name!r}")
+        with _readable(builder, name):
+            texts = {split: _read_text(builder, split) for split in builder.info.splits}
+        return source_of_texts(texts, block, name)
 
     def read(slices: Sequence[Slice]) -> Split:
-        with quiet():
-            try:
-                return _read(builder, slices)
-            except MemoryError:
-                raise
-            except Exception as error:  # of ArrayRecord, protobuf or Pillow: they share no base class
-                raise UserError(
-                    f"data.data_dir: {name!r} in {builder.data_path} can't be read ({first_line(error)}); "
-                    "delete that directory to prepare it anew"
-                ) from error
+        with _readable(builder, name):
+            return _read(builder, slices)
 
     sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
     return Source(sizes, builder.info.features["label"].num_classes, read)
+
+
+@contextlib.contextmanager
+def _readable(builder: Any, name: str) -> Iterator[None]:
+    """Says what to do where the files can't be read."""
+    with quiet():
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:  # of ArrayRecord, protobuf or Pillow: they share no base class
+            raise UserError(
+                f"data.data_dir: {name!r} in {builder.data_path} can't be read ({first_line(error)}); "
+                "delete that directory to prepare it anew"
+            ) from error
 
 
 def _check_feature_types(name: str, root: Path | None) -> None:
@@ -106,7 +121,7 @@ def _find_builder(name: str, root: Path | None, known: Iterable[str]) -> Any:
         guess = difflib.get_close_matches(name, known, n=1)
         raise UserError(
             f"data.name={name!r}: no such dataset{f' (did you mean {guess[0]!r}?)' if guess else ''}; "
-            f"expected {', '.join(known)}, or the name of another TFDS dataset of images and labels"
+            f"expected {', '.join(known)}, or another TFDS dataset of images and labels, or of texts"
         ) from error
     except Exception as error:  # unreadable metadata, an unknown variant or version, a malformed name
         reason = first_line(error).rpartition('}": ')[-1]  # without the arguments that TFDS puts in front
@@ -115,11 +130,17 @@ def _find_builder(name: str, root: Path | None, known: Iterable[str]) -> Any:
         ) from error
 
 
+def _is_text(builder: Any) -> bool:
+    return set(builder.info.features) == {"text"}
+
+
 def _check_features(builder: Any, name: str) -> None:
     features = builder.info.features
+    if _is_text(builder):
+        return
     if not {"image", "label"} <= set(features) or not hasattr(features["label"], "num_classes"):
         raise UserError(
-            f"data.name={name!r}: expected a dataset with features 'image' and 'label', "
+            f"data.name={name!r}: expected a dataset with features 'image' and 'label', or 'text' alone, "
             f"found {', '.join(features)}"
         )
     image = features["image"]
@@ -144,15 +165,27 @@ def _check_files(builder: Any, name: str) -> None:
         )
 
 
-def _read(builder: Any, slices: Sequence[Slice]) -> Split:
+def _records(builder: Any, split: str) -> Any:
+    """The records of a split expression, unparsed."""
     import tensorflow_datasets as tfds
+
+    return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+
+
+def _read_text(builder: Any, split: str) -> bytes:
+    """All texts of a split, a line each."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    records = _records(builder, split)
+    examples = map(tf_example_pb2.Example.FromString, records.__getitems__(range(len(records))))
+    return b"\n".join(example.features.feature["text"].bytes_list.value[0] for example in examples)
+
+
+def _read(builder: Any, slices: Sequence[Slice]) -> Split:
     from tensorflow_datasets.proto import tf_example_pb2
 
     # Raw records in bulk, parsed and decoded here: twice as fast as leaving it to TFDS's feature decoders.
-    records = builder.as_data_source(
-        "+".join(f"{split}[{start}:{stop}]" for split, start, stop in slices),
-        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-    )
+    records = _records(builder, "+".join(f"{split}[{start}:{stop}]" for split, start, stop in slices))
     shape = builder.info.features["image"].shape
     images = np.empty((len(records), *shape), np.uint8)
     labels = np.empty(len(records), np.int32)

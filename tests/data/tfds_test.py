@@ -99,8 +99,11 @@ class TinyNeedy(TinyColours):
         yield 0, {"image": mnist.tf.image.resize(TINY[split][0][0], (6, 5)), "label": 0}
 
 
+TEXTS = {"train": ("Nel mezzo del cammin", "di nostra vita…"), "test": ("mi ritrovai per una selva oscura",)}
+
+
 class TinyText(tfds.core.GeneratorBasedBuilder):
-    """Not a dataset of images."""
+    """Texts alone."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -109,10 +112,20 @@ class TinyText(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        return {}
+        return {split: self._generate_examples(split) for split in TEXTS}
 
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        return iter(())
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        return enumerate({"text": text} for text in TEXTS[split])
+
+
+class TinyReviews(TinyText):
+    """Texts with labels, which are neither images nor texts alone."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> Any:
+        features = {"text": tfds.features.Text(), "stars": tfds.features.ClassLabel(num_classes=2)}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
 
 def _load(name: str, data_dir: Path, train: str = "train", test: str = "test") -> Dataset:
@@ -475,7 +488,10 @@ def test_an_unknown_split_lists_those_there_are(prepared: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("tiny_text", "expected a dataset with features 'image' and 'label', found text"),
+        (
+            "tiny_reviews",
+            "expected a dataset with features 'image' and 'label', or 'text' alone, found text, stars",
+        ),
         ("tiny_ragged", "expected uint8 images of one size, found uint8 (None, None, 3)"),
         ("tiny_unlabelled", "expected labels 0 to 6, found -1 to -1"),
         ("emnist/nonsense", "data.name='emnist/nonsense' can't be opened"),
@@ -483,6 +499,18 @@ def test_an_unknown_split_lists_those_there_are(prepared: Path) -> None:
 )
 def test_data_of_the_wrong_kind_are_one_line(name: str, complaint: str, tmp_path: Path) -> None:
     assert complaint in _complaint(name, tmp_path)
+
+
+def test_texts_are_prepared_without_tensorflow_and_read_as_blocks_of_bytes(tmp_path: Path) -> None:
+    fields = {"name": "tiny_text", "data_dir": str(tmp_path), "train_split": "train", "test_split": "test"}
+    found = load(ConfigDict(fields | {"block": 10}))
+    one, other = TEXTS["train"]
+    orders = [f"{one}\n{other}", f"{other}\n{one}"]  # TFDS shuffles by keys
+    assert found.train.images.tobytes() in [text.encode()[:30] for text in orders]
+    np.testing.assert_array_equal(found.train.images.ravel()[1:], found.train.labels.ravel()[:-1])
+    text = TEXTS["test"][0].encode()
+    assert [bytes(row) for row in found.test.images] == [text[:10], text[10:20], text[20:30]]
+    assert (found.num_classes, found.is_text, found.mean) == (256, True, ())
 
 
 LEGACY = {"type": "stranger.Image", "content": {"shape": [4, 4, 1]}}
