@@ -59,7 +59,7 @@ WRONG = {
     ),
     "unknown optimizer": (
         ["--config.opt.name=sdg"],
-        r"config.opt.name: expected one of sgd, adam; found 'sdg'",
+        r"config.opt.name: expected one of sgd, adam, adamw; found 'sdg'",
     ),
     "unknown precision": (
         ["--config.train.precision=float16"],

@@ -34,6 +34,7 @@ OPT = {
     "schedule": "constant",
     "warmup": 0.0,
     "decay_at": (),
+    "clip": 0.0,
 }
 
 

@@ -29,6 +29,11 @@ class Lineage(NamedTuple):
     first_step: int
     last_step: int
 
+    @property
+    def is_trunk(self) -> bool:
+        """Whether others go on from where it ends."""
+        return NetworkKey.parse(self.name).name == TRUNK
+
 
 def plan(config: Mapping[str, Any], steps_per_epoch: int) -> tuple[Lineage, ...]:
     """The stretches to train, parents first.

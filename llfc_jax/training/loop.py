@@ -104,7 +104,7 @@ def _train_epoch(
         errors.append(error)
         step += len(loss)
         advance(len(loss), f"loss {loss[-1]:.3f}")
-    test_loss, test_error = setting.evaluate(state.variables)
+    test_loss, test_error = setting.evaluate(state.result)
     _check_finite(np.array([test_loss]), step, lineage)  # the last update is in no training loss yet
     return state, Record(
         epoch=step / setting.steps_per_epoch,
@@ -121,15 +121,14 @@ def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[Train
     """The lineage's own last checkpoint, else its parent's, else an initialisation."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setting.seed), lineage.init_stream), INIT)
     recipe, inputs = setting.recipe, jnp.zeros((1, *setting.input_shape))
-    shapes = jax.eval_shape(partial(init_state, recipe), recipe.network.shapes(inputs))
+    like = jax.eval_shape(partial(init_state, recipe), recipe.network.shapes(inputs))
     no_history: History = {name: [] for name in Record._fields}
     for name in (lineage.name, lineage.parent):
         if name is not None and checkpoint.steps(checkpoints / name):
-            found = checkpoint.restore(checkpoints / name, training=shapes.opt_state)
+            found = checkpoint.restore(checkpoints / name, training=like.beside)
             _check_same_data(found, setting, checkpoints / name)
             history = found.metadata["history"] if name == lineage.name else no_history
-            state = TrainState(jnp.int32(found.step), found.variables, found.training)
-            return sharding.replicate(state), history
+            return sharding.replicate(like.restored(found.step, found.variables, found.training)), history
     return sharding.replicate(create(key, recipe, setting.input_shape)), no_history
 
 
@@ -143,7 +142,9 @@ _initial = jax.jit(init_state, static_argnums=0)
 
 def _save(directory: Path, state: TrainState, history: History, lineage: Lineage, setting: Setting) -> None:
     metadata = {**setting.metadata, "seed": setting.seed, "lineage": lineage._asdict(), "history": history}
-    checkpoint.save(directory, int(state.step), state.variables, metadata, state.opt_state)
+    is_result = int(state.step) == lineage.last_step and not lineage.is_trunk
+    variables = state.result if is_result else state.variables
+    checkpoint.save(directory, int(state.step), variables, metadata, state.beside)
 
 
 def _check_finite(losses: np.ndarray, first_step: int, lineage: Lineage) -> None:

@@ -4,11 +4,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import numpy as np
 import optax
 
 from llfc_jax.errors import UserError
+from llfc_jax.types import PyTree
 
 Schedule = Callable[[Any], Any]
+
+_NOT_DECAYED = ("bias", "scale")
+"""What AdamW leaves alone, with all vectors: pulling an offset or a scale to zero regularises nothing."""
 
 
 def step_decay(config: Mapping[str, Any], steps: int) -> Schedule:
@@ -45,7 +51,29 @@ def sgd(config: Mapping[str, Any], schedule: Schedule) -> optax.GradientTransfor
 
 def adam(config: Mapping[str, Any], schedule: Schedule) -> optax.GradientTransformation:
     """Adam; weight decay joins the gradient (L2), as in PyTorch."""
-    return optax.chain(optax.add_decayed_weights(config["weight_decay"]), optax.adam(schedule))
+    return optax.chain(
+        optax.add_decayed_weights(config["weight_decay"]), optax.adam(schedule, b2=config["beta2"])
+    )
+
+
+def adamw(config: Mapping[str, Any], schedule: Schedule) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019); weight decay is of kernels and embeddings alone."""
+    return optax.adamw(schedule, b2=config["beta2"], weight_decay=config["weight_decay"], mask=is_decayed)
+
+
+def is_decayed(params: PyTree) -> PyTree:
+    """True for each array that AdamW decays: all but biases and the scales of norms.
+
+    Example:
+        >>> is_decayed({"kernel": np.ones((3, 4, 2)), "bias": np.ones((4, 2)), "scale": np.ones(2)})
+        {'bias': False, 'kernel': True, 'scale': False}
+    """
+
+    def decays(path: tuple[Any, ...], leaf: Any) -> bool:
+        name = jax.tree_util.keystr(path, simple=True, separator=".").rpartition(".")[2]
+        return np.ndim(leaf) > 1 and name not in _NOT_DECAYED
+
+    return jax.tree.map_with_path(decays, params)
 
 
 SCHEDULES: dict[str, Callable[[Mapping[str, Any], int], Schedule]] = {
@@ -57,6 +85,7 @@ SCHEDULES: dict[str, Callable[[Mapping[str, Any], int], Schedule]] = {
 OPTIMIZERS: dict[str, Callable[[Mapping[str, Any], Schedule], optax.GradientTransformation]] = {
     "sgd": sgd,
     "adam": adam,
+    "adamw": adamw,
 }
 
 
@@ -76,4 +105,7 @@ def build(config: Mapping[str, Any], steps: int) -> tuple[optax.GradientTransfor
     if not config["learning_rate"] > 0:
         raise UserError(f"opt.learning_rate: expected a positive number; found {config['learning_rate']}")
     schedule = SCHEDULES[config["schedule"]](config, steps)
-    return OPTIMIZERS[config["name"]](config, schedule), schedule
+    optimizer = OPTIMIZERS[config["name"]](config, schedule)
+    if config["clip"]:
+        optimizer = optax.chain(optax.clip_by_global_norm(config["clip"]), optimizer)
+    return optimizer, schedule

@@ -31,6 +31,23 @@ class TrainState(NamedTuple):
     step: Array
     variables: Variables
     opt_state: PyTree
+    average: Variables | None = None
+    """Of the variables of all steps, where the recipe has a decay for it."""
+
+    @property
+    def result(self) -> Variables:
+        """What training is for: the average, where there is one."""
+        return self.variables if self.average is None else self.average
+
+    @property
+    def beside(self) -> PyTree:
+        """What it takes to go on, besides the variables."""
+        return self.opt_state if self.average is None else (self.opt_state, self.average)
+
+    def restored(self, step: int, variables: Variables, beside: PyTree) -> "TrainState":
+        """A state like this one, of what was saved."""
+        opt_state, average = (beside, None) if self.average is None else beside
+        return TrainState(jnp.int32(step), variables, opt_state, average)
 
 
 class Metrics(NamedTuple):
@@ -42,6 +59,13 @@ class Metrics(NamedTuple):
     """Fraction of mistakes."""
 
 
+def gather(key: PRNGKey, data: tuple[Array, Array], index: Array) -> tuple[Array, Array]:
+    """The examples of these indices."""
+    del key
+    inputs, labels = data
+    return inputs[index], labels[index]
+
+
 class Recipe(NamedTuple):
     """What a step does; all of it static under jit."""
 
@@ -51,12 +75,17 @@ class Recipe(NamedTuple):
     """Key, uint8 images -> what the network takes, augmentation included."""
     precision: str = "float32"
     """Of matrix products and convolutions: a key of `PRECISIONS`."""
+    draw: Callable[[PRNGKey, tuple[Array, Array], Array], tuple[Array, Array]] = gather
+    """Key, training inputs and labels, indices (n,) -> those of a batch."""
+    ema: float = 0.0
+    """Decay of the exponential moving average of all variables; 0 for none."""
 
 
 def init_state(recipe: Recipe, variables: Variables) -> TrainState:
     """Step 0 from the given variables."""
     opt_state = recipe.optimizer.init(recipe.network.parameters(variables))
-    return TrainState(jnp.zeros((), jnp.int32), variables, opt_state)
+    average = jax.tree.map(jnp.copy, variables) if recipe.ema else None  # a buffer is donated but once
+    return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, average)
 
 
 def train_step(
@@ -68,12 +97,10 @@ def train_step(
         recipe: network, optimizer, preprocessing.
         key: of the lineage.
         state: before.
-        images: (n, h, w, c) uint8.
-        labels: (n,) int32.
+        images: (n, h, w, c) uint8, or blocks of text, (n, t).
+        labels: (n,) int32, or (n, t): the loss is the mean over all of them.
     """
-    augment_key, dropout_key = (
-        jax.random.fold_in(jax.random.fold_in(key, purpose), state.step) for purpose in (AUGMENT, DROPOUT)
-    )
+    augment_key, dropout_key = (_at(key, purpose, state.step) for purpose in (AUGMENT, DROPOUT))
     inputs = recipe.preprocess(augment_key, images)
 
     def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
@@ -88,7 +115,23 @@ def train_step(
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, params)
     variables = recipe.network.updated(state.variables, optax.apply_updates(params, updates), changes)
     error = jnp.mean(logits.argmax(-1) != labels)
-    return TrainState(state.step + 1, variables, opt_state), Metrics(loss, error)
+    average = _averaged(recipe.ema, state, variables)
+    return TrainState(state.step + 1, variables, opt_state, average), Metrics(loss, error)
+
+
+def _at(key: PRNGKey, purpose: int, step: Array) -> PRNGKey:
+    return jax.random.fold_in(jax.random.fold_in(key, purpose), step)
+
+
+def _averaged(decay: float, state: TrainState, variables: Variables) -> Variables | None:
+    """The average after one more step; its first steps weigh less, as the initialisation isn't worth keeping.
+
+    The decay at step t is min(decay, (1 + t) / (10 + t)), as TensorFlow's with a number of updates.
+    """
+    if state.average is None:
+        return None
+    rate = jnp.maximum(1 - decay, 9 / (10 + state.step))
+    return optax.incremental_update(variables, state.average, rate)
 
 
 def epoch_batches(key: PRNGKey, epoch: int, num_examples: int, batch_size: int) -> Array:
@@ -110,16 +153,16 @@ def make_runner(recipe: Recipe, images: np.ndarray, labels: np.ndarray, *, scan:
 
     Args:
         recipe: what a step does.
-        images: the training images, (N, h, w, c) uint8; kept on every device.
-        labels: (N,) int32.
+        images: the training images, (N, h, w, c) uint8, or blocks of text; kept on every device.
+        labels: (N, ...) int32.
         scan: whether to scan.
     """
     data = sharding.replicate((images, labels))
 
     @partial(jax.jit, donate_argnums=1)
     def step(key: PRNGKey, state: TrainState, data: tuple[Array, Array], index: Array) -> Any:
-        images, labels = data
-        return train_step(recipe, key, state, images[index], labels[index])
+        images, labels = recipe.draw(_at(key, AUGMENT, state.step), data, index)
+        return train_step(recipe, key, state, images, labels)
 
     @partial(jax.jit, donate_argnums=1)
     def steps(key: PRNGKey, state: TrainState, data: tuple[Array, Array], indices: Array) -> Any:

@@ -20,6 +20,7 @@ OPT = {
     "schedule": "step",
     "decay_at": (0.5, 0.75),
     "decay_factor": 0.1,
+    "clip": 0.0,
 }
 
 

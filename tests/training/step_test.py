@@ -18,6 +18,8 @@ OPT = {
     "schedule": "step",
     "decay_at": (0.5, 0.75),
     "decay_factor": 0.1,
+    "beta2": 0.999,
+    "clip": 0.0,
     "warmup": 0.0,
 }
 EXAMPLES, BATCH, CLASSES = 24, 8, 3
@@ -190,7 +192,7 @@ def test_every_optimizer_with_every_schedule_lowers_the_loss(name, schedule):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "sdg"}, r"opt.name: expected one of sgd, adam; found 'sdg'"),
+        ({"name": "sdg"}, r"opt.name: expected one of sgd, adam, adamw; found 'sdg'"),
         ({"schedule": "poly"}, r"opt.schedule: expected one of step, cosine, constant; found 'poly'"),
         ({"learning_rate": 0.0}, r"opt.learning_rate: expected a positive number; found 0.0"),
         ({"warmup": 1.5}, r"opt.warmup: expected fractions of training in \[0, 1\]; found 1.5"),
