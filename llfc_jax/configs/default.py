@@ -25,11 +25,14 @@ def get_config() -> ConfigDict:
     )  # and layerwise_lmc, similarity, variance, lewc, reciprocal_orthogonality, predictions, temperature
 
     config.data = ConfigDict()
-    config.data.name = "digits"  # digits, mnist, fashion_mnist, cifar10, cifar100, another TFDS set, FILE.npz
+    config.data.name = (
+        "digits"  # digits, mnist, fashion_mnist, cifar10, cifar100, another TFDS set, FILE.npz, FILE.txt
+    )
     config.data.data_dir = ""  # of TFDS; empty for its own default
     config.data.train_split = "train"  # TFDS split expressions, such as train[:10000]
     config.data.test_split = "test"
-    config.data.augment = False  # random crop after padding by 4, horizontal flip
+    config.data.augment = False  # random crop after padding by 4, horizontal flip; of text: blocks anywhere
+    config.data.block = placeholder(int)  # of text: bytes that a network sees at a time; None: 256
     config.data.mean = placeholder(tuple)  # per channel; None, as std: the paper's, else the training split's
     config.data.std = placeholder(tuple)
 
@@ -39,13 +42,19 @@ def get_config() -> ConfigDict:
     config.pair.entry = placeholder(str)  # where in both files the network lies; None: the one that is there
 
     config.model = ConfigDict()
-    config.model.name = "mlp"  # mlp, lenet, vgg11/13/16/19, resnet20/32/44/56/110, resnet18/34/50, vit
-    config.model.width = 1.0  # multiplies all hidden widths
-    config.model.norm = placeholder(str)  # none, batch, layer; None: the model's own default, as below
+    # mlp, lenet, vgg11/13/16/19, resnet18/34/50, vit, gpt; of CIFAR: resnet and preresnet20/32/44/56/110,
+    # wideresnet10/16/22/28/40
+    config.model.name = "mlp"
+    config.model.width = 1.0  # multiplies all hidden widths; of wideresnet, the widening factor
+    config.model.norm = placeholder(str)  # none, batch, layer, rms; None: the model's own default, as below
     # What no file of weights holds; None: by the program that wrote the files of config.pair, else PyTorch's
-    config.model.padding = placeholder(str)  # resnets: at strides above 1: torch, or same (SAME, as Flax)
+    config.model.padding = placeholder(
+        str
+    )  # resnets of all kinds: at strides above 1: torch, or same (SAME, as Flax)
     config.model.epsilon = placeholder(float)  # of norms: 1e-5; Flax's LayerNorm and vit: 1e-6
-    config.model.activation = placeholder(str)  # relu, gelu, gelu_tanh, tanh, silu, elu, leaky_relu
+    config.model.activation = placeholder(
+        str
+    )  # relu, gelu, gelu_tanh, tanh, silu, elu, leaky_relu; gpt: swiglu
     config.model.pooling = placeholder(str)  # lenet, vgg: max, mean
     config.model.hidden = placeholder(tuple)  # mlp: widths of the hidden layers
     config.model.pool = placeholder(int)  # vgg: side of the map that the head reads; torchvision: 7
@@ -54,15 +63,21 @@ def get_config() -> ConfigDict:
     config.model.shortcut = placeholder(str)  # resnet20/32/44/56/110: pad, conv
     config.model.stem = placeholder(str)  # resnet18/34/50: imagenet, cifar
     config.model.patch = placeholder(int)  # vit: side of a patch
-    config.model.blocks = placeholder(int)  # vit: how many
-    config.model.heads = placeholder(int)  # vit: of the attention
+    config.model.blocks = placeholder(int)  # vit, gpt: how many
+    config.model.heads = placeholder(int)  # vit, gpt: of the attention
     config.model.readout = placeholder(str)  # vit: mean, token
+    config.model.kv_heads = placeholder(int)  # gpt: of keys and values, each for several of the heads
+    config.model.positions = placeholder(str)  # gpt: learned, rotary
+    config.model.tied = placeholder(bool)  # gpt: whether the last layer's kernel is the embedding
 
     config.opt = ConfigDict()
-    config.opt.name = "sgd"  # sgd, adam
+    config.opt.name = "sgd"  # sgd, adam, adamw
     config.opt.learning_rate = 0.1  # the peak
-    config.opt.momentum = 0.9
-    config.opt.weight_decay = 1e-4
+    config.opt.momentum = 0.9  # sgd
+    config.opt.beta2 = 0.999  # adam, adamw: decay of squared gradients
+    config.opt.weight_decay = 1e-4  # adamw: of kernels and embeddings alone
+    config.opt.clip = 0.0  # the largest norm of all gradients together; 0: any
+    config.opt.ema = 0.0  # decay of an average of the weights, which then is what is measured; 0: none
     config.opt.schedule = "step"  # step, cosine, constant
     config.opt.decay_at = (0.5, 0.75)  # step: fractions of training
     config.opt.decay_factor = 0.1  # step
@@ -107,6 +122,11 @@ def get_config() -> ConfigDict:
     config.align.examples = 5_000  # random subset of the training data that the latter two look at; 0: all
     config.align.epochs = 5  # straight_through
     config.align.learning_rate = 1e-3  # straight_through
+
+    config.sample = ConfigDict()  # of text: what the networks write, in the report
+    config.sample.length = 100  # bytes; 0: nothing
+    config.sample.prompt = ""  # what they go on from; empty: the start of a line
+    config.sample.temperature = 0.8  # by which logits are divided; 0: the likeliest byte each time
 
     config.verdict = ConfigDict()  # by which the report judges; argued in llfc_jax/reporting/judgement.py
     config.verdict.max_error_barrier = 0.02  # LMC: fraction

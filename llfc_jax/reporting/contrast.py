@@ -8,8 +8,8 @@ from llfc_jax.measures import MEASURES
 from llfc_jax.reporting.reading import Results
 from llfc_jax.results import NetworkKey, PathKey
 
-BY_PATH = (*MEASURES, "alignment", "weights")
-"""Measures keyed by path."""
+BY_PATH = (*MEASURES, "alignment", "weights", "samples")
+"""What is keyed by path."""
 
 SHARED = (
     *(("model", field) for field in ("stages", "parameters")),

@@ -29,6 +29,8 @@ FILTERS = {
     "alpha": reading.alpha_label,
     "network": reading.network_label,
     "path": reading.path_label,
+    "point": reading.point_label,
+    "written": reading.written,
 }
 
 TONES: dict[Answer | None, str] = {

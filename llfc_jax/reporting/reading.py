@@ -118,6 +118,26 @@ def alpha_label(alpha: float) -> str:
     return FRACTIONS.get(alpha, f"{alpha:g}")
 
 
+def point_label(path: str, alpha: float) -> str:
+    """A network on a path: its end, or θ at α.
+
+    >>> [point_label("a-b_aligned", alpha) for alpha in (0.0, 0.5, 1.0)]
+    ['A', 'θ½', 'π(B)']
+    """
+    if alpha in (0, 1):
+        return network_label(ends(path)[int(alpha)])
+    return f"θ{alpha_label(alpha)}"
+
+
+def written(text: str, newline: str = "\n") -> str:
+    r"""What a language model wrote, without what would control a terminal.
+
+    >>> written("a\nb\x1b[2J", newline="↵")
+    'a↵b�[2J'
+    """
+    return "".join(newline if c == "\n" else c if c.isprintable() else "�" for c in text)
+
+
 def nearest_half(alphas: Sequence[float]) -> int:
     """The index of the α closest to ½, where linearity is hardest."""
     return int(np.argmin(np.abs(numbers(alphas) - 0.5)))

@@ -97,6 +97,8 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
     paths = list(dict.fromkeys([*results.get("lmc", {}), *results.get("llfc", {})]))
     _print(console, "Endpoints", _endpoints(results))
     _print(console, "Barriers", _barriers(results, paths))
+    for path, found in results.get("samples", {}).items():
+        _print(console, f"What they write: {reading.path_label(path)}", _samples(path, found))
     if llfc := results.get("llfc"):
         shown = sorted(llfc, key=lambda path: "/" in path)[:MAX_PATHS]  # plain paths before corrected ones
         shares = {path: llfc_shares(llfc[path], results["data"]["test_examples"]) for path in shown}
@@ -210,6 +212,13 @@ def _endpoints(results: Results) -> Table:
             for quantity, show in (("loss", reading.nats), ("error", reading.percent))
         ]
         table.add_row(reading.network_label(name), *cells)
+    return table
+
+
+def _samples(path: str, found: Results) -> Table:
+    table = Table("", "", box=None, pad_edge=False, show_header=False)
+    for alpha, text in zip(found["alphas"], found["texts"], strict=True):
+        table.add_row(reading.point_label(path, alpha), Text(reading.written(text, newline="↵")))
     return table
 
 

@@ -410,6 +410,17 @@ class Alignment(TypedDict):
     """Of the network's symmetries."""
 
 
+class Samples(TypedDict):
+    """What language models along a path write (`run.sampling`)."""
+
+    alphas: Alphas
+    prompt: str
+    """What all go on from."""
+    temperature: float
+    texts: Annotated[list[str], PARALLEL]
+    """Each drawn by the same random numbers."""
+
+
 class Weights(TypedDict):
     """How far apart two networks are in what is interpolated."""
 
@@ -502,6 +513,7 @@ class Results(TypedDict):
     alignment: NotRequired[dict[Path, Alignment]]
     endpoints: NotRequired[dict[Network, Splits]]
     weights: NotRequired[dict[Path, Weights]]
+    samples: NotRequired[dict[Path, Samples]]
     lmc: NotRequired[dict[Path, Lmc]]
     llfc: NotRequired[dict[Path, Llfc]]
     weak_additivity: NotRequired[dict[Path, WeakAdditivity]]

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from llfc_jax import reporting
 from llfc_jax.data.batches import batches
+from llfc_jax.data.crops import crop
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source
 from llfc_jax.matching.alignment import align
@@ -27,7 +28,7 @@ from llfc_jax.runtime import compilation, environment, output, progress
 from llfc_jax.storage import checkpoint, files
 from llfc_jax.training import loop
 from llfc_jax.training.lineage import MERGED, aligned_name
-from llfc_jax.training.step import Recipe, make_runner, scans
+from llfc_jax.training.step import Recipe, gather, make_runner, scans
 from llfc_jax.types import Batch
 
 
@@ -125,9 +126,10 @@ def keep_given(bench: Workbench, checkpoints: Path) -> None:
             progress.say(f"imported {name} from {file} by {source['matched_by']}")
             for line in pair.describe(bench.network, source):
                 progress.say(f"  {line}")
-            moments = bench.dataset.mean, bench.dataset.std
-            mean, std = (" ".join(f"{x:g}" for x in moment) for moment in moments)
-            progress.say(f"  it sees images less {mean}, over {std} (config.data.mean and std)")
+            if not bench.dataset.is_text:
+                moments = bench.dataset.mean, bench.dataset.std
+                mean, std = (" ".join(f"{x:g}" for x in moment) for moment in moments)
+                progress.say(f"  it sees images less {mean}, over {std} (config.data.mean and std)")
 
 
 def train(bench: Workbench, checkpoints: Path) -> None:
@@ -135,7 +137,14 @@ def train(bench: Workbench, checkpoints: Path) -> None:
     if not bench.lineages:
         return
     config, dataset = bench.config, bench.dataset
-    recipe = Recipe(bench.network, bench.optimizer, bench.preprocess_train, config.train.precision)
+    recipe = Recipe(
+        bench.network,
+        bench.optimizer,
+        bench.preprocess_train,
+        config.train.precision,
+        crop if config.data.augment and dataset.is_text else gather,
+        config.opt.ema,
+    )
     scan = scans(jax.default_backend(), bench.network.convolutional)
     setting = loop.Setting(
         recipe=recipe,

@@ -20,6 +20,7 @@ from llfc_jax.path.traversal import chunk_for
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import read_features
 from llfc_jax.results import PathKey
+from llfc_jax.run.sampling import samples
 from llfc_jax.run.workbench import Workbench, stream, training_stream
 from llfc_jax.runtime import progress
 from llfc_jax.storage import checkpoint
@@ -68,6 +69,8 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
         a, b = networks[name_a].variables, networks[name_b].variables
         plain = PathKey.parse(f"{name_a}-{name_b}")
         results.setdefault("weights", {})[str(plain)] = weights_apart(a, b)
+        if bench.dataset.is_text and bench.config.sample.length:
+            results.setdefault("samples", {})[str(plain)] = samples(bench, a, b)
         for correction, path in paths(bench, program, a, b, corrected_at).items():
             key = str(plain._replace(correction=correction))
             for measure_name, result in _measure_path(bench, program, measures, path, key).items():

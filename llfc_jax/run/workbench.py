@@ -20,7 +20,7 @@ from llfc_jax.runtime import environment, progress, sharding
 from llfc_jax.training import lineage, optimizers
 from llfc_jax.types import Array, Batch, Features, PRNGKey, Variables
 
-ALIGN_STREAM, AS_IN_TRAINING_STREAM = 1_000, 1_001
+ALIGN_STREAM, AS_IN_TRAINING_STREAM, SAMPLE_STREAM = 1_000, 1_001, 1_002
 """What the seed is folded with; beyond the streams of the lineages."""
 
 _LAST_STEP = 2**31 - 1
@@ -52,7 +52,7 @@ class Workbench:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one image."""
+        """Of one image, or of one block of text."""
         return self.dataset.train.images.shape[1:]
 
     @property
@@ -61,13 +61,20 @@ class Workbench:
         largest = max(len(split.labels) for split in (*self.measured.values(), self.dataset.test))
         return min(self.config.eval.batch_size, largest)
 
+    @property
+    def augments_images(self) -> bool:
+        """Whether training sees other images than the data; of a text it sees the same, cut elsewhere."""
+        return self.config.data.augment and not self.dataset.is_text
+
     def preprocess(self, images: Array) -> Array:
-        """Raw images -> inputs of the network."""
+        """Raw images -> inputs of the network, which takes a text as it is."""
+        if self.dataset.is_text:
+            return images
         return data.normalise(images, self.dataset.mean, self.dataset.std)
 
     def preprocess_train(self, key: PRNGKey, images: Array) -> Array:
         """The same in training, with augmentation where it is on."""
-        return self.preprocess(data.augment(key, images) if self.config.data.augment else images)
+        return self.preprocess(data.augment(key, images) if self.augments_images else images)
 
     def apply(self, variables: Variables, images: Array) -> Array:
         """Raw images -> logits."""
@@ -83,10 +90,11 @@ class Workbench:
         return self.network.recompute(self.preprocess)
 
     def loss(self, variables: Variables, batch: Batch) -> Array:
-        """Mean cross-entropy of a batch of raw images, BatchNorm using the statistics of the batch."""
+        """Mean cross-entropy of a batch of images or text, BatchNorm using the statistics of the batch."""
         inputs = self.preprocess(batch.images)
         logits, _ = self.network.apply_train(variables, inputs, key=None)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        losses = losses.mean(axis=range(1, losses.ndim))  # of the tokens of a block
         return jnp.vdot(losses, batch.mask) / batch.mask.sum()
 
     def as_in_training(self, examples: data.Split, batch_size: int) -> Iterator[Batch]:
@@ -98,7 +106,7 @@ class Workbench:
         """
         key = jax.random.fold_in(jax.random.key(self.config.seed), AS_IN_TRAINING_STREAM)
         for index, batch in enumerate(full_batches(examples, batch_size)):
-            if self.config.data.augment:
+            if self.augments_images:
                 images = _augmented(jax.random.fold_in(key, index), batch.images)
                 batch = batch._replace(images=sharding.shard_batch(images))
             yield batch

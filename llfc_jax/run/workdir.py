@@ -115,6 +115,7 @@ def _hint(workdir: Path, field: str) -> str:
         "merge",
         "corrections",
         "eval",
+        "sample",
         "verdict",
     ):
         return ""

@@ -1,0 +1,43 @@
+"""A spawned pair of small language models on the bytes of Shakespeare: a GPT-2 of two blocks.
+
+Paper: LLFC (Zhou et al. 2023), section 3, for what it says of vision; language models of two blocks here.
+
+The text is TFDS's `tiny_shakespeare` (1.1 MB, downloaded once), or a file of your own:
+`--config.data.name=FILE.txt`. `text_gpt_published` is the same at the size that such models usually have.
+
+    python -m llfc_jax.main --config=configs/text_gpt.py
+"""
+
+from ml_collections import ConfigDict
+
+from llfc_jax.configs import default
+
+
+def get_config() -> ConfigDict:
+    """See the module's docstring."""
+    config = default.get_config()
+    config.name = "text_gpt"
+    config.data.name = "tiny_shakespeare"
+    config.data.augment = True
+    config.data.block = 64
+    config.model.name = "gpt"
+    config.model.width = 0.25  # 64 dimensions
+    config.model.blocks = 2
+    config.model.heads = 2
+    config.opt.name = "adamw"
+    config.opt.learning_rate = 3e-3
+    config.opt.beta2 = 0.99
+    config.opt.weight_decay = 0.1
+    config.opt.clip = 1.0
+    config.opt.schedule = "cosine"
+    config.opt.warmup = 0.1
+    config.train.epochs = 1
+    config.train.spawn_epochs = 0.3
+    config.train.batch_size = 32
+    config.train.checkpoint_every_epochs = 1
+    config.eval.batch_size = 100
+    config.eval.train_examples = 500
+    config.lmc.num_alphas = 11
+    config.corrections.examples = 500
+    config.align.examples = 500
+    return config
