@@ -24,7 +24,7 @@ def wrong_values(field):
     """As written on the command line."""
     value, kind = FIELDS[field], default_type(field)
     if field in SWITCHES:
-        return ("abc", "2", "None", "", "()", "yes!")
+        return ("abc", "2", "yes!", *(() if value is None else ("None", "", "()")))
     if field in TEXTS:
         return (
             ("a\0b", "a\nb") if field != "name" else ("a\0b", "a\nb", "../../x", "..", "", "a/b", "x" * 300)
