@@ -24,29 +24,28 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from llfc_jax import matching, symmetry
 from llfc_jax import results as results_module
 from llfc_jax.arguments import checked
 from llfc_jax.corrections.correction import Correction
-from llfc_jax.errors import UserError, kind_of
+from llfc_jax.errors import UserError
 from llfc_jax.matching import MatchInfo, alignment
 from llfc_jax.matching.alignment import Aligned
 from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.matching.problem import Matcher
 from llfc_jax.measures import STANDARD
-from llfc_jax.measures.evaluation import cross_entropy
+from llfc_jax.measures.evaluation import LossFn, cross_entropy, logits_shape
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.measure import Measure, Options
 from llfc_jax.measures.pair import Data, measure_pair
 from llfc_jax.path import interpolation
-from llfc_jax.path.examples import Examples, inputs_alone, masked_batches, with_classes
+from llfc_jax.path.examples import Examples, NumExamples, inputs_alone, masked_batches, with_classes
 from llfc_jax.path.integers import check_integers_unread
 from llfc_jax.path.traversal import LinearPath, Planned, chunk_for, measure_path
 from llfc_jax.program import reading
-from llfc_jax.program.features import NamedFeatures, WithoutFeatures
+from llfc_jax.program.features import NamedFeatures, WithoutFeatures, chosen
 from llfc_jax.program.nodes import FeaturesFn, Program, outputs_of
 from llfc_jax.program.reading import read_features
 from llfc_jax.storage import files
@@ -111,6 +110,8 @@ def measure(
     alphas: Sequence[float] = (0.25, 0.5, 0.75),
     top_k: int = 10,
     corrections: Sequence[Correction] = (),
+    loss_fn: LossFn | None = None,
+    num_examples: NumExamples | None = None,
     name: str = "network",
 ) -> dict[str, Any]:
     """Everything about the line from A to B: LMC, LLFC, their causes and the theory, in one pass over data.
@@ -119,14 +120,19 @@ def measure(
         program: the network, from `read`.
         a: variables of A, running statistics included: all floats are interpolated.
         b: variables of B.
-        batches: any iterable of (inputs, labels) that can be read again, such as a list or a `DataLoader`; or
-            `{"test": ..., "train": ...}`, each such an iterable.
+        batches: any iterable of `llfc_jax.path.examples.Examples` that can be read again, such as a list of
+            (inputs, labels) or a `DataLoader`, or a function that starts one; or `{"test": ..., "train":
+            ...}`, each such an iterable. Labels are classes, (n,) or (n, T, ...) as the logits, with a mask
+            of those that count, and are not looked at where no measure does.
         measures: names in `llfc_jax.measures.MEASURES`, and `llfc_jax.measures.measure.Measure`s of your own.
         num_alphas: equally spaced points of the loss and error curves; 0, 1/2 and 1 are always among them.
         alphas: where on the path features are looked at, in [0, 1].
         top_k: dimension of the subspaces between which principal angles are taken.
         corrections: such as `llfc_jax.corrections.batchnorm.recompute(apply_train)` and
             `llfc_jax.corrections.repair.repair(program)`; estimated on the training batches.
+        loss_fn: outputs, labels -> (n, ...) losses, in place of cross-entropy; there are no errors then.
+            Give the same function again and nothing is compiled again.
+        num_examples: for inputs whose first axis doesn't count examples, see `evaluate_path`.
         name: of the network, for the report.
 
     Returns:
@@ -145,9 +151,16 @@ def measure(
     """
     if not alphas:
         raise UserError("alphas: expected one at least; found none")
-    options = Options(num_alphas, tuple(sorted({*alphas})), top_k)
     return measure_pair(
-        program, a, b, batches, measures=measures, options=options, corrections=corrections, name=name
+        program,
+        a,
+        b,
+        batches,
+        measures=measures,
+        options=Options(num_alphas, tuple(sorted({*alphas})), top_k, loss_fn),
+        corrections=corrections,
+        name=name,
+        num_examples=num_examples,
     )
 
 
@@ -176,30 +189,43 @@ def report(results: Mapping[str, Any], directory: str | Path) -> Path:
 
 @checked
 def evaluate_path(
-    apply: Callable[[Variables, Any], Array],
+    apply: Callable[[Variables, Any], PyTree],
     a: Variables,
     b: Variables,
     batches: Iterable[Examples],
     num_alphas: int = 25,
+    *,
+    loss_fn: LossFn | None = None,
+    output: str | int | None = None,
+    num_examples: NumExamples | None = None,
 ) -> dict[str, Any]:
     """Loss and error along the straight line from A to B, and how far they rise above their chord (LMC).
 
     One pass over the batches, in which every network on the line sees each of them once.
 
+    Means are over all labels that count: with labels (n, T) and a mask, over the tokens of all batches.
+
     Args:
-        apply: variables, inputs -> (n, classes) logits, in evaluation mode; pure. Give the same function
+        apply: variables, inputs -> (n, ..., classes) logits, in evaluation mode; pure. Give the same function
             again and nothing is compiled again.
         a: variables of A, running statistics included: all floats are interpolated.
         b: variables of B.
         batches: any iterable of `llfc_jax.path.examples.Examples`, such as (inputs, labels); labels are
-            integers.
+            integers, (n, ...) as the logits.
         num_alphas: equally spaced points on the line; 0, 1/2 and 1 are always among them.
+        loss_fn: outputs, labels -> (n, ...) losses, in place of cross-entropy; labels are then any pytree,
+            outputs all that `apply` returns, and there are no errors.
+        output: the key or the index of the logits, where `apply` returns a dict or a tuple.
+        num_examples: for inputs whose first axis doesn't count examples, such as the nodes of graphs: their
+            number in each batch, or a function of the inputs that returns it. Such batches are neither cut
+            nor padded.
 
     Returns:
         `alphas`; `loss` (nats) and `error` (fraction), parallel to them; `loss_barrier` and `error_barrier`,
         max over alpha of L(theta_alpha) - ((1 - alpha) L(A) + alpha L(B)); `loss_midpoint_gap` and
         `error_midpoint_gap`, L(theta_1/2) - (L(A) + L(B)) / 2; `loss_excess_std` and `error_excess_std`, the
-        standard deviation over `examples` of what the former is the mean of, at each alpha.
+        standard deviation over `examples` of what the former is the mean of, at each alpha. For sequences
+        also `labels`, how many counted, and `perplexity`, exp of the loss.
 
     Raises:
         UserError: A and B differ in structure, or in integers that the outputs depend on; one has a NaN,
@@ -213,9 +239,13 @@ def evaluate_path(
         ((0.0, 0.5, 1.0), [0.0, 0.5, 1.0])
     """
     alphas = alpha_grid(num_alphas)
-    program, stream = _start(WithoutFeatures(apply), a, b, masked_batches(batches))
-    stream = with_classes(stream, program.outputs.shape[1])
-    found = _measure(program, LinearPath(a, b), stream, {"lmc": Planned(lmc(), alphas)})
+    program, stream = _start(
+        chosen(WithoutFeatures(apply), output), a, b, masked_batches(batches, num_examples=num_examples)
+    )
+    if loss_fn is None:
+        logits = logits_shape(program.outputs, program.counted[0])
+        stream = with_classes(stream, logits[-1], len(logits) - 2)
+    found = _measure(program, LinearPath(a, b), stream, {"lmc": Planned(lmc(loss_fn), alphas)})
     return {"alphas": alphas, **found["lmc"]}
 
 
@@ -226,6 +256,8 @@ def measure_features(
     b: Variables,
     batches: Iterable[Examples],
     alphas: Sequence[float] = (0.25, 0.5, 0.75),
+    *,
+    num_examples: NumExamples | None = None,
 ) -> dict[str, Any]:
     """How linear the features of every layer are along the line from A to B (LLFC, Definition 2).
 
@@ -234,12 +266,13 @@ def measure_features(
 
     Args:
         apply_with_features: variables, inputs -> logits and named features, in evaluation mode; pure. The
-            features are any pytree of (n, ...) arrays, such as a dict, the `intermediates` of Linen's
-            `capture_intermediates`, or what NNX's `capture` returns.
+            features are any pytree, such as a dict, the `intermediates` of Linen's `capture_intermediates`,
+            or what NNX's `capture` returns; what is no (n, ...) array of floats is skipped.
         a: variables of A, running statistics included: all floats are interpolated.
         b: variables of B.
         batches: see `llfc_jax.path.examples.Examples`; labels are not looked at, and may be left out.
         alphas: points on the line, in [0, 1].
+        num_examples: for inputs whose first axis doesn't count examples, see `evaluate_path`.
 
     Returns:
         `alphas`, and `layers` in the order in which the network computes them, each with `layer` (its name);
@@ -264,7 +297,10 @@ def measure_features(
     """
     taken = tuple(sorted({*alphas}))
     program, stream = _start(
-        NamedFeatures(apply_with_features), a, b, masked_batches(batches, labelled=False)
+        NamedFeatures(apply_with_features),
+        a,
+        b,
+        masked_batches(batches, labelled=False, num_examples=num_examples),
     )
     layers = _caller_features(program)
     if not taken:
@@ -292,6 +328,7 @@ def activation_matching(
     apply: Callable[[Variables, Any], PyTree],
     batches: Iterable[Examples],
     statistic: str = "correlation",
+    num_examples: NumExamples | None = None,
 ) -> tuple[Permutation, MatchInfo]:
     """The permutation of B whose units vary together with A's over data (Li et al. 2016, arXiv 1511.07543).
 
@@ -302,6 +339,7 @@ def activation_matching(
         b: variables of B.
         apply: variables, inputs -> logits, in evaluation mode; pure.
         batches: see `llfc_jax.path.examples.Examples`; labels are not looked at, and may be left out.
+        num_examples: for inputs whose first axis doesn't count examples, see `evaluate_path`.
         statistic: `correlation`, or `covariance` (Git Re-Basin, section 3.1, without subtracting means).
 
     Returns:
@@ -313,7 +351,7 @@ def activation_matching(
             activation that is NaN or infinite.
     """
     return matching.activation_matching(
-        key, spec, a, b, apply=apply, batches=inputs_alone(batches), statistic=statistic
+        key, spec, a, b, apply=apply, batches=inputs_alone(batches, num_examples), statistic=statistic
     )
 
 
@@ -386,14 +424,7 @@ def _start(
         check_finite(by_path(network), name)
     first = next(stream)
     check_integers_unread(features_fn, a, b, first.images)
-    program, n = read_features(features_fn, a, first.images), len(first.mask)
-    logits = program.outputs
-    if not isinstance(logits, jax.ShapeDtypeStruct):
-        raise UserError(f"apply: expected an array of logits; found {kind_of(logits)}")
-    if len(logits.shape) != 2 or logits.shape[0] != n:
-        raise UserError(f"apply: expected logits ({n}, classes); found shape {logits.shape}")
-    if jnp.issubdtype(logits.dtype, jnp.complexfloating):
-        raise UserError(f"apply: expected real logits; found {logits.dtype}")
+    program = read_features(features_fn, a, first.images, first.mask.shape)
     return program, itertools.chain([first], stream)
 
 

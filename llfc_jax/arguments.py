@@ -16,7 +16,7 @@ import numpy as np
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.measures.measure import Measure
-from llfc_jax.path.examples import as_arrays
+from llfc_jax.path.arrays import as_arrays
 from llfc_jax.path.interpolation import check_same_structure
 from llfc_jax.program.nodes import Program
 from llfc_jax.symmetry import PermutationSpec, readable_path
@@ -178,6 +178,16 @@ def _alphas(name: str, value: Any) -> tuple[float, ...]:
     return alphas
 
 
+def _output(name: str, value: Any) -> str | int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UserError(f"{name}: expected a key or an index; found {_found(value)}")
+    return value
+
+
+def _num_examples(name: str, value: Any) -> Any:
+    return value if callable(value) else _count(1, _MOST_PASSES)(name, value)
+
+
 def _names(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise UserError(f"{name}: expected a tuple of names; found {_found(value)}")
@@ -228,7 +238,9 @@ def _found(value: Any) -> str:
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "apply": _function("variables, inputs"),
     "apply_with_features": _function("variables, inputs"),
-    "loss_fn": _function("variables, batch"),
+    "loss_fn": _function("outputs, labels, or variables, batch of straight_through"),
+    "output": _output,
+    "num_examples": _num_examples,
     **dict.fromkeys(_NETWORKS, _network),
     "inputs": _inputs,
     "key": _key,

@@ -24,11 +24,12 @@ Permutation: TypeAlias = dict[str, Array]
 
 
 class Batch(NamedTuple):
-    """Images with what is needed to count each of them once."""
+    """Examples with what is needed to count each of them once."""
 
     images: PyTree
     """(n, h, w, c); or a pytree of arrays (n, ...), for networks that see something else."""
     labels: PyTree
-    """(n,) int32; None where nothing looks at them."""
+    """(n,) int32, or (n, T, ...) for sequences; a pytree of arrays, for a loss that takes one; None where
+    nothing looks at them."""
     mask: Array
-    """(n,) float32: 1 for an image, 0 for padding."""
+    """(n,) float32: 1 for an example, 0 for padding; or (n, T, ...): 1 for each position that counts."""

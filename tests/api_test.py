@@ -343,7 +343,7 @@ def measured(a=None, b=None, stream=((INPUTS, LABELS),), alphas=(0.5,), apply=NE
         ),
         (
             {"apply": lambda v, x: (NETWORK.apply(v, x).sum(1), {"x": x})},
-            r"apply: expected logits \(50, classes\); found shape \(50,\)",
+            r"features: expected one at least; found none .x: expected what depends on weights and inputs",
         ),
         ({"apply": NETWORK.apply}, r"apply_with_features: expected .logits, features.; found an array of"),
         ({"apply": lambda v, x: (None, {"x": x})}, "apply: expected an array of logits; found None"),
@@ -364,6 +364,10 @@ def test_bad_input_is_one_line(arguments, line):
         ({"stream": [(INPUTS, LABELS + 1)]}, f"labels: expected 0 to .*; found 1 to {CLASSES}"),
         ({"apply": lambda v, x: (NETWORK.apply(v, x), x)}, "apply: expected an array of .* a tuple of 2"),
         ({"apply": lambda v, x: {"logits": NETWORK.apply(v, x)}}, "apply: expected an array .* a dict"),
+        (
+            {"apply": lambda v, x: NETWORK.apply(v, x).sum(1)},
+            r"apply: expected logits \(50, ..., classes\); found shape \(50,\)",
+        ),
         ({"apply": lambda v, x: NETWORK.apply(v, x) + 1j}, "apply: expected real logits; found complex64"),
     ],
 )

@@ -36,15 +36,17 @@ IDENTITY = {"P0": jnp.arange(8)}
 MATCHED = {"key": KEY, "spec": SPEC}
 
 CALLS = {
-    "evaluate_path": {"apply": apply, "a": A, "b": B, "batches": [(X, Y)], "num_alphas": 3},
+    "evaluate_path": {"apply": apply, "a": A, "b": B, "batches": [(X, Y)], "num_alphas": 3}
+    | {"loss_fn": None, "output": None, "num_examples": None},
     "measure_features": {
         "apply_with_features": lambda w, x: (apply(w, x), {"in": x @ w["in"]}),
-        **{"a": A, "b": B, "batches": [X], "alphas": (0.5,)},
+        **{"a": A, "b": B, "batches": [X], "alphas": (0.5,), "num_examples": None},
     },
-    "read": {"apply": apply, "variables": A, "inputs": X, "features": None},
+    "read": {"apply": apply, "variables": A, "inputs": X, "features": None, "output": None},
     "measure": {
         **{"program": llfc_jax.read(apply, A, X), "a": A, "b": B, "batches": [(X, Y)], "measures": ("lmc",)},
         **{"num_alphas": 3, "alphas": (0.5,), "top_k": 2, "corrections": (), "name": "network"},
+        **{"loss_fn": None, "num_examples": None},
     },
     "align": {
         **{"network": apply, "a": A, "b": B, "batches": [X], "method": "weight_matching", "seed": 0},
@@ -61,7 +63,7 @@ CALLS = {
     },
     "activation_matching": {
         **MATCHED,
-        **{"a": A, "b": B, "apply": apply, "batches": [X], "statistic": "correlation"},
+        **{"a": A, "b": B, "apply": apply, "batches": [X], "statistic": "correlation", "num_examples": None},
     },
     "straight_through": {
         **MATCHED,
@@ -82,7 +84,10 @@ NO_PERMUTATION = [
     *({"P0": p} for p in (jnp.arange(7), jnp.zeros(8, int), jnp.arange(8) + 1, jnp.arange(8.0))),
 ]
 WRONG = {
-    **dict.fromkeys(("apply", "apply_with_features", "loss_fn"), NO_FUNCTION),
+    **dict.fromkeys(("apply", "apply_with_features"), NO_FUNCTION),
+    "loss_fn": [3, "apply", A],
+    "output": ["logits", 0, 1.5, ("logits",)],
+    "num_examples": [0, -1, 2.5, "3", True, (3,), 10**12, lambda inputs: None],
     **dict.fromkeys(("a", "b", "variables", "permuted"), NO_NETWORK),
     **dict.fromkeys(("params_a", "params_b", "variables_a", "variables_b"), NO_NETWORK),
     "batches": [None, 3, "batches", X, {"image": X}, ["batch"], [None], [], [[object()]]],

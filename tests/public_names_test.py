@@ -10,19 +10,20 @@ import pytest
 import llfc_jax
 
 SIGNATURES = {
-    "activation_matching": "key, spec, a, b, *, apply, batches, statistic",
+    "activation_matching": "key, spec, a, b, *, apply, batches, statistic, num_examples",
     "align": "network, a, b, batches, *, method, seed, loss, options",
     "alpha_grid": "size",
     "apply_permutation": "spec, permutation, variables",
     "check_equivalence": "apply, variables, permuted, *inputs",
     "describe": "spec",
-    "evaluate_path": "apply, a, b, batches, num_alphas",
+    "evaluate_path": "apply, a, b, batches, num_alphas, *, loss_fn, output, num_examples",
     "from_torch": "module, example_inputs, *, output",
     "lerp": "a, b, alpha",
-    "measure": "program, a, b, batches, *, measures, num_alphas, alphas, top_k, corrections, name",
-    "measure_features": "apply_with_features, a, b, batches, alphas",
+    "measure": "program, a, b, batches, *, measures, num_alphas, alphas, top_k, corrections, loss_fn, "
+    "num_examples, name",
+    "measure_features": "apply_with_features, a, b, batches, alphas, *, num_examples",
     "permutation_spec": "apply, variables, *inputs",
-    "read": "apply, variables, inputs, features",
+    "read": "apply, variables, inputs, features, output",
     "report": "results, directory",
     "straight_through": "key, spec, variables_a, variables_b, *, loss_fn, batches, "
     "optimizer, epochs, start, sweeps, assignment, exclude",

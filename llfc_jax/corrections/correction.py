@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.corrections.channel_moments import ChannelMoments, Statistics, add_batch, no_batches, whole
+from llfc_jax.path.masks import of_samples
 from llfc_jax.path.traversal import Correct, LinearPath
 from llfc_jax.program.nodes import Program
 from llfc_jax.runtime import sharding
@@ -82,7 +83,7 @@ def stream_along(
     path = jnp.asarray(alphas, jnp.float32)
     moments = None
     for batch in batches:
-        if batch.mask.all():
+        if of_samples(batch.mask).all():
             if moments is None:
                 seen = jax.eval_shape(_look, statistics_at, ends, path, batch.images)
                 moments = sharding.replicate(no_batches(seen))

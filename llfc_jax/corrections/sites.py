@@ -43,7 +43,7 @@ def sites(program: Program) -> tuple[Site, ...]:
     found = (
         _site(program.flat, node)
         for node in program.of_kind(Kind.CONTRACTION, Kind.NORMALIZATION)
-        if node.value != program.output and node.value not in normalised and node.unit_axis is not None
+        if node.value not in program.ends and node.value not in normalised and node.unit_axis is not None
     )
     return tuple(site for site in found if site is not None)
 

@@ -7,7 +7,8 @@ import numpy as np
 from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.layerwise import compare_layers, single
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
-from llfc_jax.measures.nodes import contract, samples_first, weight_matrices
+from llfc_jax.measures.nodes import contract, weight_matrices
+from llfc_jax.path.masks import samples_first
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Contraction, Program
 from llfc_jax.types import Array, Variables
@@ -42,7 +43,8 @@ def commutativity(program: Program) -> Fold:
         weight, entry = a[own.weight] - b[own.weight], a[own.entry] - b[own.entry]
         defect = contract(point.program.flat, own, weight, entry)
         left = a[own.result] + b[own.result]
-        return samples_first(left, own.result_samples), samples_first(left - defect, own.result_samples)
+        axes = own.result_samples, own.result_positions
+        return samples_first(left, *axes, point.mask), samples_first(left - defect, *axes, point.mask)
 
     return compare_layers(linear_layers(program), sides)
 
@@ -53,7 +55,10 @@ def inputs_apart(program: Program) -> Fold:
 
     def sides(point: Point, layer: str) -> tuple[Array, Array]:
         own = contraction_of(program, layer)
-        a, b = (samples_first(view.values[own.entry], own.entry_samples) for view in (point.a, point.b))
+        a, b = (
+            samples_first(view.values[own.entry], own.entry_samples, own.entry_positions, point.mask)
+            for view in (point.a, point.b)
+        )
         return a, b
 
     return compare_layers(linear_layers(program), sides)
@@ -102,4 +107,4 @@ def join(
 
 def _dist(x: np.ndarray, y: np.ndarray) -> float:
     norms = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(np.sum((x - y) ** 2) / norms) if norms else float("nan")
+    return float(np.sum(np.abs(x - y) ** 2) / norms) if norms else float("nan")

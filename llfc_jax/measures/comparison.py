@@ -8,7 +8,7 @@ import numpy as np
 
 from llfc_jax.measures.fold import Moments, add_moments, no_moments, variance
 from llfc_jax.measures.quantiles import add_counts, no_counts, quantile
-from llfc_jax.measures.scaling import in_units, joined, sample_scales
+from llfc_jax.measures.scaling import in_units, joined, real_parts, sample_scales
 from llfc_jax.types import Array
 
 _ROUNDING = 1e-12
@@ -84,14 +84,14 @@ def decompose(u: Array, v: Array) -> Decomposition:
     With c0 = 1, or 0 where u is far shorter than v, c = c0 + <u - c0 v, v> / ||v||^2 keeps its digits.
 
     Args:
-        u: (n, ...) features.
+        u: (n, ...) features; a complex number counts as its two parts.
         v: (n, ...) features.
     """
 
     def of_sample(scalars: Array) -> Array:
         return jnp.expand_dims(scalars, range(1, v.ndim))
 
-    u, v = u.astype(jnp.float32), v.astype(jnp.float32)
+    u, v = real_parts(u), real_parts(v)
     scale = sample_scales(u, v)
     u, v = (in_units(x, scale) for x in (u, v))
     u_square, v_square = (_sum_features(jnp.square(x)) for x in (u, v))

@@ -18,9 +18,10 @@ import numpy as np
 
 from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Measure, Options
-from llfc_jax.measures.nodes import rerun, samples_first
-from llfc_jax.measures.scaling import in_units, joined, sample_scales
+from llfc_jax.measures.nodes import rerun
+from llfc_jax.measures.scaling import in_units, joined, real_parts, sample_scales
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.masks import samples_first
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.kinds import Kind
 from llfc_jax.program.nodes import Node, Program
@@ -95,9 +96,11 @@ def deviation(program: Program) -> Fold:
         accounts = (_account(node, point) for node in nodes)
         scales, *squares = map(jnp.stack, zip(*accounts, strict=True))
         seen: Account = state["layers"]
-        scale, before, now = joined(seen.scale, jnp.where(point.mask > 0, scales, 0))
-        sums = (before * old + (now * new) @ point.mask for old, new in zip(seen[1:], squares, strict=True))
-        return {"samples": state["samples"] + point.mask.sum(), "layers": Account(scale, *sums)}
+        scale, before, now = joined(seen.scale, jnp.where(point.samples > 0, scales, 0))
+        sums = (
+            before * old + (now * new) @ point.samples for old, new in zip(seen[1:], squares, strict=True)
+        )
+        return {"samples": state["samples"] + point.samples.sum(), "layers": Account(scale, *sums)}
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas
@@ -113,10 +116,11 @@ def _account(node: Node, point: Point) -> Account:
     flat, a, b = point.program.flat, point.a.values, point.b.values
 
     def between(value: int) -> Array:
-        return lerp(a[value], b[value], point.alpha).astype(jnp.float32)
+        line = lerp(a[value], b[value], point.alpha)
+        return line.astype(jnp.complex64 if jnp.iscomplexobj(line) else jnp.float32)
 
     def by_sample(value: Array) -> Array:
-        return samples_first(value.astype(jnp.float32), node.sample_axis)
+        return real_parts(samples_first(value, node.sample_axis, node.position_axes, point.mask))
 
     theta, reference = by_sample(point.theta.values[node.value]), by_sample(between(node.value))
     alone = reference

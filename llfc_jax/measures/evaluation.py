@@ -1,7 +1,11 @@
-"""Loss and error of one network on one split."""
+"""Loss and error of one network on one split.
+
+The mean over all labels that count: with labels (n, T) and a mask, over the tokens of all batches together,
+each once, however they are spread over sequences and batches. So batches join as sums and counts.
+"""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,74 +13,135 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from llfc_jax.errors import UserError, kind_of
 from llfc_jax.measures.fold import Moments, add_moments, no_moments
-from llfc_jax.types import Array, Batch, Variables
+from llfc_jax.path.masks import spread
+from llfc_jax.types import Array, Batch, PyTree, Variables
 
-ApplyFn = Callable[[Variables, Array], Array]
-"""Variables, images -> logits."""
+ApplyFn = Callable[[Variables, Any], Array]
+"""Variables, inputs -> logits."""
+
+LossFn = Callable[[PyTree, PyTree], Array]
+"""Outputs, labels -> (n, ...) losses, one for each label: what is measured instead of cross-entropy."""
 
 
 class Scores(NamedTuple):
-    """Cross-entropy and mistakes seen so far; mistakes are counted, so that errors are exact."""
+    """Losses and mistakes seen so far; mistakes are counted, so that errors are exact."""
 
     loss: Moments
-    mistakes: Array
-    """int32."""
-    undefined: Array
-    """How many samples had a logit that is NaN, int32."""
-    examples: Array
-    """int32."""
+    labels: Array
+    """How many, int32."""
+    mistakes: Array | None
+    """int32; None where the loss is none of logits and classes."""
+    undefined: Array | None
+    """How many labels had a logit that is NaN, int32."""
 
 
 def evaluate(apply: ApplyFn, variables: Variables, batches: Iterable[Batch]) -> tuple[float, float]:
     """Mean cross-entropy (nats) and error (fraction).
 
     Args:
-        apply: variables, images -> logits, in evaluation mode; pure. Give the same function again and nothing
+        apply: variables, inputs -> logits, in evaluation mode; pure. Give the same function again and nothing
             is compiled again.
         variables: the network.
         batches: of one shape.
     """
     found = jax.device_get([_scores(apply, variables, batch) for batch in batches])
     each = [(scores.loss.mean, *scores[1:]) for scores in found]
-    loss, mistakes, undefined, examples = (np.array(column) for column in zip(*each, strict=True))
-    error = mistakes.sum() / examples.sum() if not undefined.any() else math.nan
-    return float(np.average(loss.astype(np.float64), weights=examples)), float(error)
+    loss, labels, mistakes, undefined = (np.array(column) for column in zip(*each, strict=True))
+    error = mistakes.sum() / labels.sum() if not undefined.any() else math.nan
+    return float(np.average(loss.astype(np.float64), weights=labels)), float(error)
 
 
-def no_scores() -> Scores:
+def no_scores(loss_fn: LossFn | None = None) -> Scores:
     """Nothing seen yet."""
-    return Scores(no_moments(), *(jnp.zeros((), jnp.int32) for _ in range(3)))
+    zero = jnp.zeros((), jnp.int32)
+    counts = zero if loss_fn is None else None
+    return Scores(no_moments(), zero, counts, counts)
 
 
-def add_scores(scores: Scores, losses: Array, mistakes: Array, mask: Array) -> Scores:
-    """Add one batch: what `losses_and_mistakes` returns, and the (n,) mask (0 for padding)."""
+def add_scores(scores: Scores, losses: Array, mistakes: Array | None, mask: Array) -> Scores:
+    """Add one batch: what `scored` returns, and its mask, of the same first axes."""
+    mask = spread(mask, losses.shape)
     seen = mask > 0
 
     def count(which: Array) -> Array:
         return jnp.sum(seen & which, dtype=jnp.int32)
 
-    return Scores(
-        loss=add_moments(scores.loss, losses, mask),
+    added = scores._replace(loss=add_moments(scores.loss, losses, mask), labels=scores.labels + count(seen))
+    if mistakes is None or scores.mistakes is None or scores.undefined is None:
+        return added
+    return added._replace(
         mistakes=scores.mistakes + count(mistakes > 0),
         undefined=scores.undefined + count(jnp.isnan(mistakes)),
-        examples=scores.examples + count(seen),
     )
 
 
-def add_logits(scores: Scores, logits: Array, labels: Array, mask: Array) -> Scores:
-    """Add one batch: (n, classes) logits, (n,) labels and mask (0 for padding)."""
-    losses, mistakes = losses_and_mistakes(logits, labels)
+def add_logits(
+    scores: Scores, logits: PyTree, labels: PyTree, mask: Array, loss_fn: LossFn | None = None
+) -> Scores:
+    """Add one batch: (n, ..., classes) logits, (n, ...) labels, and the mask of samples or labels."""
+    losses, mistakes = scored(logits, labels, loss_fn)
     return add_scores(scores, losses, mistakes, mask)
 
 
 def means(scores: Scores) -> dict[str, Any]:
-    """Mean `loss` (nats) and `error` (fraction), in float64 over whatever axes the scores have."""
-    error = np.asarray(scores.mistakes, np.float64) / np.maximum(scores.examples, 1)
-    return {
-        "loss": np.asarray(scores.loss.mean, np.float64),
-        "error": np.where(scores.undefined == 0, error, np.nan),
-    }
+    """Mean `loss` (nats), and `error` (fraction) where there is one, over whatever axes the scores have."""
+    loss = {"loss": np.asarray(scores.loss.mean, np.float64)}
+    if scores.mistakes is None:
+        return loss
+    error = np.asarray(scores.mistakes, np.float64) / np.maximum(scores.labels, 1)
+    return loss | {"error": np.where(scores.undefined == 0, error, np.nan)}
+
+
+def logits_shape(outputs: PyTree, n: int | None = None) -> tuple[int, ...]:
+    """(n, ..., classes): the shape of what cross-entropy and errors are taken of.
+
+    Args:
+        outputs: shapes of what the network returns.
+        n: how many samples there are, if it is known.
+
+    Raises:
+        UserError: it is no array of real numbers with a sample and a class axis.
+    """
+    if not isinstance(outputs, jax.ShapeDtypeStruct):
+        keys = f" of {', '.join(map(repr, outputs))}" if isinstance(outputs, Mapping) else ""
+        raise UserError(
+            "apply: expected an array of logits, or `output` to say which entry they are; "
+            f"found {kind_of(outputs)}{keys}"
+        )
+    if len(outputs.shape) < 2 or n not in (None, outputs.shape[0]):
+        raise UserError(f"apply: expected logits ({n or 'n'}, ..., classes); found shape {outputs.shape}")
+    if not jnp.issubdtype(outputs.dtype, jnp.floating):
+        raise UserError(f"apply: expected real logits; found {outputs.dtype}")
+    return outputs.shape
+
+
+def check_cross_entropy(measure: str, loss_fn: LossFn | None) -> None:
+    """Check that logits are there for a measure that asks what they say of classes.
+
+    Raises:
+        UserError: the loss is one of the caller's own.
+    """
+    if loss_fn is not None:
+        raise UserError(
+            f"measures: expected none that needs logits beside a loss of one's own; found {measure!r}"
+        )
+
+
+def scored(outputs: PyTree, labels: PyTree, loss_fn: LossFn | None = None) -> tuple[Array, Array | None]:
+    """The loss of each label, and whether it is mistaken: `losses_and_mistakes`, or a loss of one's own.
+
+    Raises:
+        UserError: the loss is no array (n, ...) of real numbers.
+    """
+    if loss_fn is None:
+        return losses_and_mistakes(outputs, labels)
+    losses = loss_fn(outputs, labels)
+    if not isinstance(losses, jax.Array) or not jnp.issubdtype(losses.dtype, jnp.floating):
+        found = losses.dtype if isinstance(losses, jax.Array) else kind_of(losses)
+        raise UserError(f"loss_fn: expected (n, ...) floating-point losses; found {found}")
+    return losses.astype(jnp.float32), None
 
 
 @jax.jit
@@ -87,15 +152,21 @@ def losses_and_mistakes(logits: Array, labels: Array) -> tuple[Array, Array]:
     ends at 1e-7.
 
     Args:
-        logits: (n, classes).
-        labels: (n,).
+        logits: (n, ..., classes).
+        labels: (n, ...).
 
     Returns:
-        Both (n,), float32.
+        Both (n, ...), float32.
+
+    Raises:
+        UserError: the labels' shape isn't the logits', the classes left out.
     """
+    if labels.shape != logits.shape[:-1]:
+        raise UserError(f"labels: expected shape {logits.shape[:-1]}, by the logits; found {labels.shape}")
     logits = logits.astype(jnp.float32)
-    others = jnp.arange(logits.shape[-1])[None] != labels[:, None]
-    ahead = logits - jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    classes = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    others = classes != labels[..., None]
+    ahead = logits - jnp.take_along_axis(logits, labels[..., None], axis=-1)
     losses = jax.nn.softplus(jax.nn.logsumexp(ahead, axis=-1, where=others))
     unknown = jnp.isnan(logits).any(-1)
     mistakes = jnp.where(logits.argmax(-1) == labels, 0.0, 1.0)
@@ -105,7 +176,8 @@ def losses_and_mistakes(logits: Array, labels: Array) -> tuple[Array, Array]:
 def cross_entropy(apply: ApplyFn, variables: Variables, batch: Batch) -> Array:
     """Mean cross-entropy (nats) of one batch, padding left out."""
     losses, _ = losses_and_mistakes(apply(variables, batch.images), batch.labels)
-    return jnp.vdot(losses, batch.mask) / batch.mask.sum()
+    mask = spread(batch.mask, losses.shape)
+    return jnp.sum(jnp.where(mask > 0, losses, 0)) / mask.sum()
 
 
 @partial(jax.jit, static_argnums=0)

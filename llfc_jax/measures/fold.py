@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from llfc_jax.path.masks import of_samples
 from llfc_jax.program.flat import Values
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array, Features, PyTree, Variables
@@ -27,10 +28,10 @@ class View(NamedTuple):
     """A network and what it makes of one batch."""
 
     variables: Variables
-    logits: Array
-    """(n, classes)."""
+    logits: PyTree
+    """(n, ..., classes), or whatever the network returns."""
     features: Features
-    """f^(l)(theta; x) of every node whose samples are told apart, (n, ...)."""
+    """f^(l)(theta; x) of every node whose samples are told apart, (n, ...); zero at hidden positions."""
     values: Values
     """All values of the flat program."""
 
@@ -44,10 +45,15 @@ class Point(NamedTuple):
     theta: View
     a: View
     b: View
-    labels: Array
-    """(n,) int32."""
+    labels: PyTree
+    """(n,) int32; (n, T, ...) for sequences, or what a loss of one's own takes."""
     mask: Array
-    """(n,) float32: 1 for a sample, 0 for padding."""
+    """(n,) float32: 1 for a sample, 0 for padding; or (n, T, ...): 1 for each position that counts."""
+
+    @property
+    def samples(self) -> Array:
+        """(n,): 1 for a sample of which anything counts."""
+        return of_samples(self.mask)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ import numpy as np
 
 from llfc_jax.program.flat import Flat, Instruction
 from llfc_jax.program.interpreter import evaluate
-from llfc_jax.program.nodes import Node
-from llfc_jax.program.operations import COPIES, dependents
+from llfc_jax.program.nodes import Node, Program
+from llfc_jax.program.operations import COPIES, ELEMENTWISE, dependents
 from llfc_jax.types import Array
 
 _ISOMETRIES = COPIES | {"neg", "slice", "rev", "pad", "split", "dynamic_slice", "clamp", "max", "min", "abs"}
@@ -43,6 +43,14 @@ def stretched(
         bound = _of_results(flat, instruction, found, values, norm if mine else None)
         found.update(dict.fromkeys(instruction.results, bound))
     return found[node.value]
+
+
+def keeps_positions(program: Program, node: Node) -> bool:
+    """Whether what a node says of a position depends on that one alone, as a bound under a mask needs."""
+    entries = [other for other in program.nodes if other.value in node.entries]
+    primitives = {program.flat.instructions[index].primitive for index in node.instructions}
+    pointwise = {*ELEMENTWISE, *COPIES, "dot_general", "reduce_sum", "reduce_max", "reduce_min"}
+    return all(own.position_axes for own in (node, *entries)) and primitives <= pointwise
 
 
 def _of_results(

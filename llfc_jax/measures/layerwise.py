@@ -41,7 +41,7 @@ def compare_layers(layers: Mapping[str, str], sides: Sides) -> Fold:
     def update(state: Comparison, point: Point) -> Comparison:
         if not layers:
             return state
-        return compare_each(state, decompose_layers(layers, sides, point), point.mask)
+        return compare_each(state, decompose_layers(layers, sides, point), point.samples)
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas

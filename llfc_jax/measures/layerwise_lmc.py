@@ -1,10 +1,11 @@
 """Layerwise linear mode connectivity: some layers interpolated, the others A's."""
 
+from functools import partial
 from typing import Any
 
 import jax
 
-from llfc_jax.measures.evaluation import Scores, add_logits, means, no_scores
+from llfc_jax.measures.evaluation import LossFn, Scores, add_logits, means, no_scores
 from llfc_jax.measures.fold import Fold, Point, by_value, repeat
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.stitching import cuts, stitched
@@ -28,14 +29,14 @@ def measure(options: Options) -> Measure:
         layers = [
             {"layer": name, "kind": found.program[name].label}
             | {which: own["loss"][cut] for which, own in scores.items()}
-            | {f"{which}_error": own["error"][cut] for which, own in scores.items()}
+            | {f"{which}_error": own["error"][cut] for which, own in scores.items() if "error" in own}
             for cut, name in enumerate(cuts(found.program))
         ]
         return {"alpha": alpha, "layers": layers}
 
     return Measure(
         name="layerwise_lmc",
-        folds=lambda program: {"layers": Planned(layerwise_lmc(program), (alpha,))},
+        folds=lambda program: {"layers": Planned(layerwise_lmc(program, options.loss_fn), (alpha,))},
         entry=entry,
         labelled=True,
         quantities=QUANTITIES,
@@ -43,7 +44,7 @@ def measure(options: Options) -> Measure:
 
 
 @by_value
-def layerwise_lmc(program: Program) -> Fold:
+def layerwise_lmc(program: Program, loss_fn: LossFn | None = None) -> Fold:
     """Loss (nats) and error (fraction) with a part of the layers of theta_alpha and the rest of A.
 
     One layer alone, all but one, a growing prefix, and the suffix behind it (Adilova et al. 2024, arXiv
@@ -57,7 +58,7 @@ def layerwise_lmc(program: Program) -> Fold:
 
     def init(point: Point) -> dict[str, Scores]:
         del point
-        return {which: repeat(no_scores(), len(cuts(program))) for which in QUANTITIES}
+        return {which: repeat(no_scores(loss_fn), len(cuts(program))) for which in QUANTITIES}
 
     def update(state: dict[str, Scores], point: Point) -> dict[str, Scores]:
         theta, a = point.theta, point.a
@@ -67,7 +68,7 @@ def layerwise_lmc(program: Program) -> Fold:
             "prefix": stitched(program, prefix=theta, suffix=a),
             "suffix": stitched(program, prefix=a, suffix=theta),
         }
-        add = jax.vmap(add_logits, in_axes=(0, 0, None, None))
+        add = jax.vmap(partial(add_logits, loss_fn=loss_fn), in_axes=(0, 0, None, None))
         return {which: add(state[which], logits[which], point.labels, point.mask) for which in logits}
 
     def finalize(state: dict[str, Scores], alphas: tuple[float, ...]) -> dict[str, Any]:

@@ -98,10 +98,10 @@ def baseline(layers: Mapping[str, str], alphas: tuple[float, ...]) -> Fold:
         distances = jax.vmap(jax.vmap(between_ends, (None, 0)), (0, None))(parts, along)
         add = jax.vmap(jax.vmap(_add_defined, (0, 0, None)), (0, 0, None))
         from_a, from_b = (
-            add(seen, new, point.mask)
+            add(seen, new, point.samples)
             for seen, new in zip((state.from_a, state.from_b), distances, strict=True)
         )
-        return Ends(compare_each(state.apart, parts, point.mask), from_a, from_b)
+        return Ends(compare_each(state.apart, parts, point.samples), from_a, from_b)
 
     def finalize(state: Ends, at: tuple[float, ...]) -> list[dict[str, Any]]:
         del at

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llfc_jax.measures.evaluation import Scores, add_scores, losses_and_mistakes, means, no_scores
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, variance
+from llfc_jax.measures.evaluation import LossFn, Scores, add_scores, means, no_scores, scored
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options
 from llfc_jax.path.interpolation import alpha_grid, lerp
+from llfc_jax.path.masks import spread
 from llfc_jax.path.traversal import Planned
+from llfc_jax.types import Array
 
 
 def measure(options: Options) -> Measure:
@@ -18,7 +22,7 @@ def measure(options: Options) -> Measure:
     alphas = alpha_grid(options.num_alphas)
     return Measure(
         name="lmc",
-        folds=lambda program: {"curves": Planned(lmc(), alphas)},
+        folds=lambda program: {"curves": Planned(lmc(options.loss_fn), alphas)},
         entry=lambda found: {"alphas": alphas} | {split: own["curves"] for split, own in found.folds.items()},
         splits=(TEST, TRAIN),
         along_corrected=True,
@@ -26,23 +30,60 @@ def measure(options: Options) -> Measure:
     )
 
 
+class Excess(NamedTuple):
+    """By how much a score exceeds its chord, as the mean over all labels, and how that varies over examples.
+
+    With m_i labels in example i, whose mean excess is x_i, the excess is the ratio sum m_i x_i / sum m_i.
+    """
+
+    by_labels: Moments
+    """Of the x_i, weighted by m_i: its mean is the excess."""
+    by_squares: Moments
+    """The same weighted by m_i^2: what the variance of the ratio is made of."""
+
+
 class Curves(NamedTuple):
-    """What theta_alpha scored, and by how much more than the chord between A and B, sample by sample."""
+    """What theta_alpha scored, and by how much more than the chord between A and B."""
 
     scores: Scores
-    loss_excess: Moments
-    error_excess: Moments
+    examples: Array
+    """int32."""
+    excess: dict[str, Excess]
+    """Of `loss` and, where there is one, of `error`."""
 
 
 @by_value
-def lmc() -> Fold:
+def lmc(loss_fn: LossFn | None = None) -> Fold:
     """Loss (nats) and error (fraction) of theta_alpha, with both conventions of the barrier.
 
-    Also the standard deviation over samples of what a sample's loss and error exceed their chord by. All
-    three networks see the same samples, so this (over the root of their number) is how uncertain a barrier
-    is, where the deviations of the losses themselves would say far too much.
+    Means are over labels. How uncertain a barrier is, is a matter of examples: tokens of one sequence are of
+    one text and not drawn one by one, so that their number would promise far too much. The standard deviation
+    is that of the ratio estimator with sequences for clusters, in units of one example (Cochran 1977,
+    section 6.3): std^2 / n = sum m_i^2 (x_i - excess)^2 / (sum m_i)^2, and with one label each simply that of
+    what an example exceeds its chord by. All three networks see the same examples, so this is small where
+    the deviations of the losses themselves would say far too much.
+
+    Args:
+        loss_fn: outputs, labels -> (n, ...) losses, in place of cross-entropy; there is no error then.
     """
-    return Fold(init=_init, update=_update, finalize=_finalize)
+
+    def init(point: Point) -> Curves:
+        del point
+        names = ("loss", "error") if loss_fn is None else ("loss",)
+        nothing = Excess(no_moments(), no_moments())
+        return Curves(no_scores(loss_fn), jnp.zeros((), jnp.int32), dict.fromkeys(names, nothing))
+
+    def update(state: Curves, point: Point) -> Curves:
+        theta, a, b = (scored(view.logits, point.labels, loss_fn) for view in (point.theta, point.a, point.b))
+        over = jax.tree.map(lambda own, chord: own - chord, theta, lerp(a, b, point.alpha))
+        excess = dict(zip(("loss", "error"), over, strict=True))
+        return Curves(
+            scores=add_scores(state.scores, *theta, point.mask),
+            examples=state.examples + jnp.sum(point.samples > 0, dtype=jnp.int32),
+            excess={name: _add_excess(seen, excess[name], point.mask) for name, seen in state.excess.items()},
+        )
+
+    return Fold(init, update, _finalize)
 
 
 def barrier(alphas: Sequence[float], values: Sequence[float]) -> float:
@@ -86,27 +127,35 @@ def midpoint_gap(alphas: Sequence[float], values: Sequence[float]) -> float:
     return float(values[middle] - (values[0] + values[-1]) / 2)
 
 
-def _init(point: Point) -> Curves:
-    del point
-    return Curves(no_scores(), no_moments(), no_moments())
-
-
-def _update(state: Curves, point: Point) -> Curves:
-    theta, a, b = (losses_and_mistakes(view.logits, point.labels) for view in (point.theta, point.a, point.b))
-    (losses, mistakes), (chord_losses, chord_mistakes) = theta, lerp(a, b, point.alpha)
-    return Curves(
-        scores=add_scores(state.scores, losses, mistakes, point.mask),
-        loss_excess=add_moments(state.loss_excess, losses - chord_losses, point.mask),
-        error_excess=add_moments(state.error_excess, mistakes - chord_mistakes, point.mask),
+def _add_excess(seen: Excess, values: Array, mask: Array) -> Excess:
+    """Add one batch: what each label exceeds its chord by, and the mask."""
+    mask = spread(mask, values.shape)
+    inner = range(1, values.ndim)
+    labels = mask.sum(inner)
+    of_examples = jnp.where(mask > 0, values, 0).sum(inner) / jnp.maximum(labels, 1)
+    return Excess(
+        add_moments(seen.by_labels, of_examples, labels),
+        add_moments(seen.by_squares, of_examples, jnp.square(labels)),
     )
 
 
+def _std(excess: Excess, examples: np.ndarray) -> np.ndarray:
+    """Whose square over the number of examples is the variance of the excess."""
+    labels, squared = (jax.tree.map(np.float64, moments) for moments in excess)
+    around = squared.squares + squared.weight * np.square(squared.mean - labels.mean)
+    per_example = labels.weight / np.maximum(examples, 1)
+    return np.sqrt(around / np.maximum(examples, 1)) / np.where(per_example > 0, per_example, 1)
+
+
 def _finalize(state: Curves, alphas: tuple[float, ...]) -> dict[str, Any]:
-    excesses = {"loss": state.loss_excess, "error": state.error_excess}
-    result: dict[str, Any] = {"examples": int(state.scores.examples[0])}
+    examples, labels = int(state.examples[0]), int(state.scores.labels[0])
+    result: dict[str, Any] = {"examples": examples} | ({"labels": labels} if labels > examples else {})
     for name, values in means(state.scores).items():
         result[name] = values.tolist()
         result[f"{name}_barrier"] = barrier(alphas, values)
         result[f"{name}_midpoint_gap"] = midpoint_gap(alphas, values)
-        result[f"{name}_excess_std"] = np.sqrt(variance(excesses[name])).tolist()
+        result[f"{name}_excess_std"] = _std(state.excess[name], np.asarray(state.examples)).tolist()
+    if "error" in result and labels > examples:
+        with np.errstate(over="ignore"):
+            result["perplexity"] = np.exp(result["loss"]).tolist()
     return result

@@ -11,7 +11,7 @@ from llfc_jax.measures import MEASURES
 from llfc_jax.path.traversal import Correct, LinearPath, Planned, measure_path
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import reread
-from llfc_jax.types import Batch, Variables
+from llfc_jax.types import Array, Batch, PyTree, Variables
 
 Value = TypeVar("Value")
 
@@ -30,6 +30,8 @@ class Options(NamedTuple):
     """Where on the path features are looked at."""
     top_k: int = 10
     """Dimension of the subspaces between which to take principal angles."""
+    loss_fn: Callable[[PyTree, PyTree], Array] | None = None
+    """Outputs, labels -> (n, ...) losses; cross-entropy without one."""
 
 
 DEFAULTS = Options()
@@ -148,7 +150,7 @@ def measure_along(
             batches = iter(stream(split))
             if (first := next(batches, None)) is None:
                 raise UserError(f"batches: expected one at least for {split}; found none")
-            program = reread(program, path.a, first.images)
+            program = reread(program, path.a, first.images, first.mask.shape)
             plan = plan_for(program, taken, split)
             whole = itertools.chain([first], batches)
             found[split] = measure_path(program, path, whole, plan, correct=correct, chunk=chunk)

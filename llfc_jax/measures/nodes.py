@@ -1,12 +1,13 @@
 """What measures ask of a node: its value for other inputs, its contraction, its weight as a matrix."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.fold import View
+from llfc_jax.path.masks import counted
 from llfc_jax.program.axes import output_axes
 from llfc_jax.program.flat import Flat, Values, arguments, run
 from llfc_jax.program.interpreter import evaluate
@@ -23,12 +24,19 @@ def rerun(flat: Flat, node: Node, values: Mapping[int, Array], entries: Mapping[
         values: all values of a network, whose weights count.
         entries: the other values, by number.
     """
+    return resume(flat, node.instructions, values, entries)[node.value]
+
+
+def resume(
+    flat: Flat, instructions: Iterable[int], values: Mapping[int, Array], entries: Mapping[int, Array]
+) -> Values:
+    """The other values and what instructions make of them; whatever else they read is among `values`."""
     found = {value: jnp.asarray(entry, flat.avals[value].dtype) for value, entry in entries.items()}
-    for index in node.instructions:
+    for index in instructions:
         instruction = flat.instructions[index]
         operands = [found[x] if x in found else values[x] for x in instruction.operands]
         found.update(zip(instruction.results, evaluate(instruction.eqn, operands), strict=True))
-    return found[node.value]
+    return found
 
 
 def contract(flat: Flat, contraction: Contraction, weight: Array, entry: Array) -> Array:
@@ -40,7 +48,7 @@ def contract(flat: Flat, contraction: Contraction, weight: Array, entry: Array) 
 
 
 def weight_matrices(program: Program, variables: Variables) -> dict[str, np.ndarray]:
-    """Node -> the weight of its contraction as an (out, in) matrix, by its dimension numbers; float64.
+    """Node -> the weight of its contraction as an (out, in) matrix, by its dimension numbers; in float64.
 
     What is contracted with the input is `in`, as in * height * width of a convolution; all else is `out`.
     """
@@ -48,9 +56,14 @@ def weight_matrices(program: Program, variables: Variables) -> dict[str, np.ndar
     found = {node.name: node.contraction for node in program.nodes if node.contraction is not None}
     values = weight_values(program, variables)
     return {
-        name: _matrix(flat, contraction, np.asarray(values[contraction.weight], np.float64))
+        name: _matrix(flat, contraction, in_float64(values[contraction.weight]))
         for name, contraction in found.items()
     }
+
+
+def in_float64(array: Array | np.ndarray) -> np.ndarray:
+    """An array with all its digits; complex numbers stay complex."""
+    return np.asarray(array, np.complex128 if jnp.iscomplexobj(array) else np.float64)
 
 
 def weight_values(program: Program, variables: Variables) -> Values:
@@ -61,13 +74,14 @@ def weight_values(program: Program, variables: Variables) -> Values:
 
 
 def with_known_units(program: Program, most: int) -> list[tuple[Node, int]]:
-    """The features whose units lie along an axis that is known, and no more than `most` of them."""
+    """The real features whose units lie along an axis that is known, and no more than `most` of them."""
     return [
         (node, node.unit_axis)
         for node in program.features
         if node.unit_axis is not None
         and node.sample_axis is not None
-        and node.unit_axis != node.sample_axis
+        and node.unit_axis not in (node.sample_axis, *node.position_axes)
+        and jnp.issubdtype(program.flat.avals[node.value].dtype, jnp.floating)
         and node.shape[node.unit_axis] <= most
     ]
 
@@ -79,22 +93,19 @@ def unit_rows(view: View, node: Node, axis: int, mask: Array) -> tuple[Array, Ar
         view: a network and what it makes of a batch.
         node: a feature of it.
         axis: along which its units lie.
-        mask: (n,), 0 for padding.
+        mask: (n,), 0 for padding, or (n, T, ...), 0 for hidden positions, too.
 
     Returns:
-        (rows, units), zero for padding, and (rows,): 0 for those of padding, else 1.
+        (rows, units), zero where the mask is, and (rows,): 0 for these, else 1.
     """
     values = view.values[node.value]
     others = [i for i in range(values.ndim) if i not in (node.sample_axis, axis)]
-    feature = values.transpose(node.sample_axis, *others, axis)
-    seen = jnp.broadcast_to(jnp.expand_dims(mask > 0, range(1, feature.ndim)), (*feature.shape[:-1], 1))
+    order = (node.sample_axis, *others, axis)
+    feature = values.transpose(order)
+    kept = counted(values.ndim, node.sample_axis, node.position_axes, mask).transpose(order)
+    seen = jnp.broadcast_to(kept, (*feature.shape[:-1], 1))
     rows = jnp.where(seen, feature, 0).astype(jnp.float32).reshape(-1, feature.shape[-1])
     return rows, seen.reshape(-1).astype(jnp.float32)
-
-
-def samples_first(array: Array, axis: int | None) -> Array:
-    """The same array with samples along its first axis."""
-    return array if not axis else jnp.moveaxis(array, axis, 0)
 
 
 def _matrix(flat: Flat, contraction: Contraction, weight: np.ndarray) -> np.ndarray:

@@ -9,10 +9,12 @@ import numpy as np
 from llfc_jax.corrections.correction import Correction, corrected_paths
 from llfc_jax.errors import UserError
 from llfc_jax.matching.leaves import by_path, check_finite
+from llfc_jax.measures.evaluation import logits_shape
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
-from llfc_jax.path.examples import Examples, masked_batches, with_classes
+from llfc_jax.path.examples import Examples, NumExamples, masked_batches, with_classes
 from llfc_jax.path.integers import check_integers_unread
 from llfc_jax.path.interpolation import alpha_grid, check_same_structure, weights_apart
+from llfc_jax.path.masks import of_samples
 from llfc_jax.path.traversal import chunk_for
 from llfc_jax.program.nodes import Program
 from llfc_jax.results import PathKey
@@ -32,6 +34,7 @@ def measure_pair(
     options: Options,
     corrections: Sequence[Correction],
     name: str,
+    num_examples: NumExamples | None = None,
 ) -> dict[str, Any]:
     """See `llfc_jax.measure`."""
     check_same_structure(a, b)
@@ -45,22 +48,25 @@ def measure_pair(
             "found one stream"
         )
     counts: dict[str, int] = {}
-    classes = _classes(program)
+    classified = _labelled(taken) and options.loss_fn is None
+    logits = logits_shape(program.outputs) if classified else ()
 
     def stream(split: str) -> Iterator[Batch]:
         seen = 0
-        found: Iterable[Batch] = masked_batches(data[split](), labelled=_labelled(taken))
-        for batch in with_classes(found, classes) if _labelled(taken) else found:
+        found: Iterable[Batch] = masked_batches(
+            data[split](), labelled=_labelled(taken), num_examples=num_examples
+        )
+        for batch in with_classes(found, logits[-1], len(logits) - 2) if logits else found:
             if not seen:
                 check_integers_unread(program.features_fn, a, b, batch.images)
-            seen += int(np.asarray(batch.mask).sum())
+            seen += int(of_samples(np.asarray(batch.mask)).sum())
             yield batch
         counts[split] = seen
 
     alphas = sorted({*alpha_grid(options.num_alphas), *options.alphas})
 
     def training(_: str) -> Iterator[Batch]:
-        return masked_batches(data[TRAIN](), labelled=False)
+        return masked_batches(data[TRAIN](), labelled=False, num_examples=num_examples)
 
     paths = corrected_paths(program, a, b, alphas, corrections, training)
     results: dict[str, Any] = {"weights": {"a-b": weights_apart(a, b)}}
@@ -71,7 +77,7 @@ def measure_pair(
         )
         for entry, result in found.items():
             results.setdefault(entry, {})[key] = result
-    return _described(program, a, name, counts, classes) | results
+    return _described(program, a, name, counts, logits[-1:]) | results
 
 
 def _splits(batches: Data) -> dict[str, Callable[[], Iterable[Examples]]]:
@@ -108,15 +114,8 @@ def _labelled(measures: Sequence[Measure]) -> bool:
     return any(one.labelled for one in measures)
 
 
-def _classes(program: Program) -> int:
-    logits = program.outputs
-    if not isinstance(logits, jax.ShapeDtypeStruct) or len(logits.shape) != 2:
-        raise UserError(f"apply: expected logits (n, classes); found {logits}")
-    return logits.shape[1]
-
-
 def _described(
-    program: Program, variables: Variables, name: str, counts: Mapping[str, int], classes: int
+    program: Program, variables: Variables, name: str, counts: Mapping[str, int], classes: Sequence[int]
 ) -> dict[str, Any]:
     """What the report wants to know besides."""
     examples = {split: counts.get(split, 0) for split in (TEST, TRAIN)}
@@ -129,12 +128,13 @@ def _described(
             "train_examples": examples[TRAIN],
             "test_examples": examples[TEST],
             "measured_train_examples": examples[TRAIN],
-            "num_classes": classes,
+            **dict(zip(("num_classes",), classes, strict=False)),
             "fingerprint": "",
         },
         "model": {
             "name": name,
             "parameters": sum(np.size(leaf) for leaf in jax.tree.leaves(variables)),
             "stages": [node.name for node in program.nodes],
+            **({"skipped": program.unmeasured} if program.unmeasured else {}),
         },
     }

@@ -5,7 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from llfc_jax.measures.evaluation import Scores, add_scores, losses_and_mistakes, means, no_scores
+from llfc_jax.measures.evaluation import (
+    Scores,
+    add_scores,
+    check_cross_entropy,
+    losses_and_mistakes,
+    means,
+    no_scores,
+)
 from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.path.traversal import Planned
@@ -25,6 +32,7 @@ QUANTITIES = {
 
 def measure(options: Options) -> Measure:
     """`{alphas, disagreement_a, ..., kl_a, ..., ensemble_loss, ensemble_error}`, parallel to the alphas."""
+    check_cross_entropy("predictions", options.loss_fn)
     alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
 
     def entry(found: Found) -> dict[str, Any]:

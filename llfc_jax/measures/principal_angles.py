@@ -43,7 +43,7 @@ def principal_angles(program: Program, a: Variables, b: Variables, k: int) -> li
         wide = _wide(matrix)
         strongest = (max(len(wide) - k, 0), len(wide) - 1)
         _, left = scipy.linalg.eigh(_gram(wide), subset_by_index=strongest)
-        right, _ = np.linalg.qr(wide.T @ left)
+        right, _ = np.linalg.qr(wide.conj().T @ left)
         return (left, right) if wide is matrix else (right, left)
 
     def angles(of_a: np.ndarray, of_b: np.ndarray) -> list[float]:
@@ -62,8 +62,8 @@ def principal_angles(program: Program, a: Variables, b: Variables, k: int) -> li
 
 
 def _wide(matrix: np.ndarray) -> np.ndarray:
-    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.conj().T
 
 
 def _gram(matrix: np.ndarray) -> np.ndarray:
-    return matrix @ matrix.T
+    return matrix @ matrix.conj().T

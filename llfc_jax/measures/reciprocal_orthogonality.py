@@ -10,7 +10,8 @@ from llfc_jax.measures.comparison import mean_and_std
 from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
 from llfc_jax.measures.layerwise import decompose_layers, rows
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
-from llfc_jax.measures.nodes import contract, samples_first
+from llfc_jax.measures.nodes import contract
+from llfc_jax.path.masks import samples_first
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array
@@ -59,7 +60,8 @@ def response(program: Program, network: str) -> Fold:
         weights, features = (point.a, point.b) if network == "a" else (point.b, point.a)
         foreign = contract(point.program.flat, own, weights.values[own.weight], features.values[own.entry])
         home = features.values[own.result]
-        return samples_first(foreign, own.result_samples), samples_first(home, own.result_samples)
+        axes = own.result_samples, own.result_positions
+        return samples_first(foreign, *axes, point.mask), samples_first(home, *axes, point.mask)
 
     def init(point: Point) -> Moments:
         del point
@@ -71,7 +73,7 @@ def response(program: Program, network: str) -> Fold:
         parts = decompose_layers(layers, sides, point)
         alive = parts.v_square != 0
         ratio = jnp.sqrt(parts.u_square / jnp.where(alive, parts.v_square, 1))
-        return jax.vmap(add_moments)(state, ratio, jnp.where(alive, point.mask, 0))
+        return jax.vmap(add_moments)(state, ratio, jnp.where(alive, point.samples, 0))
 
     def finalize(state: Moments, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas

@@ -24,6 +24,13 @@ def sample_scales(*features: Array) -> Array:
     return _power_of_two(reduce(jnp.maximum, (jnp.max(jnp.abs(x), range(1, x.ndim)) for x in features)))
 
 
+def real_parts(x: Array) -> Array:
+    """The same features in float32; a complex number as its two parts, along a further axis."""
+    if jnp.iscomplexobj(x):
+        x = jnp.stack([x.real, x.imag], -1)
+    return x.astype(jnp.float32)
+
+
 def in_units(x: Array, scales: Array) -> Array:
     """(n, ...) features, divided by a scale for each sample (by 1 where that is 0)."""
     return x / jnp.expand_dims(jnp.where(scales > 0, scales, 1), range(1, x.ndim))

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from llfc_jax.measures.measure import Found
-from llfc_jax.measures.nodes import weight_matrices
+from llfc_jax.measures.nodes import in_float64, weight_matrices
 from llfc_jax.path.interpolation import lerp
 
 
@@ -22,13 +22,13 @@ def singular_values_along(found: Found, alphas: Sequence[float]) -> dict[str, li
 
 
 def of_gram(gram: np.ndarray, resolution: float) -> np.ndarray:
-    """The roots of the eigenvalues of X^T X, falling; 0 for those below `resolution` of the largest."""
-    values = np.linalg.eigvalsh(np.asarray(gram, np.float64))[::-1]
+    """The roots of the eigenvalues of X^H X, falling; 0 for those below `resolution` of the largest."""
+    values = np.linalg.eigvalsh(in_float64(gram))[::-1]
     return np.sqrt(np.where(values > resolution * values.max(initial=0), values, 0))
 
 
 def _at(found: Found, alpha: float) -> dict[str, np.ndarray]:
     resolution = float(np.finfo(np.float64).eps)
     matrices = weight_matrices(found.program, lerp(found.a, found.b, alpha))
-    grams = {name: x @ x.T if len(x) <= x.shape[1] else x.T @ x for name, x in matrices.items()}
+    grams = {name: x @ x.conj().T if len(x) <= x.shape[1] else x.conj().T @ x for name, x in matrices.items()}
     return {name: of_gram(gram, len(gram) * resolution) for name, gram in grams.items()}

@@ -1,17 +1,18 @@
 """Stitching: the first layers of one network feed the last layers of the other, without an adapter."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from llfc_jax.measures.evaluation import Scores, add_logits, means, no_scores
+from llfc_jax.measures.evaluation import LossFn, Scores, add_logits, means, no_scores
 from llfc_jax.measures.fold import Fold, Point, View, by_value, repeat
 from llfc_jax.measures.measure import ANYWHERE, TEST, Measure, Options
-from llfc_jax.measures.nodes import rerun
+from llfc_jax.measures.nodes import rerun, resume
 from llfc_jax.path.traversal import Planned
-from llfc_jax.program.flat import Flat, Values
+from llfc_jax.program.flat import Flat, Values, output
 from llfc_jax.program.kinds import Kind
 from llfc_jax.program.nodes import Node, Program
 from llfc_jax.types import Array, PyTree
@@ -21,17 +22,16 @@ DIRECTIONS = ("prefix_a", "prefix_b")
 
 def measure(options: Options) -> Measure:
     """`{layers}`, a row for each feature behind the first cut."""
-    del options
     return Measure(
         name="stitching",
-        folds=lambda program: {"cuts": Planned(stitching(program), ANYWHERE)},
+        folds=lambda program: {"cuts": Planned(stitching(program, options.loss_fn), ANYWHERE)},
         entry=lambda found: {"layers": join(found.folds[TEST]["cuts"], found.program)},
         labelled=True,
     )
 
 
 @by_value
-def stitching(program: Program) -> Fold:
+def stitching(program: Program, loss_fn: LossFn | None = None) -> Fold:
     """Loss (nats) and error (fraction) of the network whose layers up to l are B's and the others A's.
 
     And of the reverse; for every l (LLFC, section 5). Stitching behind a layer without parameters gives the
@@ -41,15 +41,16 @@ def stitching(program: Program) -> Fold:
         The measure; its result is `{prefix_a: {loss, error}, prefix_b: {loss, error}}`, each a list with an
         entry for each cut: give it to `join`.
     """
+    add = partial(add_logits, loss_fn=loss_fn)
 
     def init(point: Point) -> dict[str, Scores]:
         del point
-        return {direction: repeat(no_scores(), len(cuts(program))) for direction in DIRECTIONS}
+        return {direction: repeat(no_scores(loss_fn), len(cuts(program))) for direction in DIRECTIONS}
 
     def update(state: dict[str, Scores], point: Point) -> dict[str, Scores]:
         def direction(state: Scores, prefix: View, suffix: View) -> Scores:
             logits = stitched(point.program, prefix, suffix)
-            return jax.vmap(add_logits, in_axes=(0, 0, None, None))(state, logits, point.labels, point.mask)
+            return jax.vmap(add, in_axes=(0, 0, None, None))(state, logits, point.labels, point.mask)
 
         return {
             "prefix_a": direction(state["prefix_a"], point.a, point.b),
@@ -78,8 +79,8 @@ def join(found: dict[str, Any], program: Program) -> list[dict[str, Any]]:
     ]
 
 
-def stitched(program: Program, prefix: View, suffix: View, graft: View | None = None) -> Array:
-    """Logits of `suffix` fed, behind each node with weights in turn, with what `prefix` has there.
+def stitched(program: Program, prefix: View, suffix: View, graft: View | None = None) -> PyTree:
+    """Outputs of `suffix` fed, behind each node with weights in turn, with what `prefix` has there.
 
     Or with what `graft` makes there of what `prefix` has before. All stitched networks run side by side under
     `vmap`, in a stack that grows from cut to cut, so that each node of the suffix is applied once. At a cut,
@@ -93,15 +94,15 @@ def stitched(program: Program, prefix: View, suffix: View, graft: View | None = 
         graft: the one that the node at the cut itself belongs to; by default `prefix`.
 
     Returns:
-        (cuts, n, classes).
+        (cuts, n, ..., classes), or what else the network returns, along a first axis of the cuts.
     """
-    flat, nodes = program.flat, [node for node in program.nodes if node.value <= program.output]
+    flat, nodes = program.flat, _nodes(program)
     stacked: dict[int, Array] = {}  # value of a node -> (cuts so far, ...)
     for position, node in enumerate(nodes):
         if stacked:
             stacked[node.value] = _rerun_each(flat, node, suffix.values, stacked)
         if node.weights:
-            awaited = {entry for later in nodes[position + 1 :] for entry in later.entries}
+            awaited = {*program.ends, *(entry for later in nodes[position + 1 :] for entry in later.entries)}
             alive = [earlier.value for earlier in nodes[:position] if earlier.value in awaited]
             new = {value: prefix.values[value] for value in (*alive, node.value)}
             if graft is not None:
@@ -111,7 +112,30 @@ def stitched(program: Program, prefix: View, suffix: View, graft: View | None = 
                 value: jnp.concatenate([*([stacked[value]] if value in stacked else []), array[None]])
                 for value, array in new.items()
             }
-    return stacked[program.output]
+    return _outputs(program, suffix, stacked)
+
+
+def _nodes(program: Program) -> list[Node]:
+    """Those that an output may depend on."""
+    last = max((end for end in program.ends if program.flat.moves(end)), default=-1)
+    return [node for node in program.nodes if node.value <= last]
+
+
+def _outputs(program: Program, suffix: View, stacked: Mapping[int, Array]) -> PyTree:
+    """What the networks return; what is no node, such as a class, is made of the nodes anew."""
+    flat, needed, waiting = program.flat, set[int](), [*program.ends]
+    producer = {result: index for index, one in enumerate(flat.instructions) for result in one.results}
+    while waiting:
+        value = waiting.pop()
+        if value not in stacked and flat.leaves[value] and flat.sees_input[value]:
+            needed.add(producer[value])
+            waiting += flat.instructions[producer[value]].operands
+
+    def of_one(own: Mapping[int, Array]) -> PyTree:
+        found = resume(flat, sorted(needed), suffix.values, own)
+        return output(flat, {**suffix.values, **found})[0]
+
+    return jax.vmap(of_one)(dict(stacked))
 
 
 def _rerun_each(flat: Flat, node: Node, values: Values, stacked: Mapping[int, Array]) -> Array:
@@ -122,7 +146,7 @@ def _rerun_each(flat: Flat, node: Node, values: Values, stacked: Mapping[int, Ar
 
 def cuts(program: Program) -> list[str]:
     """The nodes with weights."""
-    return [node.name for node in program.nodes if node.weights and node.value <= program.output]
+    return [node.name for node in _nodes(program) if node.weights]
 
 
 def _last_cut(program: Program) -> Iterator[tuple[Node, int]]:

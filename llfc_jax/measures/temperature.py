@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.evaluation import losses_and_mistakes
+from llfc_jax.measures.evaluation import check_cross_entropy, losses_and_mistakes
 from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
 from llfc_jax.measures.lmc import barrier
 from llfc_jax.measures.measure import TEST, TRAIN, Found, Measure, Options
+from llfc_jax.path.masks import spread
 from llfc_jax.path.traversal import Planned
 from llfc_jax.types import Array
 
@@ -23,6 +24,7 @@ def measure(options: Options) -> Measure:
     The temperature of each theta_alpha is the one with the least loss on training data where there is some,
     else on test data; losses are those of the test data.
     """
+    check_cross_entropy("temperature", options.loss_fn)
     alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
 
     def entry(found: Found) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def losses_by_temperature() -> Fold:
             return losses_and_mistakes(inverse * point.theta.logits.astype(jnp.float32), point.labels)[0]
 
         losses = jax.lax.map(loss, jnp.asarray(INVERSES, jnp.float32))
-        return jax.vmap(add_moments, (0, 0, None))(state, losses, point.mask)
+        return jax.vmap(add_moments, (0, 0, None))(state, losses, spread(point.mask, losses.shape[1:]))
 
     def finalize(state: Moments, alphas: tuple[float, ...]) -> np.ndarray:
         del alphas

@@ -1,12 +1,13 @@
 """The paper's theory, checked on measured pairs: Theorem 1 as a bound, and Lemma 1."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from llfc_jax.measures.deviation import ARISING
-from llfc_jax.measures.gains import stretched
+from llfc_jax.measures.gains import keeps_positions, stretched
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import weight_values
 from llfc_jax.measures.singular_values import singular_values_along
@@ -26,7 +27,7 @@ def measure(options: Options) -> Measure:
         said: dict[str, Any] = {}
         if "deviation" in found.entries:
             said["theorem1"] = theorem1(found, found.entries["deviation"])
-        if "lmc" in found.entries:
+        if "error" in found.entries.get("lmc", {}).get(TEST, {}):
             said["lemma1"] = lemma1(found.entries["lmc"][TEST])
         return said or None
 
@@ -49,7 +50,8 @@ def theorem1(
     apart, more where windows overlap, sqrt(h w) times the largest singular value for an h x w convolution of
     theta_alpha, the largest scale / sqrt(var + eps) for BatchNorm (see `measures.gains`). From zeros at the
     input, this bounds every layer; it is zero where the theorem's premises hold exactly. Layers without such
-    a gain (LayerNorm, attention) or with an unknown input have no bound, nor do those above them.
+    a gain (LayerNorm, attention) or with an unknown input have no bound, nor do those above them; under a
+    mask of positions, nor do those that mix positions, as what it hides then has a say.
 
     Args:
         found: the network, A and B.
@@ -73,6 +75,8 @@ def theorem1(
             stretched(program.flat, node, *along)
             for along in zip(bounds, of_weights, norms.get(node.name, [None] * len(alphas)), strict=True)
         ]
+        if len(program.counted) > 1 and any(inherited) and not keeps_positions(program, node):
+            inherited = [math.nan] * len(alphas)
         seen, part = measured.get(node.name), ARISING.get(node.kind)
         scale = np.asarray(seen["scale"]) if seen is not None else np.ones(len(alphas))
         unmeasured = np.full(len(alphas), np.nan if part else 0.0)

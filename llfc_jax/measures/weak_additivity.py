@@ -3,8 +3,9 @@
 from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.layerwise import compare_layers
 from llfc_jax.measures.measure import TEST, Measure, Options
-from llfc_jax.measures.nodes import rerun, samples_first
+from llfc_jax.measures.nodes import rerun
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.masks import samples_first
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.kinds import Kind
 from llfc_jax.program.nodes import Program
@@ -34,7 +35,7 @@ def weak_additivity(program: Program) -> Fold:
         entries = {entry: lerp(a[entry], b[entry], point.alpha) for entry in node.entries}
         before = rerun(point.program.flat, node, point.theta.values, entries)
         after = lerp(point.a.features[layer], point.b.features[layer], point.alpha)
-        return after, samples_first(before, node.sample_axis)
+        return after, samples_first(before, node.sample_axis, node.position_axes, point.mask)
 
     nonlinear = program.of_kind(Kind.NONLINEARITY)
     layers = {node.name: node.label for node in nonlinear if node.sample_axis is not None}

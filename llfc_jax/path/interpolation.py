@@ -56,10 +56,10 @@ def weights_apart(a: PyTree, b: PyTree) -> dict[str, float]:
 
     def floats(x: PyTree) -> list[np.ndarray]:
         leaves = (leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact))
-        return [np.asarray(leaf, np.float64) for leaf in leaves]
+        return [np.asarray(x, np.complex128 if jnp.iscomplexobj(x) else np.float64) for x in leaves]
 
     def norm(leaves: Iterable[np.ndarray]) -> float:
-        return math.sqrt(sum(float(np.vdot(leaf, leaf)) for leaf in leaves))
+        return math.sqrt(sum(float(np.vdot(leaf, leaf).real) for leaf in leaves))
 
     distance = norm(x - y for x, y in zip(floats(a), floats(b), strict=True))
     scale = math.sqrt(norm(floats(a)) * norm(floats(b)))

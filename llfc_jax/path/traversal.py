@@ -12,6 +12,7 @@ import numpy as np
 from llfc_jax.measures.fold import Fold, Point, View, repeat
 from llfc_jax.path.hoisting import along_line
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.masks import samples_first
 from llfc_jax.program.flat import Values, arguments, output, run
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import fitting
@@ -78,7 +79,7 @@ def measure_path(
     states = None
     for batch in batches:
         with jax.default_matmul_precision("highest"):
-            program = fitting(program, path.a, batch.images)
+            program = fitting(program, path.a, batch.images, batch.mask.shape)
             if states is None:
                 states = sharding.replicate(_empty_states(program, measures, groups, path, batch))
             states = _step(program, measures, groups, correct, chunk, states, path, batch)
@@ -91,10 +92,10 @@ def measure_path(
     }
 
 
-def view(program: Program, variables: Variables, values: Values) -> View:
+def view(program: Program, variables: Variables, values: Values, mask: Array) -> View:
     """What a network makes of one batch, of which all values of its program are known."""
     features = {
-        node.name: jnp.moveaxis(values[node.value], node.sample_axis, 0)
+        node.name: samples_first(values[node.value], node.sample_axis, node.position_axes, mask)
         for node in program.nodes
         if node.sample_axis is not None
     }
@@ -138,7 +139,7 @@ def _step(
     def look(variables: Variables, correction: PyTree | None) -> View:
         if correct is not None:
             variables = correct(variables, correction)
-        return view(program, variables, run(flat, arguments(flat, variables, batch.images)))
+        return view(program, variables, run(flat, arguments(flat, variables, batch.images)), batch.mask)
 
     ends = {
         alpha: look(variables, _correction(path, alpha))
@@ -154,7 +155,7 @@ def _step(
         variables = lerp(path.a, path.b, alpha)
         if correct is None:
             values = along_line(flat, ends[0.0].values, ends[1.0].values, alpha)
-            return update(state, alpha, view(program, variables, values))
+            return update(state, alpha, view(program, variables, values, batch.mask))
         # A corrected theta_alpha is no longer linear in alpha.
         return update(state, alpha, look(variables, correction))
 
@@ -190,7 +191,8 @@ def _empty_states(
 ) -> list[PyTree]:
     """Every group's states before the first batch."""
     flat = program.flat
-    seen = jax.eval_shape(lambda: view(program, path.a, run(flat, arguments(flat, path.a, batch.images))))
+    known = arguments(flat, path.a, batch.images)
+    seen = jax.eval_shape(lambda: view(program, path.a, run(flat, known), batch.mask))
     point = Point(program, jnp.float32(0), seen, seen, seen, batch.labels, batch.mask)
     return [
         {

@@ -16,11 +16,11 @@ WINDOWS = frozenset(
 """Operations that keep the number of axes and their order."""
 
 
-def sample_axes(flat: Flat, larger: Flat, n: int) -> dict[int, int]:
-    """Value -> the axis that grows by one with one more sample; those that grow otherwise are left out.
+def grown_axes(flat: Flat, larger: Flat, n: int) -> dict[int, int]:
+    """Value -> the one axis that grows from n to n + 1; those that grow otherwise are left out.
 
     Args:
-        flat: a program of n samples.
+        flat: a program of n samples, or of n positions.
         larger: the same program of n + 1.
         n: how many.
     """

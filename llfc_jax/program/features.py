@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -36,6 +36,48 @@ class WithoutFeatures:
 
     def __call__(self, variables: Variables, inputs: Any) -> tuple[Array, Features]:
         return self.apply(variables, inputs), {}
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOutput:
+    """A function with features, of whose outputs one entry is taken; equal for equal functions."""
+
+    features_fn: Callable[[Variables, Any], tuple[PyTree, Features]]
+    output: str | int
+
+    def __call__(self, variables: Variables, inputs: Any) -> tuple[PyTree, Features]:
+        outputs, features = self.features_fn(variables, inputs)
+        return entry_of(outputs, self.output), features
+
+
+def chosen(
+    features_fn: Callable[[Variables, Any], tuple[PyTree, Features]], output: str | int | None
+) -> Callable[[Variables, Any], tuple[PyTree, Features]]:
+    """The function, of whose outputs one entry is taken if one is named."""
+    return features_fn if output is None else OneOutput(features_fn, output)
+
+
+def entry_of(outputs: PyTree, output: str | int) -> PyTree:
+    """An entry of what a network returns, by its key, name or index.
+
+    Raises:
+        UserError: there is none; names those that there are.
+
+    Example:
+        >>> entry_of({"logits": 1, "loss": 2}, "logits"), entry_of((1, 2), 1)
+        (1, 2)
+    """
+    entries: dict[Any, PyTree] = dict(enumerate(outputs)) if isinstance(outputs, list | tuple) else {}
+    if isinstance(outputs, Mapping):
+        entries = dict(outputs)
+    elif hasattr(outputs, "_asdict"):
+        entries |= outputs._asdict()
+    elif dataclasses.is_dataclass(outputs):
+        entries = {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+    if output not in entries:
+        known = ", ".join(map(repr, entries)) or kind_of(outputs)
+        raise UserError(f"output: expected an entry of what apply returns, {known}; found {output!r}")
+    return entries[output]
 
 
 def named_features(tree: PyTree) -> Features:

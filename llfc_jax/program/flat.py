@@ -4,6 +4,7 @@ Values are numbered in the order in which they come to be. The same function of 
 gives the same list, so that what is found out about a network once can be said of it by numbers.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -114,6 +115,12 @@ def run(flat: Flat, known: Mapping[int, Array], instructions: Iterable[int] | No
                 if result not in values
             )
     return values
+
+
+def signature(flat: Flat) -> str:
+    """The same for traces of one network at all batch sizes."""
+    told = [(one.primitive, one.operands, one.results) for one in flat.instructions]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def behind(flat: Flat, values: Iterable[int]) -> list[int]:

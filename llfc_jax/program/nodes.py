@@ -31,6 +31,9 @@ class Contraction:
     entry_samples: int | None
     """The axis of H along which samples lie; None where no axis is theirs alone."""
     result_samples: int | None
+    entry_positions: tuple[int, ...] = ()
+    """The axes of H along which the positions of a sequence lie, where they are told apart."""
+    result_positions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Node:
     instructions: tuple[int, ...] = field(repr=False)
     """From the entries to the value; what is made of weights or inputs alone is left out."""
     contraction: Contraction | None = field(default=None, repr=False)
+    position_axes: tuple[int, ...] = ()
+    """Along which the positions of a mask (n, T, ...) lie; empty where they aren't told apart."""
 
     def __hash__(self) -> int:
         return hash((self.name, self.value))  # nodes are looked up at every batch
@@ -77,6 +82,8 @@ class Program:
     """Of the instructions, by which a trace at another batch size is recognised."""
     input_shapes: tuple[tuple[tuple[int, ...], str], ...]
     """Shapes and dtypes of the inputs that the program was read with."""
+    counted: tuple[int, ...]
+    """How many samples they are and, for a mask (n, T, ...), of how many positions."""
     skipped: tuple[tuple[str, str], ...] = field(compare=False)
     """Names of the caller's that are no features (n, ...) of the network, and why."""
     unread: tuple[str, ...] = field(compare=False)
@@ -109,10 +116,24 @@ class Program:
         return tuple(node for node in self.nodes if node.kind is not Kind.COPY)
 
     @property
+    def unmeasured(self) -> dict[str, str]:
+        """What was named and has no samples to be compared, and why."""
+        return dict(self.skipped) | {
+            node.name: f"expected one row for each sample; found shape {node.shape}"
+            for node in self.nodes
+            if node.named and node.sample_axis is None
+        }
+
+    @property
     def output(self) -> int:
         """The value that the network returns, or the first of them."""
+        return self.ends[0]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The values that the network returns."""
         outputs, _ = jax.tree.unflatten(self.flat.structure, self.flat.outputs)
-        return jax.tree.leaves(outputs)[0]
+        return tuple(jax.tree.leaves(outputs))
 
     @property
     def outputs(self) -> PyTree:

@@ -1,6 +1,5 @@
 """Reading a network off its trace."""
 
-import hashlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.errors import UserError, kind_of
-from llfc_jax.program.axes import sample_axes, unit_axes
-from llfc_jax.program.features import NamedFeatures, WithoutFeatures
-from llfc_jax.program.flat import Flat, behind, flatten
+from llfc_jax.program.features import NamedFeatures, WithoutFeatures, chosen
+from llfc_jax.program.flat import Flat, behind, flatten, signature
+from llfc_jax.program.growth import Axes, axes_of, rows
 from llfc_jax.program.kinds import MERGES
 from llfc_jax.program.landmarks import Landmark, landmarks
 from llfc_jax.program.names import Unnamed, choose
@@ -25,6 +24,7 @@ def read(
     variables: Variables,
     inputs: Any,
     features: Callable[[Variables, Any], tuple[PyTree, PyTree]] | None = None,
+    output: str | int | None = None,
 ) -> Program:
     """A network as a program: named nodes in the order of computation, read off its trace.
 
@@ -39,6 +39,7 @@ def read(
         inputs: one batch of at least two, arrays or `jax.ShapeDtypeStruct`s.
         features: variables, inputs -> outputs and a pytree of named features, for names of your own; it
             replaces `apply`.
+        output: the key or the index of the logits, where outputs are a dict or a tuple.
 
     Returns:
         The program, for `llfc_jax.measure`; printed, it is a table of its nodes.
@@ -54,11 +55,20 @@ def read(
         ['in', 'relu1', 'out']
     """
     features_fn: FeaturesFn = NamedFeatures(features) if features is not None else WithoutFeatures(apply)
-    return read_features(features_fn, variables, inputs)
+    return read_features(chosen(features_fn, output), variables, inputs)
 
 
-def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) -> Program:
-    """The same for a function that returns its features by name."""
+def read_features(
+    features_fn: FeaturesFn, variables: Variables, inputs: Any, counted: tuple[int, ...] | None = None
+) -> Program:
+    """The same for a function that returns its features by name.
+
+    Args:
+        features_fn: the function.
+        variables: of the network.
+        inputs: one batch.
+        counted: the shape of its mask, (n,) or (n, T, ...); by default, n is the first array's.
+    """
     inputs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), jnp.result_type(leaf)), inputs)
     flat = flatten(features_fn, variables, inputs)
     logits, features = jax.tree.unflatten(flat.structure, flat.outputs)
@@ -69,9 +79,9 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
         if instruction.primitive == "name"
     }
     ends = jax.tree.leaves(logits)
-    if not ends:
-        raise UserError(f"apply: expected an array of logits; found {kind_of(logits)}")
-    if not any(flat.moves(value) for value in ends):
+    if not any(flat.moves(value) for value in (*ends, *features.values())):
+        if not ends:
+            raise UserError(f"apply: expected an array of logits; found {kind_of(logits)}")
         raise UserError("apply: expected an output that depends on the weights and the inputs; found none")
     _check_draws_nothing(flat, ends)
     given = {**of_code, **of_caller}
@@ -82,12 +92,14 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
     ]
     read = frozenset().union(*(flat.leaves[value] for value in (*ends, *(mark.value for mark in marks))))
     skipped = [(name, _why_not(flat, value)) for name, value in features.items() if not flat.moves(value)]
-    axes = Axes(_sample_axes(flat, features_fn, variables, inputs), unit_axes(flat))
+    counted = counted or (rows(inputs),)
+    axes = axes_of(flat, features_fn, variables, inputs, counted)
     return Program(
         features_fn=features_fn,
         nodes=tuple(_nodes(flat, marks, given, paths, axes)),
         signature=signature(flat),
         input_shapes=_shapes(inputs),
+        counted=counted,
         skipped=tuple(skipped),
         unread=tuple(path for leaf, path in enumerate(paths) if leaf not in read),
         aliases=tuple(
@@ -99,24 +111,28 @@ def read_features(features_fn: FeaturesFn, variables: Variables, inputs: Any) ->
     )
 
 
-def reread(program: Program, variables: Variables, inputs: Any) -> Program:
+def reread(
+    program: Program, variables: Variables, inputs: Any, counted: tuple[int, ...] | None = None
+) -> Program:
     """The network's program for inputs of other shapes; itself for those that it was read with.
 
     Its nodes may have other numbers, as where it was read with a batch of one: what was made for the nodes of
-    one program is not for those of the other.
+    one program is not for those of the other. `counted` is the shape of the mask, as in `read_features`.
     """
-    if program.input_shapes == _shapes(inputs):
+    if (program.input_shapes, program.counted) == (_shapes(inputs), counted or (rows(inputs),)):
         return program
-    return read_features(program.features_fn, variables, inputs)
+    return read_features(program.features_fn, variables, inputs, counted)
 
 
-def fitting(program: Program, variables: Variables, inputs: Any) -> Program:
+def fitting(
+    program: Program, variables: Variables, inputs: Any, counted: tuple[int, ...] | None = None
+) -> Program:
     """The same program, node by node and number by number, for inputs of other shapes.
 
     Raises:
         UserError: the network computes something else for them.
     """
-    found = reread(program, variables, inputs)
+    found = reread(program, variables, inputs, counted)
     if found.signature != program.signature:
         shapes = ", ".join(str(shape) for shape, _ in found.input_shapes)
         raise UserError(
@@ -130,33 +146,6 @@ def _shapes(inputs: Any) -> tuple[tuple[tuple[int, ...], str], ...]:
     return tuple((np.shape(leaf), str(jnp.result_type(leaf))) for leaf in jax.tree.leaves(inputs))
 
 
-def signature(flat: Flat) -> str:
-    """The same for traces of one network at all batch sizes."""
-    told = [(one.primitive, one.operands, one.results) for one in flat.instructions]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
-
-
-def _sample_axes(flat: Flat, features_fn: FeaturesFn, variables: Variables, inputs: Any) -> dict[int, int]:
-    """Value -> the axis of its samples, by another trace with one sample more."""
-    n = next((leaf.shape[0] for leaf in jax.tree.leaves(inputs) if leaf.shape), 0)
-
-    def one_more(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        grown = (n + 1, *leaf.shape[1:]) if leaf.shape[:1] == (n,) else leaf.shape
-        return jax.ShapeDtypeStruct(grown, leaf.dtype)
-
-    try:
-        larger = flatten(features_fn, variables, jax.tree.map(one_more, inputs))
-    except (TypeError, ValueError):  # it takes batches of this size alone
-        larger = None
-    if larger is not None and signature(larger) == signature(flat):
-        if _constants_differ(flat, larger):  # as a mean's divisor may, but not for the same inputs
-            anew = lambda *given: features_fn(*given)  # noqa: E731, of one function JAX keeps the trace
-            _check_same_again(flat, flatten(anew, variables, inputs))
-        return sample_axes(flat, larger, n)
-    # A batch of one leaves no trace where it is broadcast.
-    return {value: 0 for value, aval in enumerate(flat.avals) if aval.shape[:1] == (n,)}
-
-
 def _check_draws_nothing(flat: Flat, ends: Iterable[int]) -> None:
     for index in behind(flat, ends):
         if flat.instructions[index].primitive in DRAWS:
@@ -168,27 +157,12 @@ def _check_draws_nothing(flat: Flat, ends: Iterable[int]) -> None:
             )
 
 
-def _check_same_again(flat: Flat, again: Flat) -> None:
-    if signature(again) != signature(flat) or _constants_differ(flat, again):
-        raise UserError("apply: expected a pure function; found other numbers in it each time it is called")
-
-
-def _constants_differ(flat: Flat, other: Flat) -> bool:
-    """In numbers; constants of other shapes are those of other numbers of samples."""
-
-    def differ(x: Any, y: Any) -> bool:
-        return x is not y and np.shape(x) == np.shape(y) and not np.array_equal(x, y, equal_nan=True)
-
-    inexact = (value for value in flat.constants if jnp.issubdtype(flat.avals[value].dtype, jnp.inexact))
-    return any(differ(flat.constants[value], other.constants[value]) for value in inexact)
-
-
 def _nodes(
     flat: Flat,
     marks: Sequence[Landmark],
     given: Mapping[int, str],
     paths: Sequence[str],
-    axes: "Axes",
+    axes: Axes,
 ) -> Iterator[Node]:
     producer = {result: index for index, one in enumerate(flat.instructions) for result in one.results}
     position = {mark.value: index for index, mark in enumerate(marks)}
@@ -219,6 +193,7 @@ def _nodes(
             shape=flat.avals[mark.value].shape,
             sample_axis=axes.samples.get(mark.value),
             unit_axis=axes.units.get(mark.value),
+            position_axes=axes.positions.get(mark.value, ()),
             value=mark.value,
             entries=one.entries,
             instructions=one.instructions,
@@ -242,13 +217,6 @@ def _why_not(flat: Flat, value: int) -> str:
         return f"expected floating-point numbers; found {aval.dtype}"
     seen = "weights" if flat.leaves[value] else "inputs" if flat.sees_input[value] else "constants"
     return f"expected what depends on weights and inputs; found {seen} alone"
-
-
-class Axes(NamedTuple):
-    """Value -> the axis of its samples, and that of its units."""
-
-    samples: Mapping[int, int]
-    units: Mapping[int, int]
 
 
 class _Slice(NamedTuple):
@@ -279,7 +247,7 @@ def _slice(flat: Flat, producer: Mapping[int, int], value: int, landmarks: Conta
     return _Slice(tuple(sorted(instructions)), tuple(sorted(entries)), frozenset(leaves), sees_input)
 
 
-def _contraction(flat: Flat, index: int | None, axes: "Axes") -> Contraction | None:
+def _contraction(flat: Flat, index: int | None, axes: Axes) -> Contraction | None:
     if index is None:
         return None
     instruction = flat.instructions[index]
@@ -292,4 +260,6 @@ def _contraction(flat: Flat, index: int | None, axes: "Axes") -> Contraction | N
         result=instruction.results[0],
         entry_samples=axes.samples.get(instruction.operands[1 - position]),
         result_samples=axes.samples.get(instruction.results[0]),
+        entry_positions=axes.positions.get(instruction.operands[1 - position], ()),
+        result_positions=axes.positions.get(instruction.results[0], ()),
     )

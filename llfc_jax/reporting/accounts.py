@@ -66,7 +66,7 @@ def corrections(results: Results) -> Iterator[Change]:
     lmc = results.get("lmc", {})
     for path, entry in lmc.items():
         plain = lmc.get(reading.plain_path(path))
-        if plain is None or plain is entry:
+        if plain is None or plain is entry or "error" not in reading.quantities({"": plain, path: entry}):
             continue
         before, after = (reading.numbers(each["test"]["error"]) for each in (plain, entry))
         middle = reading.nearest_half(entry["alphas"])

@@ -73,17 +73,18 @@ def deviation_panel(ax: Any, entry: Results, width: float) -> None:
 
 
 def stitching_panel(ax: Any, entry: Results, width: float, limits: layer_panels.Limits) -> None:
-    """Test error (%) of the networks stitched behind each layer, in both directions."""
+    """Test error (%), or loss, of the networks stitched behind each layer, in both directions."""
     layers = entry["layers"]
+    quantity, scale = _stitched(entry)
     directions = {"prefix_a": "A up to ℓ, then B", "prefix_b": "B up to ℓ, then A"}
     for (direction, label), prefix, marker in zip(directions.items(), (0, 1), style.MARKERS, strict=False):
         colour = style.alpha_colour(prefix)
-        errors = 100 * reading.numbers([layer[direction]["error"] for layer in layers])
-        ax.plot(errors, f"{marker}-", color=colour, lw=0.7, ms=2.2, label=label)
+        scores = scale * reading.numbers([layer[direction][quantity] for layer in layers])
+        ax.plot(scores, f"{marker}-", color=colour, lw=0.7, ms=2.2, label=label)
     ax.set_xlim(-0.6, len(layers) - 0.4)
     ax.set_ylim(*limits)
     layer_panels.label_layers(ax, layers, width)
-    ax.set_ylabel("error (%)")
+    ax.set_ylabel("error (%)" if quantity == "error" else quantity)
 
 
 def angles_panel(ax: Any, entry: Results, width: float) -> None:
@@ -136,9 +137,20 @@ def weak_additivity_limits(entries: Iterable[Results]) -> layer_panels.Limits:
 
 def stitching_limits(entries: Iterable[Results]) -> layer_panels.Limits:
     """Limits that suit all paths, from zero."""
-    layers = [layer for entry in entries for layer in entry["layers"]]
-    errors = reading.numbers([layer[side]["error"] for layer in layers for side in ("prefix_a", "prefix_b")])
-    return 0.0, max(LEAST_ERROR, 108 * float(np.nanmax(errors, initial=0)))
+    shown = [(entry, *_stitched(entry)) for entry in entries]
+    scores = [
+        scale * reading.numbers([layer[side][quantity] for layer in entry["layers"]])
+        for entry, quantity, scale in shown
+        for side in ("prefix_a", "prefix_b")
+    ]
+    highest = 1.08 * float(np.nanmax(np.concatenate(scores), initial=0))
+    return 0.0, max(LEAST_ERROR, highest) if "error" in {quantity for _, quantity, _ in shown} else highest
+
+
+def _stitched(entry: Results) -> tuple[str, float]:
+    """What is drawn of stitched networks, and in which unit."""
+    has_errors = all("error" in layer[side] for layer in entry["layers"] for side in ("prefix_a", "prefix_b"))
+    return ("error", 100.0) if has_errors else ("loss", 1.0)
 
 
 def commutativity_limits(entries: Iterable[Results]) -> layer_panels.Limits:

@@ -46,13 +46,14 @@ def draw_summary(results: Results) -> "Figure | None":
         return None
     figure = style.figure(style.PAGE, 2.5 + LINE * max(0, len(lmc) - 2))
     left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1), squeeze=False)[0]
-    panels, colours = left.subplots(1, 2), _colours(results)
-    for ax, quantity in zip(panels, ("loss", "error"), strict=True):
+    quantities, colours = reading.quantities(lmc), _colours(results)
+    panels = left.subplots(1, len(quantities), squeeze=False)[0]
+    for ax, quantity in zip(panels, quantities, strict=True):
         path_panels.curve_panel(ax, lmc, quantity, ("test",), colours, judgement.criteria(results))
         ax.set_xlabel(r"$\alpha$")
     labels = [
-        f"{path_panels.curve_name(lmc, path, split)}  {path_panels.barrier(lmc, path, split, 'loss')}, "
-        f"{path_panels.barrier(lmc, path, split, 'error')}"
+        f"{path_panels.curve_name(lmc, path, split)}  "
+        + ", ".join(path_panels.barrier(lmc, path, split, quantity) for quantity in quantities)
         for path, split in path_panels.curves(lmc, ("test",))
     ]
     left.legend(panels[0].get_legend_handles_labels()[0], labels, title="barrier on the test set", **ABOVE)
@@ -85,6 +86,8 @@ def draw_spawn_sweep(results: Results) -> "Figure | None":
     lmc, llfc = results.get("lmc", {}), results.get("llfc", {})
     if not lmc or not llfc or reading.several_runs(lmc) or not _is_sweep(lmc):
         return None
+    if "error" not in reading.quantities(lmc):
+        return None
     figure = style.figure(style.PAGE, 2.4)
     loss, error, linear = figure.subplots(1, 3)
     sweep_panels.barrier_panel(loss, results, "loss")
@@ -103,10 +106,11 @@ def draw_lmc(results: Results) -> "Figure | None":
         return None
     columns = (("test", "train"),) if len(lmc) == 1 else (("test",), ("train",))
     width = style.COLUMN if len(columns) == 1 else style.PAGE
-    figure = style.figure(width, 4.0 + 2 * LINE * max(0, len(lmc) - 2))
-    axes = figure.subplots(2, len(columns), sharex=True, squeeze=False)
+    quantities = reading.quantities(lmc)
+    figure = style.figure(width, (2.0 + LINE * max(0, len(lmc) - 2)) * len(quantities))
+    axes = figure.subplots(len(quantities), len(columns), sharex=True, squeeze=False)
     colours, by = _colours(results), judgement.criteria(results)
-    for row, quantity in enumerate(("loss", "error")):
+    for row, quantity in enumerate(quantities):
         for column, splits in enumerate(columns):
             path_panels.curve_panel(axes[row, column], lmc, quantity, splits, colours, by)
             title = f"{quantity} barrier" if len(lmc) == 1 else f"{splits[0]} {quantity} barrier"

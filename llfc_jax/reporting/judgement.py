@@ -77,6 +77,7 @@ class Answer(enum.Enum):
     OPEN = "is undecided"
     TRIVIAL = "says nothing here"
     UNDEFINED = "is undefined"
+    UNJUDGED = "is not judged"
 
 
 class Barrier(NamedTuple):
@@ -89,6 +90,7 @@ class Barrier(NamedTuple):
     high: float
     """Ends of its interval."""
     limit: float
+    """NaN of a loss of the caller's own, which has no scale."""
 
     def __str__(self) -> str:
         return f"{self.split} {self.quantity}"
@@ -99,6 +101,8 @@ class Barrier(NamedTuple):
 
     def show(self, value: float) -> str:
         """A value in the barrier's unit."""
+        if math.isnan(self.limit):
+            return reading.nats(value)
         return f"{reading.nats(value)} nats" if self.quantity == "loss" else reading.percent(value)
 
 
@@ -163,6 +167,8 @@ class Verdict:
         if self.connected is Answer.FAILS:
             above = [each for each in self.barriers if _reaches(each, each.value)]
             sentence += f"; over the limit: {', '.join(map(str, above))}"
+        if self.connected is Answer.UNJUDGED:
+            sentence += "; a loss of one's own has no scale to judge it by"
         if self.connected is Answer.UNDEFINED:
             unknown = [each for each in self.barriers if not each.is_finite()]
             sentence += f"; not a number: {', '.join(map(str, unknown))}"
@@ -240,14 +246,17 @@ def barriers(results: Results, path: str) -> tuple[Barrier, ...]:
 
     All networks see the same examples, so that what counts is how an example's excess over its own chord,
     l(theta_alpha) - ((1 - alpha) l(A) + alpha l(B)), varies: its standard error is std / sqrt(n). For the
-    error, which comes in whole examples, the sum of squares has one example more, as Agresti & Min (2005,
-    for matched proportions): no difference in 360 examples is still known to half a percent only. The normal
+    error, which comes in whole labels, the sum of squares has one label more, as Agresti & Min (2005,
+    for matched proportions): no difference in 360 examples is still known to half a percent only. Examples
+    are what was drawn: of sequences they are these and not their tokens (`measures.lmc`). The normal
     band around the excess at every alpha gives the interval: from the largest of its lower ends to the
     largest of its upper ends, and from 0 on. It tells of other examples of the same distribution, not of
     other runs.
     """
     by, lmc = criteria(results), results["lmc"][path]
-    limits = {"loss": by.loss_limit(results["data"]["num_classes"]), "error": by.max_error_barrier}
+    limits, classes = {"loss": math.nan}, results["data"].get("num_classes")
+    if classes is not None and "error" in reading.quantities({path: lmc}):
+        limits = {"loss": by.loss_limit(classes), "error": by.max_error_barrier}
     return tuple(
         Barrier(
             split,
@@ -266,7 +275,8 @@ def band(lmc: Results, split: str, quantity: str, confidence: float) -> NDArray[
     """Half the width of the interval of the excess at every α: see `barriers`."""
     alphas, std = reading.numbers(lmc["alphas"]), reading.numbers(lmc[split][f"{quantity}_excess_std"])
     examples = lmc[split]["examples"]
-    pseudo = (quantity == "error") & (alphas > 0) & (alphas < 1)
+    of_one_label = examples / max(lmc[split].get("labels", examples), 1)
+    pseudo = of_one_label**2 * ((quantity == "error") & (alphas > 0) & (alphas < 1))
     standard_error = np.sqrt(examples * std**2 + pseudo) / examples
     return NormalDist().inv_cdf((1 + confidence) / 2) * standard_error
 
@@ -304,6 +314,8 @@ def _reaches(barrier: Barrier, value: float) -> bool:
 def _judge_barriers(found: tuple[Barrier, ...]) -> dict[str, Any]:
     if not all(barrier.is_finite() for barrier in found):
         answer = Answer.UNDEFINED  # of a network that diverged: no evidence of anything
+    elif any(math.isnan(barrier.limit) for barrier in found):
+        answer = Answer.UNJUDGED
     elif any(_reaches(barrier, barrier.value) for barrier in found):
         answer = Answer.FAILS
     elif any(_reaches(barrier, barrier.high) for barrier in found):
@@ -354,8 +366,8 @@ def _why_trivial(results: Results, path: str, by: Criteria) -> str:
     apart = reading.numbers([layer["baseline"]["mean"] for layer in layers])
     if (relative is not None and relative <= SAME_WEIGHTS) or (layers and (apart <= RESOLUTION).all()):
         return "the two are one network, so this says nothing"
-    errors = reading.numbers(_end_errors(results, path))
-    if (errors >= by.chance * (1 - 1 / results["data"]["num_classes"])).any():
+    errors, classes = reading.numbers(_end_errors(results, path)), results["data"].get("num_classes")
+    if classes is not None and (errors >= by.chance * (1 - 1 / classes)).any():
         return "an end is no better than chance, so this says nothing"
     return ""
 
@@ -363,7 +375,7 @@ def _why_trivial(results: Results, path: str, by: Criteria) -> str:
 def _end_errors(results: Results, path: str) -> list[float | None]:
     """Of the networks at the ends of the path, corrected as it is, on the test set."""
     if (entry := results.get("lmc", {}).get(path)) and "test" in entry:
-        return [entry["test"]["error"][end] for end in (0, -1)]
+        return [entry["test"]["error"][end] for end in (0, -1) if "error" in entry["test"]]
     ends = (results.get("endpoints", {}).get(name) for name in reading.ends(path))
     return [end["test"]["error"] for end in ends if end]
 

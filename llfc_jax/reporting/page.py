@@ -11,7 +11,7 @@ import numpy as np
 from llfc_jax.reporting import figures, reading
 from llfc_jax.reporting.accounts import corrections, tightest_bound
 from llfc_jax.reporting.drawing import Drawing
-from llfc_jax.reporting.judgement import Answer, criteria, llfc_shares, verdict
+from llfc_jax.reporting.judgement import Answer, barriers, criteria, llfc_shares, verdict
 from llfc_jax.reporting.reading import Results
 from llfc_jax.results import PathKey
 
@@ -40,6 +40,7 @@ TONES: dict[Answer | None, str] = {
     Answer.OPEN: "part",
     Answer.TRIVIAL: "unknown",
     Answer.UNDEFINED: "no",
+    Answer.UNJUDGED: "unknown",
     None: "unknown",
 }
 """Answer -> its class in the page's style."""
@@ -62,6 +63,7 @@ def render(results: Results, drawings: Iterable[Drawing]) -> str:
     )
     environment.filters |= FILTERS
     template = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    lmc = results.get("lmc", {})
     paths = list(dict.fromkeys([*results.get("lmc", {}), *results.get("llfc", {})]))
     return environment.from_string(template).render(
         results=results,
@@ -82,6 +84,9 @@ def render(results: Results, drawings: Iterable[Drawing]) -> str:
         config=list(_flat(results.get("config", {}))),
         normalised=any(PathKey.parse(path).correction == "recompute" for path in paths),
         open_layers=OPEN_LAYERS,
+        has_errors=any("error" in {one.quantity for one in barriers(results, path)} for path in lmc),
+        has_perplexities=any("perplexity" in entry["test"] for entry in lmc.values()),
+        middle=reading.nearest_half,
     )
 
 

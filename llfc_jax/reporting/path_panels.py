@@ -57,7 +57,7 @@ def curve_panel(
     if lines:
         _mark_barrier(ax, *max(lines, key=lambda line: np.nanmax(excess(*line[:2]), initial=0)))
     _label_alpha(ax)
-    ax.set_ylabel(LABELS[quantity])
+    ax.set_ylabel(LABELS[quantity] if "error" in reading.quantities(lmc) else quantity)
 
 
 def curves(lmc: Results, splits: Sequence[str]) -> list[tuple[str, str]]:
@@ -73,7 +73,7 @@ def curve_name(lmc: Results, path: str, split: str) -> str:
 def barrier(lmc: Results, path: str, split: str, quantity: str) -> str:
     """A curve's barrier with its unit."""
     value = lmc[path][split][f"{quantity}_barrier"]
-    return f"{reading.nats(value)} nats" if quantity == "loss" else reading.percent(value)
+    return reading.loss(value, lmc) if quantity == "loss" else reading.percent(value)
 
 
 def legend_above(ax: Any, title: str, columns: int) -> None:

@@ -99,6 +99,18 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def quantities(lmc: Results) -> tuple[str, ...]:
+    """`loss` and, unless it is one of the caller's own, `error`: what was measured along all paths."""
+    curves = [entry[split] for entry in lmc.values() for split in ("test", "train") if split in entry]
+    needed = {"error", "error_barrier", "error_midpoint_gap", "error_excess_std"}
+    return ("loss", *["error"] * all(needed <= own.keys() for own in curves))
+
+
+def loss(value: float | None, lmc: Results) -> str:
+    """A loss with its unit, which one of the caller's own doesn't have."""
+    return f"{nats(value)} nats" if "error" in quantities(lmc) else nats(value)
+
+
 def several_runs(entries: Results) -> bool:
     """Whether the keys, of paths, name the runs that they belong to."""
     return any(PathKey.parse(path).a.run for path in entries)

@@ -33,6 +33,7 @@ MARKS = {
     Answer.OPEN: ("open", "yellow"),
     Answer.TRIVIAL: ("trivial", "yellow"),
     Answer.UNDEFINED: ("undefined", "red"),
+    Answer.UNJUDGED: ("not judged", "yellow"),
 }
 """Answer -> how a table says it, and its colour."""
 
@@ -109,21 +110,27 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
             console.print(f"{reading.count(hidden, 'more path')} in report.html", "", sep="\n")
     for path in paths:
         console.print(Text(f"{reading.path_label(path)}: {verdict(results, path)}."), "", sep="\n")
+    if perplexity := _perplexities(results):
+        _print(console, "Perplexity", perplexity)
     if paths:
-        console.print(describe(criteria(results), results["data"]["num_classes"]))
+        console.print(describe(criteria(results), results["data"].get("num_classes")))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
-def describe(by: Criteria, classes: int) -> str:
-    """By which paths are judged, in a few words.
+def describe(by: Criteria, classes: int | None) -> str:
+    """By which paths are judged, in a few words; a loss of the caller's own, without classes, is not.
 
     >>> print(describe(Criteria(), classes=10))
     LMC: barriers below 2 % and 0.0461 nats, on test and train, for sure (95 %).
     LLFC: at α = ½ every layer at most 0.5 of the nearer end's distance from the line.
     """
-    error, loss = f"{100 * by.max_error_barrier:g} %", f"{reading.nats(by.loss_limit(classes))} nats"
+    lmc = "LMC: not judged, as a loss of one's own has no scale."
+    if classes is not None:
+        error, loss = f"{100 * by.max_error_barrier:g} %", f"{reading.nats(by.loss_limit(classes))} nats"
+        sure = f"{100 * by.confidence:g} %"
+        lmc = f"LMC: barriers below {error} and {loss}, on test and train, for sure ({sure})."
     return (
-        f"LMC: barriers below {error} and {loss}, on test and train, for sure ({100 * by.confidence:g} %).\n"
+        f"{lmc}\n"
         f"LLFC: at α = ½ every layer at most {by.max_llfc:g} of the nearer end's distance from the line."
     )
 
@@ -187,7 +194,8 @@ def _curve_rows(results: Results) -> Iterator[tuple[Any, ...]]:
     for path, entry in results.get("lmc", {}).items():
         for split in ("test", "train"):
             if split in entry:
-                curves = zip(entry["alphas"], entry[split]["loss"], entry[split]["error"], strict=True)
+                errors = entry[split].get("error") or [None] * len(entry["alphas"])
+                curves = zip(entry["alphas"], entry[split]["loss"], errors, strict=True)
                 yield from ((path, split, *point) for point in curves)
 
 
@@ -233,6 +241,18 @@ def _barriers(results: Results, paths: Sequence[str]) -> Table:
         ]
         table.add_row(reading.path_label(path), *cells, _mark(judged.connected), _mark(judged.linear))
     return table
+
+
+def _perplexities(results: Results) -> Table | None:
+    """Of the ends and between them, where labels are sequences."""
+    table = _table(*(f"{split} {where}" for split in ("test", "train") for where in ("A", "½", "B")))
+    for path, entry in results.get("lmc", {}).items():
+        places = (0, reading.nearest_half(entry["alphas"]), -1)
+        along = [entry.get(split, {}).get("perplexity") for split in ("test", "train")]
+        if any(along):
+            cells = [reading.distance(own[at]) if own else "–" for own in along for at in places]
+            table.add_row(reading.path_label(path), *cells)
+    return table if table.row_count else None
 
 
 def _mark(answer: Answer | None) -> Text:

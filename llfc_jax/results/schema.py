@@ -42,23 +42,27 @@ class Splits(TypedDict):
 
 
 class Curves(TypedDict):
-    """LMC on one split."""
+    """LMC on one split; there are no errors where the loss is one of the caller's own."""
 
     examples: int
     """How many were measured on."""
+    labels: NotRequired[int]
+    """How many they have together, where an example has several, as a sequence has: means are over these."""
     loss: Along
-    error: Along
-    """Mistakes over `examples`, exactly."""
+    error: NotRequired[Along]
+    """Mistakes over `labels`, or `examples`, exactly."""
+    perplexity: NotRequired[Along]
+    """exp(loss), where an example has several labels."""
     loss_barrier: Number
     """max over alpha of L(theta_alpha) - ((1 - alpha) L(A) + alpha L(B))."""
-    error_barrier: Number
+    error_barrier: NotRequired[Number]
     loss_midpoint_gap: Number
     """L(theta_1/2) - (L(A) + L(B)) / 2."""
-    error_midpoint_gap: Number
+    error_midpoint_gap: NotRequired[Number]
     loss_excess_std: Along
     """Over examples, of what each one's loss exceeds its chord by: over the root of `examples`, the standard
     error of the excess at an alpha."""
-    error_excess_std: Along
+    error_excess_std: NotRequired[Along]
 
 
 class Lmc(TypedDict):
@@ -194,14 +198,21 @@ class Deviation(TypedDict):
     layers: Annotated[list[DeviationLayer], FILLED]
 
 
+class Stitched(TypedDict):
+    """A stitched network; without an error where the loss is one of the caller's own."""
+
+    loss: Number
+    error: NotRequired[Number]
+
+
 class StitchingLayer(TypedDict):
     """The network that is cut behind this layer, on the test split."""
 
     layer: str
     kind: str
-    prefix_a: Scores
+    prefix_a: Stitched
     """A's layers up to this one, B's from here on."""
-    prefix_b: Scores
+    prefix_b: Stitched
 
 
 class Stitching(TypedDict):
@@ -458,7 +469,8 @@ class Data(TypedDict):
     train_examples: int
     test_examples: int
     measured_train_examples: int
-    num_classes: int
+    num_classes: NotRequired[int]
+    """By the logits, where losses and errors are taken of them."""
     mean: NotRequired[list[Number]]
     """By which images were normalised, as `std`."""
     std: NotRequired[list[Number]]
@@ -471,6 +483,8 @@ class Model(TypedDict):
     name: str
     parameters: int
     stages: list[str]
+    skipped: NotRequired[dict[str, str]]
+    """Features that were named and not measured, and why."""
 
 
 class Thresholds(TypedDict, total=False):

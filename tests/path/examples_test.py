@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from llfc_jax.errors import UserError
-from llfc_jax.path.examples import as_arrays, inputs_alone, masked_batches, with_classes
+from llfc_jax.path.arrays import as_arrays
+from llfc_jax.path.examples import inputs_alone, masked_batches, with_classes
 from llfc_jax.types import Batch
 
 X = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
@@ -118,7 +119,14 @@ def test_batches_are_not_read_before_they_are_asked_for():
         ((), "batches: expected one at least; found none"),
         ([], "batches: expected one at least; found none"),
         ((X, Y), "batches: expected .inputs, labels. .*; found an array of shape"),
-        ([(X, Y, Y)], "batches: expected .inputs, labels. or a dict .*; found a tuple of 3"),
+        ([(X, Y, Y, Y)], "batches: expected .inputs, labels. or a dict .*; found a tuple of 4"),
+        ([(X, Y, Y)], "mask: expected 0 or 1 at each label; found 2"),
+        ([(X, Y, np.full(7, 0.5))], "mask: expected 0 or 1 at each label; found 0.5"),
+        (
+            [(X, Y, np.ones((7, 2)))],
+            r"mask: expected the shape of the labels, .*; found \(7, 2\)",
+        ),
+        ([(X, Y, 0 * Y)] * 2, "mask: expected 1 for one label at least; found 0 everywhere"),
         ([{"x": X, "y": Y}], "batches: expected .*; found the keys x, y"),
         ([(X, Y[:4])], r"inputs: expected 4, one for each of the labels; found shape \(7, 5\)"),
         ([({"x": X, "of": Y[:4]}, Y)], r"inputs: expected 7, one for each of the labels; found shape \(4,\)"),

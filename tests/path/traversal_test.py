@@ -248,8 +248,9 @@ def test_a_state_is_of_one_size_whatever_the_number_of_samples(name, pair):
         program = read_features(features_fn, pair[0], images)
 
         def init(images):
-            seen = view(program, pair[0], run(program.flat, arguments(program.flat, pair[0], images)))
             labels = jnp.zeros(len(images), jnp.int32)
+            values = run(program.flat, arguments(program.flat, pair[0], images))
+            seen = view(program, pair[0], values, labels)
             return measure.init(Point(program, jnp.float32(0.5), seen, seen, seen, labels, labels))
 
         return jax.eval_shape(init, images)
