@@ -338,7 +338,8 @@ def activation_matching(
         a: variables of A.
         b: variables of B.
         apply: variables, inputs -> logits, in evaluation mode; pure.
-        batches: see `llfc_jax.path.examples.Examples`; labels are not looked at, and may be left out.
+        batches: see `llfc_jax.path.examples.Examples`; labels are not looked at, and may be left out. Of an
+            example that counts all positions do, also those that a mask hides.
         num_examples: for inputs whose first axis doesn't count examples, see `evaluate_path`.
         statistic: `correlation`, or `covariance` (Git Re-Basin, section 3.1, without subtracting means).
 

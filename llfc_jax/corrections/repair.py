@@ -35,6 +35,8 @@ _EPSILON = 1e-5  # added to both variances, so that a unit that hardly varies is
 def repair(program: Program) -> Correction:
     """The correction of a network without BatchNorm: two streams, one of the ends, one of the path.
 
+    Statistics are of all positions of an example, also of those that a mask hides.
+
     Raises:
         UserError: no unit of the network has a scale and a shift of its own.
     """
