@@ -7,4 +7,4 @@ source "$(dirname "$0")/python.sh"
 cd "$(dirname "$0")/.."
 python3 -m venv .venv
 .venv/bin/pip install --quiet -e '.[tpu]'
-exec .venv/bin/python -m llfc_jax.main --config="$1" "${@:2}"
+exec .venv/bin/llfc_jax --config="$1" "${@:2}"

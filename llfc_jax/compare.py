@@ -1,6 +1,6 @@
 """Put runs side by side: one report with the same measures of spawned, permuted and unconnected pairs.
 
-    python -m llfc_jax.compare RUN1 RUN2 ... --out=DIR
+    llfc_jax compare RUN1 RUN2 ... --out=DIR
 
 Each RUN is a workdir with a results.json; they must have the same architecture and data set.
 """

@@ -1,10 +1,9 @@
 """Train two networks, walk the straight line between them, and see how linear their losses and features are.
 
-    python -m llfc_jax.main --config=configs/digits_mlp.py [--workdir=DIR] [--config.FIELD=VALUE ...]
+    llfc_jax --config=digits_mlp [--workdir=DIR] [--config.FIELD=VALUE ...]
 
-After `pip install`, `llfc_jax` is short for `python -m llfc_jax.main`, and --config=digits_mlp for the file
-of that name, from any directory; --config=mine.py is a file of your own, which changes what
-`llfc_jax.configs.default.get_config()` returns. Fields are changed on the command line, too:
+works from any directory, as `python -m llfc_jax.main` does; --config=mine.py is a file of your own, which
+changes what `llfc_jax.configs.default.get_config()` returns. Fields are changed on the command line, too:
     --config.train.epochs=2  --config.model.width=4  --config.seed=1  --config.data.data_dir=DIR
 
 The workdir (by default runs/<name of the configuration>) receives checkpoints, results.json, figures and

@@ -45,9 +45,7 @@ def test_the_options_and_the_command_are_on_record(first):
     assert results["config"] == json.loads((first[0] / "config.json").read_text())
     assert results["config"]["llfc"]["alphas"] == [0.25, 0.5]
     assert results["config"]["train"]["spawn_steps"] == 8
-    assert results["command"].startswith(
-        "python -m llfc_jax.main --config=configs/test.py --config.lmc.num_alphas=3 "
-    )
+    assert results["command"].startswith("llfc_jax --config=configs/test.py --config.lmc.num_alphas=3 ")
     assert f"'--workdir={first[0]}'" in results["command"]
 
 
@@ -64,7 +62,7 @@ def test_help_is_useful_and_quick():
     process = command.run("--help", before=command.NO_JAX)
     assert (process.returncode, process.stderr) == (0, "")
     for words in (
-        "python -m llfc_jax.main --config=",
+        "llfc_jax --config=",
         "--workdir",
         "configs/default.py",
         "--config.train.epochs=2",

@@ -14,7 +14,7 @@ from llfc_jax.storage import checkpoint
 
 pytestmark = pytest.mark.slow
 
-COMMAND = "python -m llfc_jax.compare spawned permuted --out=both"
+COMMAND = "llfc_jax compare spawned permuted --out=both"
 
 
 def run(directory, **changes):

@@ -6,7 +6,7 @@ Measured in 93 minutes on 2 cores of a shared machine, with `--config.train.epoc
 --config.train.spawn_epochs=2 --config.eval.train_examples=2000`: ends 26.5 % and 25.4 % test error, barrier 0
 nats and 0.10 points, LLFC distance 4.1 % of the baseline in the worst layer (dense).
 
-    python -m llfc_jax.main --config=configs/cifar_resnet.py
+    llfc_jax --config=cifar_resnet
 """
 
 from ml_collections import ConfigDict

@@ -16,7 +16,7 @@ error:
   500 images);
 * width 1 after one such epoch: 0.729 and 18.8 become 0.369 and 16.0 by the straight-through estimator.
 
-    python -m llfc_jax.main --config=configs/cifar_resnet_permutation.py
+    llfc_jax --config=cifar_resnet_permutation
 """
 
 from ml_collections import ConfigDict

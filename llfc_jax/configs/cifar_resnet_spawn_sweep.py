@@ -3,7 +3,7 @@
 Papers: Frankle et al. 2020, section 3 (LMC appears early in training); LLFC (Zhou et al. 2023), section 3
 (LLFC with it).
 
-    python -m llfc_jax.main --config=configs/cifar_resnet_spawn_sweep.py
+    llfc_jax --config=cifar_resnet_spawn_sweep
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 Paper: LLFC (Zhou et al. 2023), section 3, figure 2.
 
-    python -m llfc_jax.main --config=configs/cifar_vgg.py
+    llfc_jax --config=cifar_vgg
 """
 
 from ml_collections import ConfigDict

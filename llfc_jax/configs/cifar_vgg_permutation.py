@@ -3,7 +3,7 @@
 Papers: Git Re-Basin (Ainsworth et al. 2023), section 5.1; LLFC (Zhou et al. 2023), section 3. The recipe is
 Git Re-Basin's.
 
-    python -m llfc_jax.main --config=configs/cifar_vgg_permutation.py
+    llfc_jax --config=cifar_vgg_permutation
 """
 
 from ml_collections import ConfigDict

@@ -112,7 +112,7 @@ def get_config() -> ConfigDict:
     config.corrections = ConfigDict()  # of networks on the path; each is reported beside the plain path
     config.corrections.recompute = True  # with BatchNorm: re-estimated running statistics
     config.corrections.repair = False  # without: rescaled units (REPAIR)
-    config.corrections.examples = 5_000  # random subset of the training data to estimate them on; 0: all
+    config.corrections.examples = 5_000  # training images to estimate them on, seen as in training; 0: all
 
     config.align = ConfigDict()  # of b (c, ...) to a, by permuting units
     config.align.method = "none"  # none, weight_matching, activation_matching, straight_through

@@ -5,7 +5,7 @@ Paper: LLFC (Zhou et al. 2023), the setting of section 3 in small.
 Expected: both ends about 1 % test error, barrier 0 nats, LLFC distance below 5 % of the baseline.
 Runtime: under a minute on 2 CPU cores, compilation included.
 
-    python -m llfc_jax.main --config=configs/digits_mlp.py
+    llfc_jax --config=digits_mlp
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ Papers: Git Re-Basin (Ainsworth et al. 2023), figure 2; LLFC (Zhou et al. 2023),
 Expected: both ends about 1 % test error; barrier 1.4 nats before and 0 nats after weight matching; LLFC
 distance below 10 % of the baseline in every layer after it. Runtime: under a minute on 2 CPU cores.
 
-    python -m llfc_jax.main --config=configs/digits_mlp_permutation.py
+    llfc_jax --config=digits_mlp_permutation
 
 What it ends with on 2 cores of an AMD EPYC; another kind of CPU rounds differently, and training makes much
 of that:

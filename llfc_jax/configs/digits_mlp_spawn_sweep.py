@@ -6,7 +6,7 @@ Papers: Frankle et al. 2020, section 3 (LMC appears early in training); LLFC (Zh
 Expected: the digits are so easy that a shared initialisation is enough for LMC; the LLFC distance still falls
 more than tenfold from k = 0 to k = 8. Runtime: under a minute on 2 CPU cores.
 
-    python -m llfc_jax.main --config=configs/digits_mlp_spawn_sweep.py
+    llfc_jax --config=digits_mlp_spawn_sweep
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ Paper: LLFC (Zhou et al. 2023), section 3, figure 2.
 Expected: both ends 1.5 % test error, barrier 0 nats, LLFC distance below 4 % of the baseline in every layer.
 Runtime: 1.5 minutes on 2 CPU cores.
 
-    python -m llfc_jax.main --config=configs/mnist_mlp.py
+    llfc_jax --config=mnist_mlp
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ Papers: Git Re-Basin (Ainsworth et al. 2023), figure 2; LLFC (Zhou et al. 2023),
 Expected: both ends 1.6 % test error; barrier 1.8 nats before and 0.003 nats after weight matching; LLFC
 distance below 10 % of the baseline in every hidden layer after it. Runtime: 2 minutes on 2 CPU cores.
 
-    python -m llfc_jax.main --config=configs/mnist_mlp_permutation.py
+    llfc_jax --config=mnist_mlp_permutation
 """
 
 from ml_collections import ConfigDict

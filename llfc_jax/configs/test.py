@@ -1,6 +1,6 @@
 """The whole run in seconds on a CPU: for tests and for trying things out.
 
-python -m llfc_jax.main --config=configs/test.py
+llfc_jax --config=test
 """
 
 from ml_collections import ConfigDict

@@ -14,6 +14,16 @@ def num_batches(split: Split, batch_size: int) -> int:
     return -(-len(split.labels) // batch_size)
 
 
+def even_size(examples: int, most: int) -> int:
+    """The size up to `most` of the fewest batches that leave hardly an example out.
+
+    Example:
+        >>> even_size(1437, 500), even_size(1000, 500), even_size(7, 500)
+        (479, 500, 7)
+    """
+    return examples // -(-examples // most)
+
+
 def full_batches(split: Split, batch_size: int) -> Iterator[Batch]:
     """The batches that need no padding, on all devices."""
     for stop in range(batch_size, len(split.labels) + 1, batch_size):

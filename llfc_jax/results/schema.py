@@ -2,7 +2,7 @@
 
 Losses are in nats, errors fractions, times in seconds, angles in degrees; null stands for what is undefined.
 Measures are keyed by path (see `results.keys`), and what explains LLFC is measured along plain paths alone.
-`python -m llfc_jax.compare` writes the same, without what belongs to a single run.
+`llfc_jax compare` writes the same, without what belongs to a single run.
 """
 
 from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict

@@ -16,24 +16,24 @@ FORMATS = ("safetensors", "npz", "pt", "orbax")
 
 
 def experiment(arguments: Sequence[str], text: str | None) -> int:
-    """`python -m llfc_jax.main`: the path of the report is the last line printed."""
+    """`llfc_jax`: the path of the report is the last line printed."""
     return command_line.run(lambda: _experiment(arguments, text))
 
 
 def compare(arguments: Sequence[str], text: str | None) -> int:
-    """`python -m llfc_jax.compare`: the path of the report is the last line printed."""
+    """`llfc_jax compare`: the path of the report is the last line printed."""
     return command_line.run(lambda: _compare(arguments, text))
 
 
 def export(arguments: Sequence[str], text: str | None) -> int:
-    """`python -m llfc_jax.export`: the path of the file is the last line printed."""
+    """`llfc_jax export`: the path of the file is the last line printed."""
     return command_line.run(lambda: _export(arguments, text))
 
 
 def _experiment(arguments: Sequence[str], text: str | None) -> None:
     flags, overrides = configuration.split_overrides(arguments)
     parser = command_line.Parser(
-        "python -m llfc_jax.main [--config=NAME] [--workdir=DIR] [--config.FIELD=VALUE ...]",
+        "llfc_jax [--config=NAME] [--workdir=DIR] [--config.FIELD=VALUE ...]",
         text,
         f"configurations: {', '.join(configuration.names())}\n\n"
         f"fields, with the defaults of configs/default.py:\n{configuration.describe()}",
@@ -51,11 +51,11 @@ def _experiment(arguments: Sequence[str], text: str | None) -> None:
         from llfc_jax.runtime import compilation
 
         compilation.avoid_slow_fusions()
-        output.show(str(experiment.run(config, workdir, _typed("main", arguments))))
+        output.show(str(experiment.run(config, workdir, _typed(arguments))))
 
 
 def _compare(arguments: Sequence[str], text: str | None) -> None:
-    parser = command_line.Parser("python -m llfc_jax.compare RUN1 RUN2 ... --out=DIR", text)
+    parser = command_line.Parser("llfc_jax compare RUN1 RUN2 ... --out=DIR", text)
     parser.add_argument("runs", metavar="RUN", nargs="*", help="workdir of a finished run")
     parser.add_argument("--out", metavar="DIR", help="directory of the report")
     found = parser.parse_all(arguments)
@@ -67,11 +67,11 @@ def _compare(arguments: Sequence[str], text: str | None) -> None:
     with command_line.logs_to(out / "log.txt"):
         from llfc_jax.run import compare
 
-        output.show(str(compare.compare(runs, out, _typed("compare", arguments))))
+        output.show(str(compare.compare(runs, out, _typed(["compare", *arguments]))))
 
 
 def _export(arguments: Sequence[str], text: str | None) -> None:
-    parser = command_line.Parser("python -m llfc_jax.export RUN [--what=NETWORK] [--format=FORMAT] ...", text)
+    parser = command_line.Parser("llfc_jax export RUN [--what=NETWORK] [--format=FORMAT] ...", text)
     parser.add_argument("runs", metavar="RUN", nargs="*", help="workdir of a run")
     parser.add_argument(
         "--what",
@@ -95,6 +95,6 @@ def _export(arguments: Sequence[str], text: str | None) -> None:
         output.show(str(export.export(run, found.what, found.format, out)))
 
 
-def _typed(module: str, arguments: Sequence[str]) -> str:
+def _typed(arguments: Sequence[str]) -> str:
     """The command, for the record."""
-    return shlex.join(["python", "-m", f"llfc_jax.{module}", *arguments])
+    return shlex.join(["llfc_jax", *arguments])

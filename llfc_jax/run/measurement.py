@@ -12,7 +12,7 @@ from llfc_jax.corrections.correction import CorrectedPath, Correction, corrected
 from llfc_jax.corrections.repair import repair
 from llfc_jax.corrections.sites import sites
 from llfc_jax.data import Split
-from llfc_jax.data.batches import batches
+from llfc_jax.data.batches import batches, even_size
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
 from llfc_jax.path.interpolation import alpha_grid, weights_apart
@@ -26,6 +26,9 @@ from llfc_jax.runtime import progress
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import lineage
 from llfc_jax.types import Batch, Variables
+
+_MOST_PASSES = 10
+"""Over a small training set, to see enough crops of it: more of one image say little."""
 
 
 def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
@@ -87,11 +90,14 @@ def paths(
     bench: Workbench, program: Program, a: Variables, b: Variables, alphas: Sequence[float]
 ) -> dict[str, CorrectedPath]:
     """Correction, of its key in `results.json` -> the path: plain, and with each, known at `alphas`."""
-    examples = bench.some_training_data(bench.config.corrections.examples)
-    batch_size = min(bench.eval_batch_size, len(examples.labels))
+    wanted = bench.config.corrections.examples
+    examples = bench.some_training_data(wanted)
+    seen = len(examples.labels)
+    batch_size = even_size(seen, bench.eval_batch_size)
+    passes = min(-(-wanted // seen), _MOST_PASSES) if bench.augments_images and wanted else 1
 
     def data(name: str) -> Iterator[Batch]:
-        return training_stream(bench, examples, batch_size, f"{name} on training data")
+        return training_stream(bench, examples, batch_size, f"{name} on training data", passes)
 
     corrections = _corrections(bench, program) if alphas else ()
     return corrected_paths(program, a, b, alphas, corrections, data)

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 _MOST_SHOWN = 80
 
+_LARGEST = 1e30
+"""Of numbers without a bound of their own: float32 ends at 3e38, and what is made of them has to fit, too."""
+
 
 class Rule(NamedTuple):
     """Whether a value fits, and what to say was expected where it doesn't."""
@@ -38,15 +41,21 @@ def whole(least: int, most: int | None = None) -> Rule:
 
 
 def number(least: float, most: float = math.inf, *, above: bool = False, below: bool = False) -> Rule:
-    """A finite number within bounds, which `above` and `below` exclude."""
+    """A finite number within bounds, which `above` and `below` exclude; 1e30 bounds all.
+
+    Example:
+        >>> [number(0).fits(value) for value in (0, 1e300, float("nan"))], number(0, 1, below=True).expected
+        ([True, False, False], 'a number in [0, 1)')
+    """
     opening, closing = "(" if above else "[", ")" if below else "]"
     if most < math.inf:
         expected = f"a number in {opening}{least}, {most}{closing}"
     else:
         expected = f"a number above {least}" if above else f"a number, {least} at least"
+        expected += f", up to {_LARGEST:g}"
 
     def fits(value: Any) -> bool:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
         inside = is_number and (least < value if above else least <= value)
         return bool(inside and (value < most if below else value <= most))
 
@@ -54,8 +63,8 @@ def number(least: float, most: float = math.inf, *, above: bool = False, below: 
 
 
 def finite() -> Rule:
-    """Any number but infinities and NaN."""
-    return Rule(number(-math.inf).fits, "a finite number")
+    """Any number but infinities, NaN, and what is almost infinite."""
+    return Rule(number(-math.inf).fits, f"a finite number, up to {_LARGEST:g}")
 
 
 def switch() -> Rule:

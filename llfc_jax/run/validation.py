@@ -19,8 +19,8 @@ from llfc_jax.training.step import PRECISIONS
 
 _COUNT, _FRACTION = whole(0), number(0, 1)
 _WIDTH = whole(1, 2**31 - 1)  # of a layer: XLA counts no further
-_MANY = 1_000_000
-"""More repetitions than anybody means: they would end in no memory, or never."""
+_EPOCHS, _DESCENTS, _SEVERAL = 100_000, 10_000, 1_000
+"""More epochs, descents, or values of one field than anybody means: they would end in no memory, or never."""
 
 RULES: Mapping[str, Rule] = {
     "name": text(),
@@ -70,7 +70,7 @@ RULES: Mapping[str, Rule] = {
     "opt.warmup": _FRACTION,
     "train.pair": choice("spawn", "independent"),
     "train.networks": whole(2, 26),
-    "train.epochs": whole(1, _MANY),
+    "train.epochs": whole(1, _EPOCHS),
     "train.spawn_epochs": number(0),
     "train.spawn_steps": _COUNT,
     "train.spawn_sweep": number(0),
@@ -88,11 +88,11 @@ RULES: Mapping[str, Rule] = {
     "corrections.repair": switch(),
     "corrections.examples": _COUNT,
     "align.method": choice("none", *MATCHERS),
-    "align.restarts": whole(1, _MANY),
-    "align.max_sweeps": whole(1, _MANY),
+    "align.restarts": whole(1, _DESCENTS),
+    "align.max_sweeps": whole(1, _DESCENTS),
     "align.statistic": choice(*STATISTICS),
     "align.examples": _COUNT,
-    "align.epochs": whole(1, _MANY),
+    "align.epochs": whole(1, _EPOCHS),
     "align.learning_rate": number(0, above=True),
     "sample.length": whole(0, 100_000),
     "sample.prompt": text(),
@@ -140,6 +140,8 @@ def _check(field: str, value: Any, *, several: bool) -> None:
     rule = RULES[field]
     if several and not isinstance(value, tuple | list):
         raise UserError(f"config.{field}: expected several, each {rule.expected}; found {shown(value)}")
+    if several and len(value) > _SEVERAL:
+        raise UserError(f"config.{field}: expected {_SEVERAL} values at most; found {len(value)}")
     for one in value if several else (value,):
         if not rule.fits(one):
             raise UserError(f"config.{field}: expected {rule.expected}; found {shown(one)}")

@@ -1,6 +1,7 @@
 """The data and the network of a run, put together."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -97,15 +98,17 @@ class Workbench:
         losses = losses.mean(axis=range(1, losses.ndim))  # of the tokens of a block
         return jnp.vdot(losses, batch.mask) / batch.mask.sum()
 
-    def as_in_training(self, examples: data.Split, batch_size: int) -> Iterator[Batch]:
+    def as_in_training(self, examples: data.Split, batch_size: int, passes: int = 1) -> Iterator[Batch]:
         """The full batches of raw images as training sees them, augmented where it augments.
 
         What is estimated on training data, or decided by it, is about the distribution that the networks were
         trained on: crops padded with black change the statistics of every layer. Each batch is a function of
-        the seed and its index alone, so that every network, and every pass, sees the same images.
+        the seed and its index alone, so that every network sees the same images; several passes, each with
+        crops of its own, make more of few images.
         """
         key = jax.random.fold_in(jax.random.key(self.config.seed), AS_IN_TRAINING_STREAM)
-        for index, batch in enumerate(full_batches(examples, batch_size)):
+        seen = itertools.chain.from_iterable(full_batches(examples, batch_size) for _ in range(passes))
+        for index, batch in enumerate(seen):
             if self.augments_images:
                 images = _augmented(jax.random.fold_in(key, index), batch.images)
                 batch = batch._replace(images=sharding.shard_batch(images))
@@ -175,7 +178,9 @@ def stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]
     return progress.track(batches(examples, batch_size), label, num_batches(examples, batch_size))
 
 
-def training_stream(bench: Workbench, examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:
+def training_stream(
+    bench: Workbench, examples: data.Split, batch_size: int, label: str, passes: int = 1
+) -> Iterator[Batch]:
     """Batches as in training, under a progress bar."""
-    seen = bench.as_in_training(examples, batch_size)
-    return progress.track(seen, label, len(examples.labels) // batch_size)
+    seen = bench.as_in_training(examples, batch_size, passes)
+    return progress.track(seen, label, passes * (len(examples.labels) // batch_size))

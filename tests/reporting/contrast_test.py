@@ -24,7 +24,7 @@ def test_every_path_keeps_its_numbers_and_verdict_under_its_runs_name():
 
 
 def test_one_page_names_all_runs_and_shows_their_paths():
-    results = contrast.combine(RUNS) | {"command": "python -m llfc_jax.compare spawned permuted --out=both"}
+    results = contrast.combine(RUNS) | {"command": "llfc_jax compare spawned permuted --out=both"}
     drawings = list(drawing.draw(results))
     html = page.render(results, drawings)
     for label in ("spawned · permuted", "spawned: A–B", "permuted: A–π(B)"):

@@ -17,7 +17,7 @@ NORMALISED = {
     "corrections__examples": 20,  # less than a batch
     "measures": ("lmc",),
 }
-COMMAND = "python -m llfc_jax.main --config=configs/test.py"
+COMMAND = "llfc_jax --config=configs/test.py"
 
 
 def make_config(**changes):

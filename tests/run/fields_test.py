@@ -16,6 +16,9 @@ TEXTS = ("name", "data.name", "data.data_dir", "data.train_split", "data.test_sp
 TEXTS += ("sample.prompt",)
 OF_FLOATS = ("data.mean", "data.std", "opt.decay_at", "train.spawn_sweep", "llfc.alphas")
 
+REPEATED = ("train.epochs", "align.restarts", "align.max_sweeps", "align.epochs", "lmc.num_alphas")
+"""What takes its time, or its memory, as often as it says; other counts end where the data does."""
+
 NO_NUMBERS = ("abc", "[]", "{}", "1 2", "0x", "--1", "1e", "nan", "inf", "-inf", "1e999")
 NO_WHOLE_NUMBERS = (str(10**22), "2.5", "1e12", "9" * 5000, "-1", "1/2")
 
@@ -35,12 +38,13 @@ def wrong_values(field):
         fractional = (
             () if field in OF_FLOATS else ("(2.5,)", "2.5", "(0,)", "(-1,)", "(10**12,)", f"({2**31},)")
         )
-        endless = ("(1e999,)", "(nan,)")
+        endless = ("(1e999,)", "(1e300,)", "(nan,)")
+        endless += (f"({'1,' * 1001})",)
         return ("abc", "(None,)", "('a',)", "((1,),)", "(True,)", "({},)", *endless, *fractional)
     if kind is int:
-        return (*NO_NUMBERS, *NO_WHOLE_NUMBERS)
+        return (*NO_NUMBERS, *NO_WHOLE_NUMBERS, *(["1000000"] if field in REPEATED else []))
     if kind is float:
-        return (*NO_NUMBERS, "-1", "-0.1")
+        return (*NO_NUMBERS, "-1", "-0.1", "1e31", "1e300")
     return ("abc", "None!", "1", "x" * 300)
 
 

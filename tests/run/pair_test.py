@@ -18,7 +18,7 @@ from llfc_jax.interchange import formats
 from llfc_jax.run import experiment, export
 from llfc_jax.storage import checkpoint
 
-COMMAND = "python -m llfc_jax.main"
+COMMAND = "llfc_jax"
 SHAPE = (8, 8, 1)
 
 

@@ -19,7 +19,7 @@ from llfc_jax.symmetry import apply_permutation, permutation_spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.optimised]
 
-COMMAND = "python -m llfc_jax.main --config=configs/test.py"
+COMMAND = "llfc_jax --config=configs/test.py"
 
 
 class Run(NamedTuple):

@@ -10,7 +10,7 @@ from llfc_jax.data.batches import batches, full_batches
 from llfc_jax.matching import alignment, weight_matching
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.models.network import with_statistics
-from llfc_jax.run import experiment
+from llfc_jax.run import experiment, measurement
 from llfc_jax.run.measurement import measure, paths, read_network
 from llfc_jax.run.workbench import prepare
 from llfc_jax.storage import checkpoint
@@ -122,6 +122,26 @@ def test_batches_as_in_training_are_augmented_raw_images_the_same_each_time(file
         np.testing.assert_array_equal(seen.images, augment(key, raw.images))
     other = next(another.as_in_training(bench.dataset.train, BATCH))
     assert (np.asarray(other.images) != found[0].images).any()
+
+
+def test_corrections_see_every_image_and_few_of_them_in_several_crops(file, monkeypatch):
+    seen = []
+
+    def spy(program, a, b, alphas, wanted, data):
+        del program, a, b, alphas, wanted
+        seen.append(np.concatenate([batch.images for batch in data("recompute")]))
+        return {}
+
+    monkeypatch.setattr(measurement, "corrected_paths", spy)
+    for augment_, images in ((True, 3 * 1023), (False, 1023)):
+        bench = prepare(
+            make_config(file, corrections__examples=2500, eval__batch_size=350, data__augment=augment_)
+        )
+        measurement.paths(bench, None, {"batch_stats": {}}, {}, (0.5,))
+        assert len(seen[-1]) == images  # 1024 in three batches of 341, once or until there are 2500
+    crops, clean = seen
+    assert np.unique(crops, axis=0).shape[0] > 2 * 1023
+    np.testing.assert_array_equal(clean, bench.some_training_data(2500).images[:1023])
 
 
 def test_without_augmentation_they_are_the_images_bit_for_bit(file):

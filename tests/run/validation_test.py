@@ -30,9 +30,17 @@ def test_a_config_that_lacks_a_field_of_the_default_is_refused():
 @pytest.mark.parametrize(
     ("field", "value", "line"),
     [
-        ("opt.decay_factor", -1.0, "config.opt.decay_factor: expected a number, 0 at least; found -1.0"),
+        (
+            "opt.decay_factor",
+            -1.0,
+            "config.opt.decay_factor: expected a number, 0 at least, up to 1e+30; found -1.0",
+        ),
         ("opt.decay_at", (0.5, 1.5), "config.opt.decay_at: expected a number in [0, 1]; found 1.5"),
-        ("opt.learning_rate", float("nan"), "config.opt.learning_rate: expected a number above 0; found nan"),
+        (
+            "opt.learning_rate",
+            float("nan"),
+            "config.opt.learning_rate: expected a number above 0, up to 1e+30; found nan",
+        ),
         ("pair.a", "a.npz", "config.pair.a and config.pair.b: expected both or none; found one"),
     ],
 )

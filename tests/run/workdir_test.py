@@ -18,7 +18,7 @@ from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import experiment, workdir
 from llfc_jax.storage import checkpoint
 
-COMMAND = "python -m llfc_jax.main --config=test"
+COMMAND = "llfc_jax --config=test"
 MINE, OTHER = {"name": "x", "seed": 0}, {"name": "x", "seed": 1}
 
 

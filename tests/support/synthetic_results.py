@@ -199,7 +199,7 @@ def spawned_mlp() -> dict[str, Any]:
     ends = {"train": {"loss": 0.0031, "error": 0.0004}, "test": {"loss": 0.081, "error": 0.0212}}
     results = {
         "schema_version": 2,
-        "command": "python -m llfc_jax.main --config=configs/mnist_mlp.py",
+        "command": "llfc_jax --config=mnist_mlp",
         "environment": {
             "python": "3.11.9",
             "jax": "0.10.2",
