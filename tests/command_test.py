@@ -8,9 +8,7 @@ import command
 import pytest
 
 OPTIONS = command.SMALL_RUN
-SAID = (
-    r"trained (trunk|a|b): step \d+, test loss .* nats, test error .*%|drawing |(measure|draw).*: [\d.]+ s$"
-)
+SAID = r"trained (trunk|a|b): step \d+, test loss .* nats, test error .*%|drawing |(train|measure|draw).*: ([\d.]+ s|\d+ of \d+, .* left)$"
 INTERRUPTED = """
 import signal
 from llfc_jax.run import experiment

@@ -92,3 +92,9 @@ def test_paths_of_other_layers_are_refused():
 def test_what_is_no_results_at_all_is_refused(results):
     with pytest.raises(UserError, match="no schema_version"):
         check(results)
+
+
+def test_the_alphas_of_a_configuration_may_be_in_any_order():
+    results = synthetic_results.aligned_mlp()
+    results["config"]["llfc"]["alphas"] = [0.5, 0.25, 0.5]
+    assert check(results) is results
