@@ -5,7 +5,7 @@ Paper: LLFC (Zhou et al. 2023), section 3, for what it says of vision; language 
 The text is TFDS's `tiny_shakespeare` (1.1 MB, downloaded once), or a file of your own:
 `--config.data.name=FILE.txt`. `text_gpt_published` is the same at the size that such models usually have.
 
-    python -m llfc_jax.main --config=configs/text_gpt.py
+    llfc_jax --config=text_gpt
 """
 
 from ml_collections import ConfigDict

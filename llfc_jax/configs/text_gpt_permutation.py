@@ -2,7 +2,7 @@
 
 Papers: Git Re-Basin (Ainsworth et al. 2023); on transformers, Verma & Elbayad 2024 (arXiv 2403.00986).
 
-    python -m llfc_jax.main --config=configs/text_gpt_permutation.py
+    llfc_jax --config=text_gpt_permutation
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 6 blocks of width 256 with 4 heads, blocks of 256 bytes, 5,000 steps of 64: 4.9 million parameters.
 
-    python -m llfc_jax.main --config=configs/text_gpt_published.py
+    llfc_jax --config=text_gpt_published
 """
 
 from ml_collections import ConfigDict

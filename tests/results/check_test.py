@@ -96,5 +96,5 @@ def test_what_is_no_results_at_all_is_refused(results):
 
 def test_the_alphas_of_a_configuration_may_be_in_any_order():
     results = synthetic_results.aligned_mlp()
-    results["config"]["llfc"]["alphas"] = [0.5, 0.25, 0.5]
+    results["config"]["llfc"] = {"alphas": [0.5, 0.25, 0.5]}
     assert check(results) is results
