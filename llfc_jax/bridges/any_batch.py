@@ -47,7 +47,7 @@ class Step(NamedTuple):
     first_result: int
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Program:
     """A program without calls; equal to itself alone, so that jit doesn't compile it again."""
 

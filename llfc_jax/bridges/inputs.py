@@ -16,7 +16,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.types import Array
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Inputs:
     """The structure of a module's inputs."""
 

@@ -14,8 +14,9 @@ from llfc_jax.bridges.inputs import Inputs, arrays_of
 from llfc_jax.bridges.reading import Run, run_in_jax, run_in_torch
 from llfc_jax.bridges.state_dict import Layout, named_tensors, to_array, to_torch
 from llfc_jax.bridges.torch_import import import_torch
+from llfc_jax.bridges.translation import environment
 from llfc_jax.errors import UserError
-from llfc_jax.types import Array
+from llfc_jax.types import Array, PRNGKey
 
 _SIZES = (13, 17, 19)
 """Batch sizes at which a module is traced: unlikely to be another of its sizes, and none is 1."""
@@ -43,7 +44,7 @@ class Label(NamedTuple):
     name: str
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Function:
     """A program of variables and inputs."""
 
@@ -53,7 +54,9 @@ class Function:
     """Of its results."""
     why_fixed: str
 
-    def __call__(self, inputs: Inputs, variables: Mapping[str, Array], given: Any) -> list[Array]:
+    def __call__(
+        self, inputs: Inputs, variables: Mapping[str, Array], given: Any, *key: PRNGKey
+    ) -> list[Array]:
         count = len(self.leaves)
         shapes, dtypes = self.program.in_shapes, self.program.in_dtypes
         taken = []
@@ -62,8 +65,8 @@ class Function:
             if found != shape:
                 raise UserError(f"variables: {name}: expected shape {shape}; found {found}")
             taken.append(jnp.asarray(variables[name]).astype(dtype))
-        n, arrays = arrays_of(given, inputs, shapes[count:], self.why_fixed)
-        return self.program(n, [*taken, *arrays])
+        n, arrays = arrays_of(given, inputs, shapes[count + len(key) :], self.why_fixed)
+        return self.program(n, [*taken, *key, *arrays])
 
 
 class Reading(NamedTuple):
@@ -129,14 +132,30 @@ def read(source: Source, *, training: bool, known: Reading | None = None) -> Rea
     return reading
 
 
+def read_dropping(source: Source) -> Reading | None:
+    """The program in training mode with dropout, of a key besides; None where nothing is dropped.
+
+    PyTorch draws other numbers, with which there is nothing to compare.
+
+    Raises:
+        UserError: the module can't be read so.
+    """
+    trace, labels = _trace(source, source.inputs.examples, training=True, keyed=True)
+    if not environment().draws:
+        return None
+    return _with_program(source, True, trace, labels, keyed=True)
+
+
 def _same(trace: ClosedJaxpr, other: ClosedJaxpr) -> bool:
     return str(trace) == str(other) and all(map(np.array_equal, trace.consts, other.consts))
 
 
-def _with_program(source: Source, training: bool, trace: ClosedJaxpr, labels: tuple[Label, ...]) -> Reading:
+def _with_program(
+    source: Source, training: bool, trace: ClosedJaxpr, labels: tuple[Label, ...], *, keyed: bool = False
+) -> Reading:
     size, why_fixed = source.inputs.batch_size, ""
     try:
-        program = _read_any_size(source, training, {size: trace}, labels)
+        program = _read_any_size(source, training, {size: trace}, labels, keyed)
     except (NotOneProgramError, UserError) as error:
         reason = str(error).removeprefix("from_torch: ")
         why_fixed = f"the module's program changes with the batch size: {reason}"
@@ -145,14 +164,14 @@ def _with_program(source: Source, training: bool, trace: ClosedJaxpr, labels: tu
 
 
 def _read_any_size(
-    source: Source, training: bool, traces: dict[int, ClosedJaxpr], labels: tuple[Label, ...]
+    source: Source, training: bool, traces: dict[int, ClosedJaxpr], labels: tuple[Label, ...], keyed: bool
 ) -> Program:
     """The program for batches of any size; a batch of 1 is an instance, but no pattern for others."""
     ((size, example),) = traces.items()
     traces = {size: example} if size > 1 else {}
     for other in _SIZES:
         if len(traces) < 3 and other != size:
-            traces[other], found = _trace(source, source.inputs.shapes(other), training)
+            traces[other], found = _trace(source, source.inputs.shapes(other), training, keyed=keyed)
             if found != labels:
                 raise NotOneProgramError("it makes other calls")
     program = any_size(traces)
@@ -161,12 +180,14 @@ def _read_any_size(
     return program
 
 
-def _trace(source: Source, inputs: Any, training: bool) -> tuple[ClosedJaxpr, tuple[Label, ...]]:
+def _trace(
+    source: Source, inputs: Any, training: bool, *, keyed: bool = False
+) -> tuple[ClosedJaxpr, tuple[Label, ...]]:
     labels: list[Label] = []
 
-    def traced(variables: list[Array], leaves: list[Array]) -> list[Array]:
+    def traced(variables: list[Array], key: PRNGKey | None, leaves: list[Array]) -> list[Array]:
         given = _all_tensors(source, dict(zip(source.variables, variables, strict=True)))
-        run = run_in_jax(source.module, given, source.inputs.call(leaves), training=training)
+        run = run_in_jax(source.module, given, source.inputs.call(leaves), training=training, key=key)
         found = {
             **{Label("output", name): array for name, array in run.outputs.items()},
             **{Label("feature", name): array for name, array in run.features.items()},
@@ -183,7 +204,8 @@ def _trace(source: Source, inputs: Any, training: bool) -> tuple[ClosedJaxpr, tu
         jax.numpy_dtype_promotion("standard"),
     ):
         try:
-            jaxpr = jax.make_jaxpr(traced)(list(source.variables.values()), list(inputs))
+            key = jax.random.key(0) if keyed else None
+            jaxpr = jax.make_jaxpr(traced)(list(source.variables.values()), key, list(inputs))
         except UserError as error:
             raise UserError(str(error)) from error  # without the notes of JAX
     return jaxpr, tuple(labels)

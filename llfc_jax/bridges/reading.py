@@ -15,8 +15,9 @@ from llfc_jax import bridges
 from llfc_jax.bridges.entries import entries
 from llfc_jax.bridges.restoring import unchanged
 from llfc_jax.bridges.torch_import import device_of_torchax, import_torch
-from llfc_jax.bridges.translation import DrawsNumbersError, environment, without_dropout
+from llfc_jax.bridges.translation import DrawsNumbersError, drawing_from, environment, without_dropout
 from llfc_jax.errors import UserError, first_line
+from llfc_jax.types import PRNGKey
 
 
 class Call(NamedTuple):
@@ -51,11 +52,15 @@ def run_in_torch(module: Any, tensors: dict[str, Any], call: Call, *, training: 
     Raises:
         UserError: the module fails, draws random numbers, or writes its attributes.
     """
-    return _run(module, tensors, call, training, lambda tensor: tensor.detach().clone())
+    return _run(module, tensors, call, training, lambda tensor: tensor.detach().clone(), without_dropout)
 
 
-def run_in_jax(module: Any, tensors: dict[str, Any], call: Call, *, training: bool) -> Run:
+def run_in_jax(
+    module: Any, tensors: dict[str, Any], call: Call, *, training: bool, key: PRNGKey | None = None
+) -> Run:
     """The same with arrays of JAX, traced ones among them. See `run_in_torch`.
+
+    With a key, dropout is on, and drawn from it.
 
     Raises:
         UserError: besides, the module asks for values that are only known when it is run, or for an operator
@@ -71,7 +76,8 @@ def run_in_jax(module: Any, tensors: dict[str, Any], call: Call, *, training: bo
         with device_of_torchax(), env, torch.device("jax"):
             yield
 
-    return _run(module, named, Call(*env.j2t_iso(tuple(call))), training, env.t2j_iso, translated)
+    quiet = without_dropout if key is None else lambda *_: drawing_from(key)
+    return _run(module, named, Call(*env.j2t_iso(tuple(call))), training, env.t2j_iso, quiet, translated)
 
 
 def _run(
@@ -80,6 +86,7 @@ def _run(
     call: Call,
     training: bool,
     take: Callable[[Any], Any],
+    dropping: Callable[[Any, Any], contextlib.AbstractContextManager[None]],
     where: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Run:
     torch, _ = import_torch()
@@ -87,8 +94,8 @@ def _run(
         warnings.simplefilter("ignore")  # of integers of 64 bits that become 32, and the module's own
         with unchanged(torch, module):
             module.train(training)
-            quiet = without_dropout(torch, module) if training else contextlib.nullcontext()
-            with where(), quiet, torch.compiler.set_stance("force_eager"):
+            in_mode = dropping(torch, module) if training else contextlib.nullcontext()
+            with where(), in_mode, torch.compiler.set_stance("force_eager"):
                 outputs = torch.func.functional_call(
                     module, tensors, call.arguments, call.keywords, tie_weights=False
                 )

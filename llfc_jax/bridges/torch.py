@@ -7,8 +7,9 @@ from typing import Any
 
 from llfc_jax.bridges.entries import chosen
 from llfc_jax.bridges.inputs import Inputs, read_inputs
-from llfc_jax.bridges.modes import Function, Reading, Source, read
+from llfc_jax.bridges.modes import Function, Reading, Source, read, read_dropping
 from llfc_jax.bridges.state_dict import (
+    Alias,
     Layout,
     layout_of,
     named_tensors,
@@ -18,18 +19,19 @@ from llfc_jax.bridges.state_dict import (
 )
 from llfc_jax.bridges.torch_import import import_torch
 from llfc_jax.errors import UserError
-from llfc_jax.types import Array, Features
+from llfc_jax.types import Array, Features, PRNGKey
 
 Variables = Mapping[str, Array]
 """Name in the state dict -> array."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TorchNetwork:
     """A PyTorch module that has been read into JAX: see `from_torch`.
 
     Equal to itself alone, and so are its methods: give them again and nothing is compiled again. No code of
-    PyTorch is run by them, but for the conversion of state dicts.
+    PyTorch is run by them, but for the conversion of state dicts. JAX prints what it traces: what this prints
+    as is short, where all its arrays would take longer than the computation.
     """
 
     variables: dict[str, Array]
@@ -40,6 +42,8 @@ class TorchNetwork:
     _outputs: Function
     _features: Function
     _training: Function | str
+    _dropping: Function | str | None
+    """The same with dropout; None where the module has none."""
 
     def apply(self, variables: Variables, inputs: Any) -> Array:
         """The outputs in evaluation mode.
@@ -63,16 +67,25 @@ class TorchNetwork:
         outputs, *features = self._features(self._inputs, variables, inputs)
         return outputs, dict(zip(self._features.names[1:], features, strict=True))
 
-    def apply_train(self, variables: Variables, inputs: Any) -> tuple[Array, dict[str, Array]]:
-        """The outputs in training mode but without dropout, and the variables with the buffers updated.
+    def apply_train(
+        self, variables: Variables, inputs: Any, key: PRNGKey | None = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """The outputs in training mode, and the variables with the buffers updated.
+
+        Args:
+            variables: as `variables`.
+            inputs: see `apply`.
+            key: drives dropout; without one there is none.
 
         Raises:
             UserError: the module can't be read in training mode.
         """
-        if isinstance(self._training, str):
-            raise UserError(self._training)
-        outputs, *changed = self._training(self._inputs, variables, inputs)
-        return outputs, {**variables, **dict(zip(self._training.names[1:], changed, strict=True))}
+        keys = () if key is None or self._dropping is None else (key,)
+        training = self._dropping if keys else self._training
+        if not isinstance(training, Function):
+            raise UserError(str(training))
+        outputs, *changed = training(self._inputs, variables, inputs, *keys)
+        return outputs, {**variables, **dict(zip(training.names[1:], changed, strict=True))}
 
     def variables_of(self, state_dict: Mapping[str, Any]) -> dict[str, Array]:
         """The variables of another state dict of the same module, such as a second checkpoint's.
@@ -85,6 +98,14 @@ class TorchNetwork:
             UserError: it is another module's: the first name at fault, what is expected there, what is found.
         """
         return to_variables(import_torch()[0], self._layout, state_dict)
+
+    def names(self) -> dict[str, Alias]:
+        """All names of parameters and buffers in the state dict -> the variable, and its axes there."""
+        of_leaves = {
+            name: Alias(name, tuple(range(len(empty.shape)))) for name, empty in self._layout.leaves.items()
+        }
+        known = {**of_leaves, **self._layout.aliases}
+        return {name: known[name] for name in self._layout.names if name in known}
 
     def state_dict(self, variables: Variables) -> "OrderedDict[str, Any]":
         """The state dict of variables: all names in order, in the module's dtypes, bit for bit.
@@ -149,14 +170,26 @@ def from_torch(module: Any, example_inputs: Any, *, output: str | int | None = N
         inputs,
         evaluation.function([position]),
         evaluation.function([position, *evaluation.features(inputs.batch_size)]),
-        _training_function(source, evaluation, logits),
+        *_training_functions(source, evaluation, logits),
     )
 
 
-def _training_function(source: Source, evaluation: Reading, logits: str) -> Function | str:
-    """The module in training mode, or why it can't be read in it."""
-    try:
-        reading = read(source, training=True, known=evaluation)
+def _training_functions(
+    source: Source, evaluation: Reading, logits: str
+) -> tuple[Function | str, Function | str | None]:
+    """The module in training mode without dropout, and with it; or why it can't be read so."""
+
+    def function(reading: Reading) -> Function:
         return reading.function([reading.position(logits), *reading.changed()])
+
+    training: Function | str
+    try:
+        training = function(read(source, training=True, known=evaluation))
     except UserError as error:
-        return f"apply_train: {str(error).removeprefix('from_torch: ')}"
+        training = f"apply_train: {str(error).removeprefix('from_torch: ')}"
+        return training, training
+    try:
+        dropping = read_dropping(source)
+        return training, None if dropping is None else function(dropping)
+    except UserError as error:
+        return training, f"apply_train: dropout: {str(error).removeprefix('from_torch: ')}"

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -36,8 +36,15 @@ def environment() -> Any:
             leaves = torch.utils._pytree.tree_map_only(torch.Tensor, constant, values)
             return super().t2j_iso(leaves)
 
+        dropout_key: Any = None
+        """From which what is drawn is drawn; without one nothing is."""
+        draws = 0
+
         def get_and_rotate_prng_key(self, generator: Any = None) -> Any:
-            raise DrawsNumbersError
+            if self.dropout_key is None:
+                raise DrawsNumbersError
+            self.draws += 1
+            return jax.random.fold_in(self.dropout_key, self.draws)
 
         def _is_same_device(self, tensor: Any, device: Any) -> bool:
             """Whatever moves between devices stays where it is."""
@@ -48,7 +55,32 @@ def environment() -> Any:
         found = Environment()
     found.override_op_definition(torch.nn.functional.batch_norm, _batch_norm)
     found.override_op_definition(torch.nn.functional.embedding_bag, _embedding_bag)
+    convolution = torch.ops.aten.convolution
+    by_torchax = found._ops[convolution].func
+    found.override_op_definition(convolution, partial(_convolution, by_torchax))
     return found
+
+
+def _convolution(by_torchax: Any, x: Any, weight: Any, bias: Any, *settings: Any) -> Any:
+    """A convolution over images with channels last.
+
+    In a loop, as along a path, XLA:CPU runs torchax's order, channels first, at a small part of its speed.
+    """
+    stride, padding, dilation, transposed, _, groups = settings
+    env = weight._env
+    images, kernel, offset = x.jax(), weight.jax(), None if bias is None else bias.jax()
+    if transposed or images.ndim != 4:
+        return env.j2t_iso(by_torchax(images, kernel, offset, *settings))
+    found = jax.lax.conv_general_dilated(
+        images.transpose(0, 2, 3, 1),
+        kernel.transpose(2, 3, 1, 0),
+        tuple(stride),
+        [(side, side) for side in padding],
+        rhs_dilation=tuple(dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+    return env.j2t_iso((found if offset is None else found + offset).transpose(0, 3, 1, 2))
 
 
 def _batch_norm(
@@ -106,6 +138,17 @@ def _embedding_bag(
     scale = counted if per_sample_weights is None else counted * per_sample_weights.jax()
     total = (values * scale[..., None]).sum(1)
     return ids._env.j2t_iso(total / jnp.maximum(counted.sum(1), 1)[:, None] if mode == "mean" else total)
+
+
+@contextlib.contextmanager
+def drawing_from(key: Any) -> Iterator[None]:
+    """Within it modules draw numbers, in the order of their calls, from a key of JAX."""
+    env = environment()
+    env.dropout_key, env.draws = key, 0
+    try:
+        yield
+    finally:
+        env.dropout_key = None
 
 
 @contextlib.contextmanager

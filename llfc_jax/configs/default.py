@@ -45,16 +45,14 @@ def get_config() -> ConfigDict:
     # mlp, lenet, vgg11/13/16/19, resnet18/34/50, vit, gpt; of CIFAR: resnet and preresnet20/32/44/56/110,
     # wideresnet10/16/22/28/40
     config.model.name = "mlp"
+    config.model.args = ConfigDict()  # of your own, name=FILE.py:NAME: help("llfc_jax.models.own")
+    config.model.sha256 = placeholder(str)  # FILE.py:NAME: of the file; None: as it is at the start
     config.model.width = 1.0  # multiplies all hidden widths; of wideresnet, the widening factor
     config.model.norm = placeholder(str)  # none, batch, layer, rms; None: the model's own default, as below
     # What no file of weights holds; None: by the program that wrote the files of config.pair, else PyTorch's
-    config.model.padding = placeholder(
-        str
-    )  # resnets of all kinds: at strides above 1: torch, or same (SAME, as Flax)
+    config.model.padding = placeholder(str)  # resnets, at strides above 1: torch, or same (SAME, as Flax)
     config.model.epsilon = placeholder(float)  # of norms: 1e-5; Flax's LayerNorm and vit: 1e-6
-    config.model.activation = placeholder(
-        str
-    )  # relu, gelu, gelu_tanh, tanh, silu, elu, leaky_relu; gpt: swiglu
+    config.model.activation = placeholder(str)  # relu, gelu, gelu_tanh, tanh, silu, elu, leaky_relu, swiglu
     config.model.pooling = placeholder(str)  # lenet, vgg: max, mean
     config.model.hidden = placeholder(tuple)  # mlp: widths of the hidden layers
     config.model.pool = placeholder(int)  # vgg: side of the map that the head reads; torchvision: 7
@@ -138,4 +136,5 @@ def get_config() -> ConfigDict:
     config.merge = ConfigDict()
     config.merge.alpha = placeholder(float)  # save the network at this point of the path as `merged`
     config.lock()  # a file that starts from here can't misspell a field
+    config.model.args.unlock()  # but nobody knows those of a network of one's own
     return config

@@ -24,5 +24,13 @@ checkpoints, `--config.pair.a=runs/digits_mlp/checkpoints/a` and `b`.
 """
 
 from llfc_jax.interchange.loading import Source, load_variables, read_variables, source_arrays
+from llfc_jax.interchange.own import read_own, trained_source
 
-__all__ = ["Source", "load_variables", "read_variables", "source_arrays"]
+__all__ = [
+    "Source",
+    "load_variables",
+    "read_own",
+    "read_variables",
+    "source_arrays",
+    "trained_source",
+]

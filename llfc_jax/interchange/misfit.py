@@ -107,7 +107,7 @@ def _by_name(shapes: Shapes, wanted: Target, prefixes: Sequence[Module], separat
     left_over = [
         f"{name[key]!r} ({size(shape)}) is left over" for key, shape in found.items() if key not in expected
     ]
-    return [_shortened(faults) for faults in (wrong, missing, left_over) if faults]
+    return [shortened(faults) for faults in (wrong, missing, left_over) if faults]
 
 
 def _expected(slot: Slot, of_jax: bool, there: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -135,10 +135,11 @@ def _by_shape(shapes: Shapes, slots: Sequence[Slot]) -> list[str]:
         else:
             del free[fitting]
     left_over = [f"{'.'.join(module)!r} ({_sizes(own)}) fits no layer" for module, own in free.items()]
-    return [_shortened(faults) for faults in (unfilled, left_over) if faults] or ["it holds no whole network"]
+    return [shortened(faults) for faults in (unfilled, left_over) if faults] or ["it holds no whole network"]
 
 
-def _shortened(faults: Sequence[str]) -> str:
+def shortened(faults: Sequence[str]) -> str:
+    """The first of several, and how many are like it."""
     return faults[0] + (f", {len(faults) - 1} more like it" if len(faults) > 1 else "")
 
 

@@ -15,11 +15,14 @@ from llfc_jax.models.layers import ACTIVATIONS, POOLINGS
 from llfc_jax.models.lenet import lenet
 from llfc_jax.models.mlp import mlp
 from llfc_jax.models.network import INPUT, Network, Stage
+from llfc_jax.models.own import OwnNetwork
+from llfc_jax.models.own import build as build_own
 from llfc_jax.models.preactivation import preresnet, wide_resnet
 from llfc_jax.models.resnet import resnet
 from llfc_jax.models.resnet_imagenet import resnet_imagenet
 from llfc_jax.models.vgg import vgg
 from llfc_jax.models.vit import vit
+from llfc_jax.storage.paths import is_in_file
 from llfc_jax.types import Params
 
 __all__ = [
@@ -27,9 +30,11 @@ __all__ = [
     "MODELS",
     "OF_TEXT",
     "Network",
+    "OwnNetwork",
     "Stage",
     "build",
     "count_parameters",
+    "make",
     "options_of",
     "takes",
 ]
@@ -68,8 +73,24 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """Options that take one of a few values, of which a model may know a part."""
 
 
+OWN_ALONE = ("args", "sha256")
+"""Fields of `config.model` for networks in files."""
+
+
+def make(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int) -> Network | OwnNetwork:
+    """The network that `config` names, of the zoo or in a file of the user's.
+
+    Raises:
+        UserError: it can't be made.
+    """
+    if is_in_file(config["name"]):
+        options_of(config)
+        return build_own(config["name"], dict(config["args"]), input_shape, num_classes)
+    return build(config, input_shape, num_classes)
+
+
 def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int) -> Network:
-    """The network that `config` (name and options; `None` keeps the model's default) asks for.
+    """The network of the zoo that `config` (name and options; `None` keeps the model's default) asks for.
 
     Raises:
         UserError: the name or an option is unknown, or the images or the text don't fit the model.
@@ -94,10 +115,20 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: the name, an option or its value is unknown.
     """
-    options = {field: value for field, value in config.items() if field != "name" and value is not None}
     name = config["name"]
+    options = {
+        field: value
+        for field, value in config.items()
+        if field not in ("name", *OWN_ALONE) and value is not None
+    }
+    if is_in_file(name):
+        _check_no_options(name, options)
+        return {}
     if name not in MODELS:
-        raise UserError(f"model.name: expected one of {', '.join(MODELS)}; found {name!r}")
+        raise UserError(f"model.name: expected one of {', '.join(MODELS)}, FILE.py:NAME; found {name!r}")
+    for field in OWN_ALONE:
+        if config.get(field):
+            raise UserError(f"model.{field}: expected none for model.name={name!r}, which is in no file")
     accepted = inspect.signature(MODELS[name]).parameters
     for field in options.keys() - accepted.keys():
         if options[field] not in ((), ""):
@@ -115,6 +146,15 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     if not 0 < options.get("width", 1) < math.inf:
         raise UserError(f"model.width: expected a positive number; found {options['width']}")
     return options
+
+
+def _check_no_options(name: str, options: Mapping[str, Any]) -> None:
+    for field, value in options.items():
+        if (field, value) != ("width", 1):
+            raise UserError(
+                f"model.{field}: {name} takes its arguments from model.args; "
+                f"reset it by --config.model.{field}={1 if field == 'width' else None}"
+            )
 
 
 def count_parameters(params: Params) -> int:

@@ -485,6 +485,8 @@ class Model(TypedDict):
     stages: list[str]
     skipped: NotRequired[dict[str, str]]
     """Features that were named and not measured, and why."""
+    sha256: NotRequired[str]
+    """Of the file of a network of the user's own."""
 
 
 class Thresholds(TypedDict, total=False):

@@ -16,7 +16,7 @@ import io
 import pkgutil
 import re
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from llfc_jax import configs
 from llfc_jax.configs import default
 from llfc_jax.errors import UserError, first_line
 from llfc_jax.run.rules import shown
-from llfc_jax.storage.paths import expand
+from llfc_jax.storage.paths import expand, is_in_file
 
 DEFAULT = "digits_mlp"
 
@@ -66,8 +66,11 @@ def load(name: str, overrides: Overrides) -> ConfigDict:
         UserError: there is none, its file is at fault, or a field or value doesn't exist.
     """
     config = _get_config(name)
+    before = config.model.name if "model" in config else None
     for field, text in overrides:
         override(config, field, text)
+    if before != (after := _model_name(config)) and is_in_file(after):
+        _forget_options(config, {field for field, _ in overrides})
     return config
 
 
@@ -110,6 +113,9 @@ def override(config: ConfigDict, field: str, text: str | None) -> None:
         >>> override(config, "model.hidden", "None"); print(config.model.hidden)
         None
     """
+    if field.startswith(_ARGUMENTS):
+        _set_argument(config, field, text)
+        return
     section, name = _find(config, field)
     kind = section.get_type(name)
     try:
@@ -124,6 +130,8 @@ def override(config: ConfigDict, field: str, text: str | None) -> None:
 def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted name and value of every field."""
     for name, value in config.items():
+        if f"{prefix}{name}." == _ARGUMENTS:  # anybody's
+            continue
         if isinstance(value, ConfigDict):
             yield from fields(value, f"{prefix}{name}.")
         else:
@@ -134,7 +142,9 @@ def describe() -> str:
     """Every field with its default and its comment, in the order of `default.py`."""
     defaults, lines = dict(fields(default.get_config())), []
     for field, comments in _comments().items():
-        if field in defaults:
+        if f"{field}." == _ARGUMENTS:
+            lines += [f"  --config.{field}.ARGUMENT=VALUE", *(f"        {comment}" for comment in comments)]
+        elif field in defaults:
             value = ",".join(defaults[field]) if field == "measures" else defaults[field]
             lines.append(f"  --config.{field}={value}")
             lines += [f"        {comment}" for comment in comments]
@@ -142,6 +152,8 @@ def describe() -> str:
             lines.append("\n" + "".join(f"  {field}: {comment}" for comment in comments))
     return "\n".join(lines)
 
+
+_ARGUMENTS = "model.args."
 
 _ASSIGNMENT = re.compile(r" *config\.([\w.]+) = ")
 
@@ -184,6 +196,30 @@ def _path(name: str) -> Path:
     if in_package.name in names() and in_package.parent in (Path(), Path("configs")):
         return Path(configs.__path__[0]) / f"{in_package.name}.py"
     raise UserError(f"--config: no file {name}; expected one of {', '.join(names())}, or a file of your own")
+
+
+def _set_argument(config: ConfigDict, field: str, text: str | None) -> None:
+    """An argument of a network of one's own, which no field knows: a literal of Python's, else a word."""
+    name = field.removeprefix(_ARGUMENTS)
+    if not name.isidentifier():
+        raise UserError(f"config.{field}: expected the name of an argument; found {name!r}")
+    section = config.model.args if "model" in config and "args" in config.model else None
+    if section is None:
+        raise UserError(f"config.{field}: expected the fields of configs/default.py; found no model.args")
+    if name in section:
+        del section[name]  # a ConfigDict remembers types
+    section[name] = True if text is None else _truth(text) if text in ("true", "false") else _literal(text)
+
+
+def _model_name(config: ConfigDict) -> str:
+    return str(config.model.name) if "model" in config else ""
+
+
+def _forget_options(config: ConfigDict, written: Container[str]) -> None:
+    """Take back what a configuration says of its own model where the command line names a file instead."""
+    for name, preset in default.get_config().model.items():
+        if name not in ("name", "args") and f"model.{name}" not in written:
+            config.model[name] = preset
 
 
 def _find(config: ConfigDict, field: str) -> tuple[ConfigDict, str]:

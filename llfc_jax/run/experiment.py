@@ -13,9 +13,10 @@ from llfc_jax import reporting
 from llfc_jax.data.batches import batches
 from llfc_jax.data.crops import crop
 from llfc_jax.errors import UserError
-from llfc_jax.interchange import Source
+from llfc_jax.interchange import Source, trained_source
 from llfc_jax.matching.alignment import align
 from llfc_jax.measures.evaluation import evaluate
+from llfc_jax.models.own import OwnNetwork, origin
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.reporting import writing
 from llfc_jax.reporting.drawing import Drawing
@@ -26,6 +27,7 @@ from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
 from llfc_jax.runtime import compilation, environment, output, progress
 from llfc_jax.storage import checkpoint, files
+from llfc_jax.storage.paths import is_in_file
 from llfc_jax.training import loop
 from llfc_jax.training.lineage import MERGED, aligned_name
 from llfc_jax.training.step import Recipe, gather, make_runner, scans
@@ -47,6 +49,8 @@ def run(config: ConfigDict, directory: Path, command: str) -> Path:
         UserError: bad input.
     """
     validate(config)
+    if is_in_file(config.model.name):
+        config.model.sha256 = origin(config.model.name, config.model.sha256).sha256
     record, results_file = config.to_dict(), directory / workdir.RESULTS
     bench = None if workdir.is_finished(directory, record) else prepare(config)
     with workdir.claimed(directory, record):  # not before the input has been found good
@@ -159,7 +163,7 @@ def train(bench: Workbench, checkpoints: Path) -> None:
         batch_size=config.train.batch_size,
         checkpoint_every_epochs=config.train.checkpoint_every_epochs,
         checkpoint_every_minutes=config.train.checkpoint_every_minutes,
-        metadata={"config": config.to_dict(), "fingerprint": dataset.fingerprint},
+        metadata={"config": config.to_dict(), "fingerprint": dataset.fingerprint} | _how_to_write(bench),
     )
     for one in bench.lineages:
         loop.train(one, setting, checkpoints)
@@ -231,6 +235,11 @@ def merge(bench: Workbench, checkpoints: Path) -> None:
     }
     checkpoint.save(directory, a.step, variables, metadata)
     progress.say(f"merged a and {name_b} at alpha = {alpha:g}: {directory}")
+
+
+def _how_to_write(bench: Workbench) -> dict[str, Any]:
+    """The names that the framework of a network of the user's own gives to its arrays, for the export."""
+    return {"source": trained_source(bench.network)} if isinstance(bench.network, OwnNetwork) else {}
 
 
 _PROVENANCE = ("file", "format", "sha256", "matched_by", "framework", "conventions", "pairing")

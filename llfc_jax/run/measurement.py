@@ -53,6 +53,7 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
             "name": bench.config.model.name,
             "parameters": models.count_parameters(bench.network.parameters(networks[names[0]].variables)),
             "stages": list(bench.network.steps),
+            **({"sha256": sha256} if (sha256 := bench.config.model.sha256) else {}),
         },
         "training": {
             name: history

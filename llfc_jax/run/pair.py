@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from llfc_jax import models
 from llfc_jax.errors import UserError
-from llfc_jax.interchange import Source, conventions, read_variables
+from llfc_jax.interchange import Source, conventions, read_own, read_variables
 from llfc_jax.models.model import Model
 from llfc_jax.storage.paths import expand
 from llfc_jax.types import Variables
@@ -36,9 +36,13 @@ def files(config: ConfigDict) -> dict[str, Path]:
 
 
 def load(
-    config: ConfigDict, paths: Mapping[str, Path], input_shape: tuple[int, ...], num_classes: int
-) -> tuple[models.Network, Given]:
-    """Read both files, and build the network by the conventions of the programs that wrote them.
+    config: ConfigDict,
+    paths: Mapping[str, Path],
+    network: Model,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+) -> tuple[Model, Given]:
+    """Read both files; a network of the zoo is built anew by the conventions of the programs that wrote them.
 
     A field of `config.model` that is set says more than the convention.
 
@@ -46,9 +50,10 @@ def load(
         UserError: a file can't be read, or doesn't fit the model; or the files are of programs whose
             conventions differ.
     """
-    network = models.build(config.model, input_shape, num_classes)
     entry = config.pair.entry or None
     given = {name: _read(path, name, entry, network, input_shape) for name, path in paths.items()}
+    if not isinstance(network, models.Network):
+        return network, given
     model = config.model.to_dict()
     for field in {field: None for _, source in given.values() for field in source["conventions"]}:
         if model[field] is None:
@@ -71,9 +76,11 @@ def describe(network: Model, source: Source) -> Iterator[str]:
 
 
 def _read(
-    path: Path, name: str, entry: str | None, network: models.Network, input_shape: tuple[int, ...]
+    path: Path, name: str, entry: str | None, network: Any, input_shape: tuple[int, ...]
 ) -> tuple[Variables, Source]:
     try:
+        if isinstance(network, models.OwnNetwork):
+            return read_own(path, network, entry=entry)
         return read_variables(path, network, input_shape, entry=entry)
     except UserError as error:
         raise UserError(f"config.pair.{name}: {error}") from error

@@ -1,5 +1,6 @@
 """Checks on a configuration that need nothing but the configuration."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from llfc_jax.measures import MEASURES
 from llfc_jax.models import CHOICES, MODELS, options_of
 from llfc_jax.run.configuration import fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
-from llfc_jax.storage.paths import expand
+from llfc_jax.storage.paths import expand, is_in_file
 from llfc_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from llfc_jax.training.step import PRECISIONS
 
@@ -37,7 +38,14 @@ RULES: Mapping[str, Rule] = {
     "pair.a": text(),
     "pair.b": text(),
     "pair.entry": text(),
-    "model.name": choice(*MODELS),
+    "model.name": Rule(
+        lambda value: isinstance(value, str) and (value in MODELS or is_in_file(value)),
+        f"one of {', '.join(MODELS)}, FILE.py:NAME",
+    ),
+    "model.sha256": Rule(
+        lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+        "64 hexadecimal digits",
+    ),
     "model.width": number(0, above=True),
     "model.norm": choice(*CHOICES["norm"]),
     "model.padding": choice(*CHOICES["padding"]),

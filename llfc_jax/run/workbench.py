@@ -30,7 +30,7 @@ _LAST_STEP = 2**31 - 1
 _augmented = jax.jit(data.augment)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Workbench:
     """The data, the network and how it is trained, put together."""
 
@@ -142,11 +142,11 @@ def prepare(config: ConfigDict) -> Workbench:
             f"found {config.train.batch_size}"
         )
     image = dataset.train.images.shape[1:]
-    network = models.build(config.model, image, dataset.num_classes)
+    network: Model = models.make(config.model, image, dataset.num_classes)
     _check_memory(network, image)
     given: pair.Given = {}
     if not trains:
-        network, given = pair.load(config, files, image, dataset.num_classes)
+        network, given = pair.load(config, files, network, image, dataset.num_classes)
     some = min(config.eval.train_examples, examples)
     measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
     steps_per_epoch = examples // config.train.batch_size

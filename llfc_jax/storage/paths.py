@@ -5,6 +5,16 @@ from pathlib import Path
 from llfc_jax.errors import UserError
 
 
+def is_in_file(name: str) -> bool:
+    """Whether a name is FILE.py:NAME, of something in a file of Python.
+
+    Example:
+        >>> is_in_file("nets/mynet.py:Net"), is_in_file("mynet.py"), is_in_file("vgg16")
+        (True, True, False)
+    """
+    return name.partition(":")[0].endswith(".py")
+
+
 def expand(path: str | Path, field: str) -> Path:
     """The path with `~` and `~user` replaced by a home directory, which shells leave alone after `--flag=`.
 

@@ -19,6 +19,7 @@ from torch_modules import MODULES, call, settled  # noqa: E402
 
 import llfc_jax  # noqa: E402
 from llfc_jax.errors import UserError  # noqa: E402
+from llfc_jax.program.flat import flatten  # noqa: E402
 from llfc_jax.symmetry import random_permutation  # noqa: E402
 
 _READ = {}
@@ -248,6 +249,63 @@ def test_training_mode_updates_buffers_as_pytorch_does_without_dropout():
         np.testing.assert_allclose(updated[name], tensor.numpy(), rtol=1e-5, atol=1e-6)
     assert updated["norm1.num_batches_tracked"] == 18
     np.testing.assert_array_equal(network.variables["norm1.num_batches_tracked"], 17)
+
+
+@pytest.mark.parametrize("name", ["convolutional", "transformer", "lstm"])
+def test_dropout_is_drawn_from_a_key_and_left_out_without_one(name):
+    (_, network), inputs = read(name), as_jax(MODULES[name][1](7, seed=7))
+
+    def train(key):
+        return np.asarray(network.apply_train(network.variables, inputs, key)[0])
+
+    first, again, other = (train(jax.random.key(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert (first != train(None)).any()
+
+
+def test_dropout_drops_its_part_and_keeps_the_mean():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4000), torch.nn.Dropout(0.3))
+    network = llfc_jax.from_torch(module, torch.ones(2, 3))
+    inputs = jnp.ones((5, 3))
+    found, _ = network.apply_train(network.variables, inputs, jax.random.key(0))
+    plain = network.apply(network.variables, inputs)
+    kept = found != 0
+    np.testing.assert_allclose(found[kept], plain[kept] / 0.7, rtol=1e-5)
+    assert float(kept.mean()) == pytest.approx(0.7, abs=0.02)
+
+
+def test_what_jax_prints_of_a_network_when_it_traces_is_short():
+    assert len(repr(read("convolutional")[1].apply)) < 200
+
+
+CONVOLUTIONS = {
+    "grouped, dilated, strided": (
+        lambda: torch.nn.Conv2d(4, 8, 3, groups=2, dilation=2, padding=1, stride=2),
+        (4, 9, 9),
+    ),
+    "padded alike": (lambda: torch.nn.Conv2d(4, 8, (2, 3), padding="same"), (4, 9, 8)),
+    "over sequences": (lambda: torch.nn.Conv1d(4, 6, 3), (4, 9)),
+    "over volumes": (lambda: torch.nn.Conv3d(2, 3, 2), (2, 4, 4, 4)),
+    "transposed": (lambda: torch.nn.ConvTranspose2d(4, 6, 3, stride=2), (4, 5, 5)),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_every_convolution_is_pytorchs(name):
+    make, shape = CONVOLUTIONS[name]
+    module, inputs = settled(make), torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    network = llfc_jax.from_torch(module, inputs)
+    assert relative(network.apply(network.variables, as_jax(inputs)), module(inputs)) < 1e-5
+
+
+def test_images_are_convolved_with_channels_last():
+    """As XLA:CPU wants them in a loop."""
+    _, network = read("convolutional")
+    features_fn, inputs = network.apply_with_features, as_jax(torch_modules.images())
+    found = flatten(features_fn, network.variables, inputs).instructions
+    specs = [one.eqn.params["dimension_numbers"] for one in found if "conv" in one.primitive]
+    assert [spec.lhs_spec for spec in specs] == [(0, 3, 1, 2)] * 2
 
 
 def test_no_code_of_the_module_is_run_after_it_has_been_read(monkeypatch):
