@@ -174,25 +174,59 @@ def become(factor: Factor, axis: Axis) -> None:
 
 
 def _take_cases(factor: Factor, other: Factor, split: Sum | Cases) -> None:
-    """Turns an unsplit factor into cases of what it depends on, which is split."""
+    """Turns an unsplit factor into cases of what it depends on, which is split.
+
+    In each case, what it may depend on has come down to what it is there.
+    """
     of = other if isinstance(split, Sum) else split.of.root()
-    axes = split.pieces if isinstance(split, Sum) else split.axes
-    factor.split = Cases(of, tuple(_case(factor, other, set(visible(axis))) for axis in axes))
+    assert isinstance(of.split, Sum)
+    cases = [Factor(factor.size) for _ in of.split.pieces]
+    factor.split = Cases(of, tuple((case,) for case in cases))
+    for i, case in enumerate(cases):
+        for names in factor.within:
+            here = [
+                of.split.pieces[i] if name is of else restrict((name,), of, i) for name in canonical(names)
+            ]
+            case.within.append(frozenset(visible(flatten(here))) - {case})
 
 
 def _make_independent(factor: Factor, other: Factor) -> bool:
-    """States that nothing that a factor depends on depends on `other`: who moves within whom must be told.
+    """States that a factor depends on nothing that depends on `other`: who moves within whom must be told.
 
     Returns whether this can be: not if the factor consists of `other`, or of cases of what does.
     """
-    seen, stack = set(), [factor]
+    parts = _parts(factor)
+    if other in parts:
+        return False
+    for part in parts:
+        if part.split is None and part.fixed is None and part.within:
+            part.within = [frozenset(name for name in dependencies(part) if not _depends(name, other))]
+    return True
+
+
+def _depends(factor: Factor, other: Factor) -> bool:
+    """Whether a factor is another, or may depend on it or on what does."""
+    seen: set[Factor] = set()
+    stack = [factor]
+    while stack:
+        parts = _parts(stack.pop()) - seen
+        if other in parts:
+            return True
+        seen |= parts
+        free = (part for part in parts if part.split is None and part.fixed is None)
+        stack.extend(name for part in free for name in dependencies(part))
+    return False
+
+
+def _parts(factor: Factor) -> set[Factor]:
+    """A factor, and all that it consists of or is cases of."""
+    found: set[Factor] = set()
+    stack = [factor]
     while stack:
         node = stack.pop().root()
-        if node is other:
-            return False
-        if node in seen:
+        if node in found:
             continue
-        seen.add(node)
+        found.add(node)
         match node.split:
             case Product(parts):
                 stack.extend(parts)
@@ -200,17 +234,7 @@ def _make_independent(factor: Factor, other: Factor) -> bool:
                 stack.extend(flatten(axes))
             case Cases(of, axes):
                 stack.extend((of, *flatten(axes)))
-            case None if node.fixed is None and node.within:
-                found = dependencies(node) - {other}
-                node.within = [found]
-                stack.extend(found)
-    return True
-
-
-def _case(factor: Factor, other: Factor, inside: set[Factor]) -> Axis:
-    """What an unsplit factor is where `other`, that it depends on, has shrunk to what is `inside`."""
-    within = [frozenset((canonical(names) - {other}) | inside) for names in factor.within]
-    return (Factor(factor.size, within=within),)
+    return found
 
 
 def _exchange(factor: Factor, of: Factor) -> None:

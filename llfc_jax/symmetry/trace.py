@@ -14,6 +14,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from llfc_jax.program.interpreter import interpret, open_jaxpr
+from llfc_jax.symmetry.carrying import carried
 from llfc_jax.symmetry.factors import (
     Axes,
     Axis,
@@ -126,7 +127,7 @@ def propagate(
         results = _CONTROL_FLOW[name](eqn, _numbers(operands, eqn), used, ambient)
     else:
         found = positions_rule(eqn, operands)
-        results = RULES.get(name, opaque)(eqn, _numbers(operands, eqn)) if found is None else found
+        results = RULES.get(name, carried)(eqn, _numbers(operands, eqn)) if found is None else found
     for value in (*operands, *results):
         settle_value(value, eqn, ambient)
     return results
@@ -206,4 +207,14 @@ def _cond(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: 
     return first
 
 
-_CONTROL_FLOW = {"cond": _cond, "scan": _scan, "while": _while}
+def _linear_solve(
+    eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: Axis
+) -> Sequence[Axes]:
+    """The solution is what the solver makes of its constants and the right side."""
+    lengths, solver = eqn.params["const_lengths"], eqn.params["jaxprs"].solve
+    start = lengths.matvec + lengths.vecmat
+    right_side = operands[sum(lengths) :]
+    return _run(solver, [*operands[start : start + lengths.solve], *right_side], used, ambient)
+
+
+_CONTROL_FLOW = {"cond": _cond, "custom_linear_solve": _linear_solve, "scan": _scan, "while": _while}

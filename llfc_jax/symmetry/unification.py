@@ -248,12 +248,22 @@ def _settle_axis(axis: Axis, around: Counter[Factor], why: Reason) -> bool:
             return False
         match factor.split:
             case Sum(_, pieces):
-                settled &= all(_settle_axis(piece, others, why) for piece in pieces)
+                for i, piece in enumerate(pieces):
+                    settled &= _settle_axis(piece, _at(others, factor, i), why)
             case Cases(of, cases) if isinstance(chosen := of.root().split, Sum):
                 without = others - Counter((of.root(),))
-                for case, piece in zip(cases, chosen.pieces, strict=True):
-                    settled &= _settle_axis(case, without + Counter(visible(piece)), why)
+                for i, (case, piece) in enumerate(zip(cases, chosen.pieces, strict=True)):
+                    settled &= _settle_axis(case, _at(without, of.root(), i) + Counter(visible(piece)), why)
     return settled
+
+
+def _at(around: Counter[Factor], of: Factor, piece: int) -> Counter[Factor]:
+    """What is around where a sum has come down to one of its pieces."""
+    found: Counter[Factor] = Counter()
+    for factor, count in around.items():
+        for here in visible(restrict((factor,), of, piece)):
+            found[here] += count
+    return found
 
 
 def separate(axes: Iterable[Axis], others: Iterable[Axis], why: Reason) -> None:

@@ -104,7 +104,7 @@ def mixture(w, x):
 def grouped_norm(w, x):
     h = (x @ w["in"]).reshape(-1, 3, 4)
     h = (h - h.mean(-1, keepdims=True)) / jnp.sqrt(h.var(-1, keepdims=True) + 0.1)
-    return jax.nn.relu(h.reshape(-1, 12) * w["scale"]) @ w["out"]
+    return jax.nn.softplus(h.reshape(-1, 12) * w["scale"]) @ w["out"]
 
 
 def deep_experts(w, x):
