@@ -52,13 +52,22 @@ def _dot_general(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     """Unifies contracted and batched axes; the free ones are carried."""
     lhs, rhs = operands
     (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = eqn.params["dimension_numbers"]
+    lhs_free = tuple(axis for i, axis in enumerate(lhs) if i not in (*lhs_contracting, *lhs_batch))
+    rhs_free = tuple(axis for i, axis in enumerate(rhs) if i not in (*rhs_contracting, *rhs_batch))
+    # Said first: what the two sides are found to be apart is never made for axes that don't depend on it.
+    for axes, contracting, free in ((lhs, lhs_contracting, lhs_free), (rhs, rhs_contracting, rhs_free)):
+        _keep_apart([axes[i] for i in contracting], free, eqn)
     for i, j in zip((*lhs_contracting, *lhs_batch), (*rhs_contracting, *rhs_batch), strict=True):
         unify(lhs[i], rhs[j], eqn)
     batch = tuple(lhs[i] for i in lhs_batch)
-    lhs_free = tuple(axis for i, axis in enumerate(lhs) if i not in (*lhs_contracting, *lhs_batch))
-    rhs_free = tuple(axis for i, axis in enumerate(rhs) if i not in (*rhs_contracting, *rhs_batch))
     separate((*batch, *(lhs[i] for i in lhs_contracting)), (*lhs_free, *rhs_free), eqn)
     return [batch + lhs_free + rhs_free]
+
+
+def _keep_apart(contracted: Sequence[Axis], free: Sequence[Axis], eqn: JaxprEqn) -> None:
+    """States that what is contracted and what is not don't depend on each other."""
+    separate(contracted, free, eqn)
+    separate(free, contracted, eqn)
 
 
 def _conv_general_dilated(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
@@ -74,10 +83,14 @@ def _conv_general_dilated(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[A
     rhs_shape, groups = shape_of(eqn.invars[1]), eqn.params["feature_group_count"]
     out_features, in_features = rhs_shape[rhs_spec[0]], rhs_shape[rhs_spec[1]]
 
+    for j in rhs_spec[2:]:
+        if rhs_shape[j] > 1:
+            fix(rhs[j], eqn)
     group, inner, outer = new_axes((groups, in_features, out_features // groups))
+    unify(rhs[rhs_spec[0]], group + outer, eqn)
+    _keep_apart([rhs[j] for j in rhs_spec[1:]], [outer], eqn)
     unify(lhs[lhs_spec[1]], group + inner, eqn)
     unify(rhs[rhs_spec[1]], inner, eqn)
-    unify(rhs[rhs_spec[0]], group + outer, eqn)
 
     out = list(new_axes(shape_of(eqn.outvars[0]), fixed=eqn))
     out[out_spec[0]] = lhs[lhs_spec[0]]
