@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from jax.extend.core import JaxprEqn, Literal
 
-from llfc_jax.symmetry.factors import Axes, Axis, factors_of, fix, is_fixed, new_axes
+from llfc_jax.symmetry.factors import Axes, Axis, fix, flatten, is_fixed, new_axes
 from llfc_jax.symmetry.unification import unify_all
 
 Shape = tuple[int, ...]
@@ -54,7 +54,7 @@ def _leading(eqn: JaxprEqn, operands: Sequence[Axes], acted_on: Sequence[int]) -
     """Carries all axes but the last few, alike in all operands."""
     counts = [len(axes) - acted for axes, acted in zip(operands, acted_on, strict=False)]
     for axes, count in zip(operands, counts, strict=False):
-        fix(factors_of([axes[count:]]), eqn)
+        fix(flatten(axes[count:]), eqn)
     together = [axes[:count] for axes, count in zip(operands, counts, strict=False)]
     front = tuple(unify_all(same, eqn) for same in zip(*together, strict=True))
     return [(*front, *new_axes(shape[len(front) :], fixed=eqn)) for shape in _shapes(eqn.outvars)]
@@ -65,7 +65,7 @@ def _triangular_solve(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]
     matrix, sides = operands
     counted = len(sides) - 1 if eqn.params["left_side"] else len(sides) - 2
     solved = len(sides) - 2 if eqn.params["left_side"] else len(sides) - 1
-    fix(factors_of([matrix[-2:], [sides[solved]]]), eqn)
+    fix(flatten((*matrix[-2:], sides[solved])), eqn)
     front = [unify_all(same, eqn) for same in zip(matrix[:-2], sides[:-2], strict=True)]
     result = [*front, *new_axes(_shapes(eqn.outvars)[0][-2:], fixed=eqn)]
     result[counted] = sides[counted]
@@ -87,7 +87,7 @@ def _batched(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
         for result, place in zip(results, places, strict=True):
             result[place] = axis
     free = [axis for axes in operands for axis in axes if not any(axis is other for other in kept)]
-    fix(factors_of([free]), eqn)
+    fix(flatten(free), eqn)
     return [tuple(axes) for axes in results]
 
 
@@ -111,7 +111,7 @@ def _candidates(eqn: JaxprEqn, operands: Sequence[Axes]) -> Iterator[dict[int, i
 
 def _places(eqn: JaxprEqn, taken: Mapping[int, int]) -> list[int] | None:
     """Where in each result an axis taken from some operands is, if batching over it gives the equation."""
-    avals = [atom.aval for atom in eqn.invars]
+    avals: list[Any] = [atom.aval for atom in eqn.invars]
     axes = [taken.get(i) for i in range(len(avals))]
 
     def once(*operands: Any) -> Any:

@@ -180,13 +180,12 @@ def _take_cases(factor: Factor, other: Factor, split: Sum | Cases) -> None:
     """
     of = other if isinstance(split, Sum) else split.of.root()
     assert isinstance(of.split, Sum)
-    cases = [Factor(factor.size) for _ in of.split.pieces]
+    pieces = of.split.pieces
+    cases = [Factor(factor.size) for _ in pieces]
     factor.split = Cases(of, tuple((case,) for case in cases))
     for i, case in enumerate(cases):
         for names in factor.within:
-            here = [
-                of.split.pieces[i] if name is of else restrict((name,), of, i) for name in canonical(names)
-            ]
+            here = [pieces[i] if name is of else restrict((name,), of, i) for name in canonical(names)]
             case.within.append(frozenset(visible(flatten(here))) - {case})
 
 

@@ -3,8 +3,8 @@
 A rule takes an equation and the axes of its operands, states what has to hold for the operation to commute
 with the permutations, and returns the axes of its results. An axis along which an operation mixes positions
 is another one in the result: what depends on a position along the one cannot depend on one along the other.
-A primitive without a rule fixes every axis it touches (`opaque`), which is always safe: its results then
-depend on nothing that is permuted.
+A primitive without a rule carries what it would be batched over (`carrying.py`) and fixes the rest. To fix
+every axis it touches (`opaque`) is always safe: its results then depend on nothing that is permuted.
 """
 
 from collections.abc import Callable, Sequence

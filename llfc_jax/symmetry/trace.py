@@ -38,7 +38,7 @@ def permutation_spec(apply: Callable[..., PyTree], variables: PyTree, *inputs: P
     """Derives which permutations of which parameter axes leave a model's outputs unchanged.
 
     The model is traced, not run. What is found is always a symmetry; it may not be all of them: an axis that
-    an operation without a rule touches is fixed, and so is one along which a constant varies.
+    an operation without a rule acts on is fixed, and so is one along which a constant varies.
 
     Args:
         apply: `apply(variables, *inputs)` returns the outputs that have to stay, a pytree.
