@@ -113,11 +113,12 @@ def get_config() -> ConfigDict:
     config.corrections.examples = 5_000  # training images to estimate them on, seen as in training; 0: all
 
     config.align = ConfigDict()  # of b (c, ...) to a, by permuting units
-    config.align.method = "none"  # none, weight_matching, activation_matching, straight_through
+    # none, weight_matching, activation_matching, commutativity_matching, straight_through
+    config.align.method = "none"
     config.align.restarts = 8  # weight_matching: descents, of which the best counts
-    config.align.max_sweeps = 100  # weight_matching
+    config.align.max_sweeps = 100  # weight_matching, commutativity_matching
     config.align.statistic = "correlation"  # activation_matching: correlation, covariance
-    config.align.examples = 5_000  # random subset of the training data that the latter two look at; 0: all
+    config.align.examples = 5_000  # random subset of the training data that the others look at; 0: all
     config.align.epochs = 5  # straight_through
     config.align.learning_rate = 1e-3  # straight_through
 

@@ -8,6 +8,7 @@ import jax
 
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import by_activations
+from llfc_jax.matching.commutativity import by_commutativity
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.matching.problem import Matcher, Problem
@@ -27,6 +28,7 @@ from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
 MATCHERS: dict[str, Matcher] = {
     "weight_matching": by_weights,
     "activation_matching": by_activations,
+    "commutativity_matching": by_commutativity,
     "straight_through": by_straight_through,
 }
 """Name -> matcher."""

@@ -108,7 +108,7 @@ def unit_activations(
     outputs = _run(jaxpr, operands, record, ())
     fix(factors_of(as_numbers(x.axes, "an output") for x in outputs), "an output")
 
-    names = _names(spec, leaves, record.used)
+    names = name_like(spec, {path: axes_of(value.axes) for path, value in leaves.items()}, record.used)
     contracted_parts, seen_parts = (
         [part for value in {id(x.array): x for x in values}.values() for part in _parts(names, value)]
         for values in (record.contracted, record.seen)
@@ -199,12 +199,15 @@ def _scan(eqn: JaxprEqn, operands: Sequence[_Value], record: _Record, ambient: A
     return [_Value(*result, from_inputs) for result in zip(arrays, results, strict=True)]
 
 
-def _names(
-    spec: PermutationSpec, leaves: Mapping[str, _Value], used: Sequence[Factor]
+def name_like(
+    spec: PermutationSpec, axes: Mapping[str, Axes], used: Sequence[Factor]
 ) -> dict[Factor, str | None]:
-    """Returns the spec's name for each class of factors on the leaves; None for those that stay."""
-    axes = {path: axes_of(value.axes) for path, value in leaves.items()}
-    shapes = {path: jnp.shape(value.array) for path, value in leaves.items()}
+    """Returns the spec's name for each class of factors on the leaves; None for those that stay.
+
+    Raises:
+        UserError: the spec says something else of a leaf than its axes.
+    """
+    shapes = {path: spec.leaves[path].shape for path in axes}
     own = name_factors([*axes.values()], used)
     found: dict[str | None, str | None] = {None: None}
     for path, given in spec.leaves.items():

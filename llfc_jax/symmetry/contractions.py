@@ -1,0 +1,242 @@
+"""The contractions of weights with activations in any model, and how permutations move those weights."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from llfc_jax.program.flat import Flat, Instruction, Values, flatten
+from llfc_jax.program.operations import weight_operand
+from llfc_jax.symmetry.factors import Factor, factors_of, fix, new_axes
+from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
+from llfc_jax.symmetry.reading import leaf_spec
+from llfc_jax.symmetry.spec import Factors, LeafSpec, PermutationSpec, Piece, check_fit
+from llfc_jax.symmetry.trace import constant_axes, propagate
+from llfc_jax.symmetry.unification import settle
+from llfc_jax.symmetry.units import name_like
+from llfc_jax.types import Array, PyTree
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """W H of a weight with an activation, for each position of a batch: numbers of the flat program.
+
+    Attributes:
+        instruction: that computes it.
+        weight: the value W.
+        entry: the value H.
+        leaf: how permutations move W.
+        view: the shape of W with its groups, if any, as an axis of their own.
+        batch: the axes of the view that W and H share without a sum.
+        rows: those that the result has.
+        columns: those that are summed over.
+    """
+
+    instruction: int
+    weight: int
+    entry: int
+    leaf: LeafSpec
+    view: tuple[int, ...]
+    batch: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of W as matrices: batch, rows, columns."""
+        count, height, width = (
+            math.prod(self.view[axis] for axis in axes) for axes in (self.batch, self.rows, self.columns)
+        )
+        return count, height, width
+
+    def matrices(self, weight: Array) -> Array:
+        """W as `(batch, rows, columns)`."""
+        order = (*self.batch, *self.rows, *self.columns)
+        return jnp.transpose(weight.reshape(self.view), order).reshape(self.shape)
+
+    def weight_of(self, matrices: Array) -> Array:
+        """The inverse of `matrices`."""
+        order = (*self.batch, *self.rows, *self.columns)
+        array = matrices.reshape([self.view[axis] for axis in order])
+        return jnp.transpose(array, np.argsort(order).tolist()).reshape(self.leaf.shape)
+
+    def moved_along(self, roles: str) -> LeafSpec:
+        """How permutations move W along some of its axes alone.
+
+        Args:
+            roles: names of attributes, such as `rows`.
+        """
+        pieces = tuple(Piece(piece.positions, self._named(piece, roles)) for piece in self.leaf.pieces)
+        return _leaf(self.leaf.shape, pieces)
+
+    @property
+    def columns_alone(self) -> LeafSpec:
+        """How permutations move the columns of `by_columns`."""
+        shape = self._without_rows
+        pieces = []
+        for piece in self.leaf.pieces:
+            own = [
+                positions if size == left else range(left)
+                for positions, size, left in zip(piece.positions, self.leaf.shape, shape, strict=False)
+            ]
+            named = [
+                factors if size == left else ((left, None),)
+                for factors, size, left in zip(
+                    self._named(piece, "columns"), self.leaf.shape, shape, strict=False
+                )
+            ]
+            whole = Piece((*own, range(shape[-1])), (*named, ((shape[-1], None),)))
+            pieces += [] if whole in pieces else [whole]
+        return _leaf(shape, tuple(pieces))
+
+    def by_columns(self, matrices: Array) -> Array:
+        """Arrays `(batch, columns, columns)` as W is, its rows last and those of columns."""
+        view = [self.view[axis] for axis in (*self.batch, *self.columns)]
+        array = matrices.reshape(*view, -1)
+        order = np.argsort((*self.batch, *self.columns)).tolist()
+        return jnp.transpose(array, (*order, len(order))).reshape(self._without_rows)
+
+    @property
+    def _without_rows(self) -> tuple[int, ...]:
+        """The shape of W with rows left out, and the columns once more at its end."""
+        shape, start = [], 0
+        for size in self.leaf.shape:
+            own = self._axes_of_view(start, size)
+            shape.append(math.prod(1 if axis in self.rows else self.view[axis] for axis in own))
+            start += len(own)
+        return (*shape, self.shape[2])
+
+    def _axes_of_view(self, start: int, size: int) -> range:
+        """The axes of the view that one of W's is, from `start` on."""
+        end = start + 1
+        while math.prod(self.view[start:end]) < size:
+            end += 1
+        return range(start, end)
+
+    def _named(self, piece: Piece, roles: str) -> tuple[Factors, ...]:
+        """The factors of a piece, those on axes of other roles without a name."""
+        kept = {axis for role in roles.split() for axis in getattr(self, role)}
+        axes, start = [], 0
+        for own, size in zip(piece.axes, self.leaf.shape, strict=True):
+            in_view = self._axes_of_view(start, size)
+            factors, before = [], 1
+            for count, name in own:
+                # Where an axis is groups times the rest, the factors that make up the groups come first.
+                axis = in_view[-1] if before >= self.view[start] else start
+                factors.append((count, name if axis in kept else None))
+                before *= count
+            axes.append(tuple(factors))
+            start += len(in_view)
+        return tuple(axes)
+
+
+def _leaf(shape: tuple[int, ...], pieces: tuple[Piece, ...]) -> LeafSpec:
+    if len(pieces) == 1:
+        return LeafSpec(pieces[0].view, pieces[0].perms, shape)
+    return LeafSpec(shape, (None,) * len(shape), shape, pieces)
+
+
+def contractions(
+    apply: Callable[..., PyTree], variables: PyTree, inputs: Any, spec: PermutationSpec
+) -> tuple[Contraction, ...]:
+    """All contractions of a weight with a value that depends on the inputs, in the order of computation.
+
+    Those of weights in a loop over time or in a branch are left out; a scan over layers is unrolled.
+
+    Args:
+        apply: variables, inputs -> a pytree of arrays.
+        variables: arrays or `jax.ShapeDtypeStruct`s.
+        inputs: one batch.
+        spec: the symmetries of `apply`.
+
+    Raises:
+        UserError: the spec was not derived from this `apply`.
+    """
+    check_fit(spec, variables)
+    flat = flatten(apply, variables, inputs)
+    axes, used = _axes(flat)
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
+    names = name_like(spec, {path: axes_of(axes[value]) for value, path in enumerate(paths)}, used)
+    moving = {factor: name for factor, name in names.items() if name is not None}
+    found = []
+    for index, instruction in enumerate(flat.instructions):
+        position = weight_operand(flat, instruction)
+        layout = None if position is None else _layout(flat, instruction, position)
+        if position is None or layout is None:
+            continue
+        weight, entry = instruction.operands[position], instruction.operands[1 - position]
+        leaf = leaf_spec(axes_of(axes[weight]), flat.avals[weight].shape, moving)
+        found.append(Contraction(index, weight, entry, leaf, *layout))
+    return tuple(found)
+
+
+def entry_matrices(flat: Flat, contraction: Contraction, values: Values) -> Array:
+    """H as `(batch, observations, columns)`: a convolution sees a patch for each position of its result."""
+    instruction = flat.instructions[contraction.instruction]
+    entry, params = values[contraction.entry], instruction.eqn.params
+    if instruction.primitive == "conv_general_dilated":
+        numbers = params["dimension_numbers"]
+        patches = lax.conv_general_dilated_patches(
+            entry,
+            [flat.avals[contraction.weight].shape[axis] for axis in numbers.rhs_spec[2:]],
+            params["window_strides"],
+            params["padding"],
+            params["lhs_dilation"],
+            params["rhs_dilation"],
+            dimension_numbers=numbers,
+        )
+        patches = jnp.moveaxis(patches, numbers.out_spec[1], -1)
+        count, _, width = contraction.shape
+        return jnp.moveaxis(patches.reshape(-1, count, width), 1, 0)
+    side = 1 - instruction.operands.index(contraction.weight)
+    contracting, batch = (dims[side] for dims in params["dimension_numbers"])
+    rest = [axis for axis in range(entry.ndim) if axis not in (*contracting, *batch)]
+    count, _, width = contraction.shape
+    return jnp.transpose(entry, (*batch, *rest, *contracting)).reshape(count, -1, width)
+
+
+def _axes(flat: Flat) -> tuple[list[Known], list[Factor]]:
+    """The axes of every value of a program, all statements made, and what its primitives read."""
+    of_input = range(flat.num_leaves, flat.num_arguments)
+    known: dict[int, Known] = {
+        value: new_axes(flat.avals[value].shape, fixed="an input" if value in of_input else None)
+        for value in range(flat.num_arguments)
+    }
+    for value in range(flat.num_leaves):
+        settle(axes_of(known[value]), "a leaf")
+    used: list[Factor] = []
+
+    def read(value: int) -> Known:
+        return known[value] if value in known else constant_axes(flat.constants[value])
+
+    for instruction in flat.instructions:
+        operands = [read(operand) for operand in instruction.operands]
+        results = propagate(instruction.eqn, operands, used)
+        known.update(zip(instruction.results, results, strict=True))
+    outputs = [as_numbers(read(value), "an output") for value in flat.outputs]
+    fix(factors_of(outputs), "an output")
+    return [known.get(value, ()) for value in range(len(flat.avals))], used
+
+
+def _layout(
+    flat: Flat, instruction: Instruction, position: int
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+    """The view of a contraction's weight, and which of its axes are batch, rows, columns; None if unknown."""
+    params, shape = instruction.eqn.params, flat.avals[instruction.operands[position]].shape
+    if instruction.primitive == "dot_general":
+        contracting, batch = (dims[position] for dims in params["dimension_numbers"])
+        rows = tuple(axis for axis in range(len(shape)) if axis not in (*contracting, *batch))
+        return shape, tuple(batch), rows, tuple(contracting)
+    if position != 1 or params["batch_group_count"] != 1:
+        return None
+    out, *columns = params["dimension_numbers"].rhs_spec
+    groups = params["feature_group_count"]
+    if groups == 1:
+        return shape, (), (out,), tuple(columns)
+    view = (*shape[:out], groups, shape[out] // groups, *shape[out + 1 :])
+    return view, (out,), (out + 1,), tuple(axis + (axis > out) for axis in columns)
