@@ -12,13 +12,11 @@ from jax import lax
 
 from llfc_jax.program.flat import Flat, Instruction, Values, flatten
 from llfc_jax.program.operations import weight_operand
-from llfc_jax.symmetry.factors import Factor, factors_of, fix, new_axes
-from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
+from llfc_jax.symmetry.positions import axes_of
 from llfc_jax.symmetry.reading import leaf_spec
 from llfc_jax.symmetry.spec import Factors, LeafSpec, PermutationSpec, Piece, check_fit
-from llfc_jax.symmetry.trace import constant_axes, propagate
-from llfc_jax.symmetry.unification import settle
 from llfc_jax.symmetry.units import name_like
+from llfc_jax.symmetry.values import axes_of_values
 from llfc_jax.types import Array, PyTree
 
 
@@ -159,7 +157,7 @@ def contractions(
     """
     check_fit(spec, variables)
     flat = flatten(apply, variables, inputs)
-    axes, used = _axes(flat)
+    axes, used = axes_of_values(flat)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
     names = name_like(spec, {path: axes_of(axes[value]) for value, path in enumerate(paths)}, used)
     moving = {factor: name for factor, name in names.items() if name is not None}
@@ -198,29 +196,6 @@ def entry_matrices(flat: Flat, contraction: Contraction, values: Values) -> Arra
     rest = [axis for axis in range(entry.ndim) if axis not in (*contracting, *batch)]
     count, _, width = contraction.shape
     return jnp.transpose(entry, (*batch, *rest, *contracting)).reshape(count, -1, width)
-
-
-def _axes(flat: Flat) -> tuple[list[Known], list[Factor]]:
-    """The axes of every value of a program, all statements made, and what its primitives read."""
-    of_input = range(flat.num_leaves, flat.num_arguments)
-    known: dict[int, Known] = {
-        value: new_axes(flat.avals[value].shape, fixed="an input" if value in of_input else None)
-        for value in range(flat.num_arguments)
-    }
-    for value in range(flat.num_leaves):
-        settle(axes_of(known[value]), "a leaf")
-    used: list[Factor] = []
-
-    def read(value: int) -> Known:
-        return known[value] if value in known else constant_axes(flat.constants[value])
-
-    for instruction in flat.instructions:
-        operands = [read(operand) for operand in instruction.operands]
-        results = propagate(instruction.eqn, operands, used)
-        known.update(zip(instruction.results, results, strict=True))
-    outputs = [as_numbers(read(value), "an output") for value in flat.outputs]
-    fix(factors_of(outputs), "an output")
-    return [known.get(value, ()) for value in range(len(flat.avals))], used
 
 
 def _layout(

@@ -1,0 +1,30 @@
+"""The axes of every value that a program computes, all statements made."""
+
+from llfc_jax.program.flat import Flat
+from llfc_jax.symmetry.factors import Factor, factors_of, fix, new_axes
+from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
+from llfc_jax.symmetry.trace import constant_axes, propagate
+from llfc_jax.symmetry.unification import settle
+
+
+def axes_of_values(flat: Flat) -> tuple[list[Known], list[Factor]]:
+    """The axes of every value of a program, all statements made, and what its primitives read."""
+    of_input = range(flat.num_leaves, flat.num_arguments)
+    known: dict[int, Known] = {
+        value: new_axes(flat.avals[value].shape, fixed="an input" if value in of_input else None)
+        for value in range(flat.num_arguments)
+    }
+    for value in range(flat.num_leaves):
+        settle(axes_of(known[value]), "a leaf")
+    used: list[Factor] = []
+
+    def read(value: int) -> Known:
+        return known[value] if value in known else constant_axes(flat.constants[value])
+
+    for instruction in flat.instructions:
+        operands = [read(operand) for operand in instruction.operands]
+        results = propagate(instruction.eqn, operands, used)
+        known.update(zip(instruction.results, results, strict=True))
+    outputs = [as_numbers(read(value), "an output") for value in flat.outputs]
+    fix(factors_of(outputs), "an output")
+    return [known.get(value, ()) for value in range(len(flat.avals))], used

@@ -1,0 +1,191 @@
+"""Symmetries beyond permutations: which a network has, by derivation, and that its outputs stay."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from llfc_jax import models
+from llfc_jax.errors import UserError
+from llfc_jax.symmetry import check_equivalence
+from llfc_jax.symmetry.classes import (
+    apply_maps,
+    describe_actions,
+    fold_scales,
+    inverse_maps,
+    nearest_rotation,
+    random_maps,
+    symmetries,
+)
+
+KEY = jax.random.key(0)
+WIDTH = 8
+
+
+def normal(*shape):
+    rng = np.random.default_rng([*shape])
+    return jnp.asarray(rng.normal(size=shape) / np.sqrt(shape[0]), jnp.float32)
+
+
+def hidden(function):
+    """One hidden layer."""
+    return lambda w, x: function(x @ w["in"] + w["bias"]) @ w["out"]
+
+
+def rms_norm(x):
+    return x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6)
+
+
+def layer_norm(x):
+    return rms_norm(x - x.mean(-1, keepdims=True))
+
+
+def stream(norm):
+    """A stream that a block reads through a norm with a scale, and adds to."""
+
+    def apply(w, x):
+        x = x @ w["in"]
+        x = x + jax.nn.gelu((norm(x) * w["scale"]) @ w["read"]) @ w["write"]
+        return norm(x) @ w["out"]
+
+    return apply
+
+
+def attention(w, x):
+    """Two heads over the samples as positions."""
+    queries, keys, values = (jnp.einsum("nd,dhe->nhe", x, w[name]) for name in ("q", "k", "v"))
+    scores = jax.nn.softmax(jnp.einsum("nhe,mhe->hnm", queries, keys), -1)
+    return jnp.einsum("hnm,mhe,heo->no", scores, values, w["o"])
+
+
+SHALLOW = {"in": normal(5, WIDTH), "bias": normal(WIDTH), "out": normal(WIDTH, 3)}
+DEEP = {
+    "in": normal(5, WIDTH),
+    "scale": 1 + normal(WIDTH) / 4,
+    "read": normal(WIDTH, 9),
+    "write": normal(9, WIDTH),
+    "out": normal(WIDTH, 3),
+}
+HEADS = {name: normal(5, 2, 4) for name in "qkv"} | {"o": normal(2, 4, 3)}
+GATED = {"gate": normal(5, WIDTH), "in": normal(5, WIDTH), "out": normal(WIDTH, 3)}
+
+SCALE = ["P0 scaling (8): bias[0]^1, in[1]^1, out[0]^-1"]
+SIGN = ["P0 sign (8): bias[0], in[1], out[0]"]
+FOLDED = "P0 {}orthogonal (8): in[1], out[0], read[0], write[1]; where uniform: scale"
+NETWORKS = {
+    "relu": (hidden(jax.nn.relu), SHALLOW, SCALE),
+    "leaky relu": (hidden(jax.nn.leaky_relu), SHALLOW, SCALE),
+    "absolute value": (hidden(abs), SHALLOW, [*SCALE, "P0 sign (8): bias[0], in[1]"]),
+    "tanh": (hidden(jnp.tanh), SHALLOW, SIGN),
+    "sine": (hidden(jnp.sin), SHALLOW, SIGN),
+    "gelu": (hidden(jax.nn.gelu), SHALLOW, []),
+    "silu": (hidden(jax.nn.silu), SHALLOW, []),
+    "softmax": (hidden(lambda x: jax.nn.softmax(x, -1)), SHALLOW, []),
+    "square": (
+        hidden(jnp.square),
+        SHALLOW,
+        ["P0 scaling (8): bias[0]^1, in[1]^1, out[0]^-2", "P0 sign (8): bias[0], in[1]"],
+    ),
+    "linear": (hidden(lambda x: x), SHALLOW, ["P0 invertible (8): bias[0]^1, in[1]^1, out[0]^-1"]),
+    "gated": (
+        lambda w, x: (jax.nn.silu(x @ w["gate"]) * (x @ w["in"])) @ w["out"],
+        GATED,
+        ["P0 scaling (8): in[1]^1, out[0]^-1", "P0 sign (8): in[1], out[0]"],
+    ),
+    "RMS norm": (
+        stream(rms_norm),
+        DEEP,
+        [FOLDED.format(""), "P0 scaling (8): read[0]^1, scale[0]^-1", "P0 sign (8): read[0], scale[0]"],
+    ),
+    "layer norm": (
+        stream(layer_norm),
+        DEEP,
+        [
+            FOLDED.format("mean-fixing "),
+            "P0 scaling (8): read[0]^1, scale[0]^-1",
+            "P0 sign (8): read[0], scale[0]",
+        ],
+    ),
+    "normalised once": (lambda w, x: rms_norm(x @ w["in"]), {"in": normal(5, WIDTH)}, []),
+    "attention": (
+        attention,
+        HEADS,
+        [
+            "P0 scaling (2): o[0]^1, v[1]^-1",
+            "P0 scaling 2 (2): k[1]^1, q[1]^-1",
+            "P0 sign (2): o[0], v[1]",
+            "P0 sign 2 (2): k[1], q[1]",
+            "P0/P1 invertible (4 in each of 2): k[2]^1, q[2]^-1",
+            "P0/P2 invertible (4 in each of 2): o[1]^1, v[2]^-1",
+        ],
+    ),
+}
+EACH = pytest.mark.parametrize("network", NETWORKS)
+X = normal(6, 5)
+
+
+@EACH
+def test_the_maps_of_each_group_are_those_that_its_operations_allow(network):
+    apply, weights, expected = NETWORKS[network]
+    described = describe_actions(symmetries(apply, weights, X))
+    assert sorted(described.splitlines()) == sorted(expected or ["no symmetry beyond permutations"])
+
+
+@EACH
+def test_every_map_leaves_the_outputs_and_its_inverse_undoes_it(network):
+    apply, weights, _ = NETWORKS[network]
+    symmetry = symmetries(apply, weights, X)
+    folded = fold_scales(symmetry, weights)
+    assert check_equivalence(apply, weights, folded, X) < 1e-5
+    for name in symmetry.actions:
+        maps = random_maps(KEY, symmetry, name)
+        moved = apply_maps(symmetry, maps, folded)
+        assert any(bool((x != y).any()) for x, y in zip(*map(jax.tree.leaves, (folded, moved)), strict=True))
+        assert check_equivalence(apply, weights, moved, X) < 1e-5
+        back = apply_maps(symmetry, inverse_maps(symmetry, maps), moved)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), back, folded)
+
+
+def test_a_vision_transformer_has_rotations_of_its_stream_and_invertible_maps_of_its_heads():
+    network = models.build({"name": "vit", "blocks": 1, "heads": 2, "width": 1 / 16}, (8, 8, 1), 4)
+    images = normal(3, 8, 8, 1)
+    variables = network.init(KEY, images)
+    variables = jax.tree.map(lambda leaf: leaf + normal(*leaf.shape) / 4, variables)
+    symmetry = symmetries(network.apply, variables, images)
+    kinds = [name for name in symmetry.actions if "scaling" not in name and "sign" not in name]
+    assert kinds == ["P0 mean-fixing orthogonal", "P1/P3 invertible", "P1/P4 invertible"]
+    moved = apply_maps(symmetry, random_maps(KEY, symmetry, *kinds), fold_scales(symmetry, variables))
+    assert check_equivalence(network.apply, variables, moved, images) < 1e-5
+
+
+def test_of_all_rotations_the_nearest_is_the_one_that_was_planted():
+    symmetry = symmetries(*NETWORKS["RMS norm"][:2], X)
+    rotation = random_maps(KEY, symmetry, "P0 orthogonal")["P0 orthogonal"]
+    rows = normal(20, WIDTH)
+    np.testing.assert_allclose(
+        nearest_rotation((rows @ rotation.T).T @ rows, "orthogonal"), rotation, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "maps", "message"),
+    [
+        ("gelu", {"P0 orthogonal": np.eye(8)}, r"expected one that the network has \(none\); found 'P0 ort"),
+        ("relu", {"P0 sign": np.ones(8)}, r"expected one that the network has \(P0 scaling\); found 'P0 si"),
+        ("relu", {"P0 scaling": np.ones(7)}, r"^P0 scaling: expected shape \(8,\), found \(7,\)$"),
+        ("relu", {"P0 scaling": -np.ones(8)}, "^P0 scaling: expected positive numbers; found another map$"),
+        ("tanh", {"P0 sign": np.full(8, 2.0)}, "^P0 sign: expected 1 and -1; found another map$"),
+        ("linear", {"P0 invertible": np.zeros((8, 8))}, "^P0 invertible: expected an invertible matrix"),
+        ("RMS norm", {"P0 orthogonal": 2 * np.eye(8)}, "^P0 orthogonal: expected an orthogonal matrix"),
+        (
+            "layer norm",
+            {"P0 mean-fixing orthogonal": -np.eye(8)},
+            "expected a rotation that fixes the mean's",
+        ),
+        ("RMS norm", {"P0 orthogonal": np.eye(8)}, "^P0 orthogonal: expected scale uniform, as by fold_scal"),
+    ],
+)
+def test_a_map_that_the_network_has_not_is_refused(network, maps, message):
+    apply, weights, _ = NETWORKS[network]
+    with pytest.raises(UserError, match=message):
+        apply_maps(symmetries(apply, weights, X), maps, weights)
