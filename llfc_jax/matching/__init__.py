@@ -1,4 +1,8 @@
-"""Matchers: `match(key, spec, params_a, params_b) -> (permutation, info)`, which puts B into A's basin."""
+"""Matchers: `match(key, spec, params_a, params_b) -> (permutation, info)`, which puts B into A's basin.
+
+Those that go beyond permutations take a `Symmetry` and return B moved: `procrustes_matching`,
+`learned_matching`.
+"""
 
 from llfc_jax.matching.activations import activation_matching
 from llfc_jax.matching.assignment import linear_assignment

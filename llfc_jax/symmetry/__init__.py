@@ -1,6 +1,15 @@
-"""Permutation symmetries of any model, read off its jaxpr."""
+"""Symmetries of any model, read off its jaxpr: permutations, and in `classes` the maps beyond them."""
 
 from llfc_jax.symmetry.check import check_deterministic, check_equivalence
+from llfc_jax.symmetry.classes import (
+    Symmetry,
+    apply_maps,
+    describe_actions,
+    fold_scales,
+    inverse_maps,
+    random_maps,
+    symmetries,
+)
 from llfc_jax.symmetry.description import describe, held_fixed
 from llfc_jax.symmetry.spec import (
     LeafSpec,
@@ -20,16 +29,23 @@ __all__ = [
     "LeafSpec",
     "PermutationSpec",
     "Piece",
+    "Symmetry",
+    "apply_maps",
     "apply_permutation",
     "check_deterministic",
     "check_equivalence",
     "compose",
     "describe",
+    "describe_actions",
+    "fold_scales",
     "held_fixed",
     "identity",
     "inverse",
+    "inverse_maps",
     "permutation_spec",
+    "random_maps",
     "random_permutation",
     "readable_path",
+    "symmetries",
     "unit_activations",
 ]

@@ -19,7 +19,7 @@ def nullspace(
 
     Example:
         >>> nullspace([{"x": Fraction(1), "y": Fraction(-2)}], ["x", "y"])
-        [{'x': Fraction(2, 1), 'y': Fraction(1, 1)}]
+        [{'y': Fraction(1, 1), 'x': Fraction(2, 1)}]
     """
     rank = {variable: i for i, variable in enumerate(variables)}
     pivots: dict[Variable, dict[Variable, Fraction]] = {}
