@@ -146,12 +146,13 @@ def compared(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray) -> dict[str, float]
     x_scale, y_scale = np.sqrt(np.trace(xx)), np.sqrt(np.trace(yy))
     xx, xy, yy = xx / x_scale / x_scale, xy / x_scale / y_scale, yy / y_scale / y_scale
     cka = np.sum(xy**2) / (np.linalg.norm(xx) * np.linalg.norm(yy))
-    return {
+    found = {
         "cka": cka,
         "angular_cka": np.degrees(np.arccos(np.clip(cka, 0, 1))),
         "procrustes": 2 - 2 * np.linalg.norm(xy, "nuc"),
         "svcca": 1 - np.mean(canonical_correlations(xx, xy, yy)),
     }
+    return {name: float(value) for name, value in found.items()}
 
 
 def canonical_correlations(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray) -> np.ndarray:

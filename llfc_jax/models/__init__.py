@@ -105,8 +105,8 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: 
 
 
 def takes(name: str, input_shape: tuple[int, ...]) -> bool:
-    """Whether the model of that name is for inputs of this kind: a text's or an image's."""
-    return (name in OF_TEXT) == (len(input_shape) == 1)
+    """Whether the model of that name is for inputs of this rank: a text's, an image's, or any for an MLP."""
+    return name == "mlp" or (name in OF_TEXT) == (len(input_shape) == 1)
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 import synthetic_results
 from PIL import Image
 
+from llfc_jax.measures import MEASURES
 from llfc_jax.reporting import drawing, figures, page, style
 from llfc_jax.reporting.accounts import corrections, tightest_bound
 
@@ -51,7 +52,7 @@ def test_every_case_gives_wellformed_svg_and_png(drawn, tmp_path):
     results, drawings = drawn
     written = drawing.write(drawings, tmp_path / "figures")
     absent = {"spawn_sweep", "parts" if len(results["lmc"]) > 1 else "summary"}
-    absent |= {"quantities"} | ({"training"} - results.keys())
+    absent |= {"quantities"} | ({"training", *MEASURES} - results.keys())
     names = [name for name in figures.FIGURES if name not in absent]
     assert [path.name for path in written] == [
         f"{name}.{suffix}" for name in names for suffix in ("png", "svg")
