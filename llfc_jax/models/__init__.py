@@ -33,6 +33,7 @@ __all__ = [
     "OwnNetwork",
     "Stage",
     "build",
+    "check_kind",
     "count_parameters",
     "make",
     "options_of",
@@ -97,8 +98,7 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: 
     """
     name, options = config["name"], options_of(config)
     if not takes(name, input_shape):
-        expected, found = ("text", "images") if name in OF_TEXT else ("images", "text")
-        raise UserError(f"model.name={name!r}: expected {expected} for data; found {found}")
+        check_kind(name, text=name not in OF_TEXT)
     network = MODELS[name](input_shape, num_classes, **options)
     _check_inputs_fit(name, network, input_shape)
     return network
@@ -107,6 +107,13 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: 
 def takes(name: str, input_shape: tuple[int, ...]) -> bool:
     """Whether the model of that name is for inputs of this rank: a text's, an image's, or any for an MLP."""
     return name == "mlp" or (name in OF_TEXT) == (len(input_shape) == 1)
+
+
+def check_kind(name: str, text: bool) -> None:
+    """Raise a `UserError` if the zoo's model of that name isn't for texts, or for images."""
+    if name in MODELS and (name in OF_TEXT) != text:
+        expected, found = ("images", "text") if text else ("text", "images")
+        raise UserError(f"model.name={name!r}: expected {expected} for data; found {found}")
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,6 +142,7 @@ def prepare(config: ConfigDict) -> Workbench:
             f"found {config.train.batch_size}"
         )
     image = dataset.train.images.shape[1:]
+    models.check_kind(config.model.name, dataset.is_text)
     network: Model = models.make(config.model, image, dataset.num_classes)
     _check_memory(network, image)
     given: pair.Given = {}

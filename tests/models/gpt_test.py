@@ -176,12 +176,18 @@ def test_bad_requests_are_one_line(options, line):
     ("name", "shape", "line"),
     [
         ("gpt", (8, 8, 1), "model.name='gpt': expected text for data; found images"),
-        ("mlp", (64,), "model.name='mlp': expected images for data; found text"),
+        ("vgg11", (64,), "model.name='vgg11': expected images for data; found text"),
     ],
 )
 def test_models_of_text_take_no_images_and_the_other_way_round(name, shape, line):
     with pytest.raises(UserError, match=line):
         models.build({"name": name}, shape, 10)
+
+
+def test_an_mlp_takes_vectors_but_no_text():
+    assert models.takes("mlp", (64,))
+    with pytest.raises(UserError, match=r"model.name='mlp': expected images for data; found text"):
+        models.check_kind("mlp", text=True)
 
 
 def test_swiglu_is_of_language_models_alone():
