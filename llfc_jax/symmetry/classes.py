@@ -376,7 +376,7 @@ def _rescaled(symmetry: Symmetry, variables: PyTree, divisor: Callable[[Array, s
         for path in own:
             factor = jnp.asarray(divisor(_leaf(variables, path), path))
             (power,) = action.powers[path].values()
-            if not isinstance(factor, jax.core.Tracer) and not np.all(np.isfinite(1 / np.asarray(factor))):
+            if not isinstance(factor, jax.core.Tracer) and not np.all(np.asarray(factor)):
                 raise UserError(f"{readable_path(path)}: expected a scale without zeros; found one")
             variables = act(symmetry.spec, action, factor ** float(-1 / power), variables)
             needed.discard(path)
