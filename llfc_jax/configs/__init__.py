@@ -16,6 +16,11 @@ loss barrier of 0 says that the path lies below its chord.
       after activation matching                         0.0079, 0.21    19.5 % (dense4)              2 min
       after straight-through                            0.0030, 0.08    17.4 % (dense4)              2.5 min
     cifar_resnet (spawned), see there 26.5 %, 25.4 %    0, 0.10         4.1 % (dense)                93 min
+    text_gpt (spawned), see there     67.1 %, 66.8 %    0, 0.05                                      1 min
+    text_gpt_permutation, see there   66.8 %, 67.8 %    0.658, 11.9                                  1 min
+      after weight matching                             0.307, 8.1
+      after activation matching                         0.256, 6.6
+      after straight-through                            0.127, 3.5
 
 Permuted ResNets: `cifar_resnet_permutation`. Why features are nearly linear for the spawned and the permuted
 MNIST pair and not for the unconnected one, at dense2 and relu2, from `results.json` of the same runs (all

@@ -5,6 +5,11 @@ Paper: LLFC (Zhou et al. 2023), section 3, for what it says of vision; language 
 The text is TFDS's `tiny_shakespeare` (1.1 MB, downloaded once), or a file of your own:
 `--config.data.name=FILE.txt`. `text_gpt_published` is the same at the size that such models usually have.
 
+Measured in a minute of CPU time, with `--config.data.name=tinyshakespeare.txt --config.train.batch_size=16
+--config.data.train_split=train[:8000] --config.data.test_split=test[:300] --config.eval.train_examples=100
+--config.measures=lmc --config.lmc.num_alphas=5` (500 steps a network): ends at 2.315 and
+2.319 nats a byte and 67 % test error, barrier 0 nats and 0.05 points.
+
     llfc_jax --config=text_gpt
 """
 

@@ -2,6 +2,13 @@
 
 Papers: Git Re-Basin (Ainsworth et al. 2023); on transformers, Verma & Elbayad 2024 (arXiv 2403.00986).
 
+Measured in a minute of CPU time, with `--config.data.name=tinyshakespeare.txt --config.train.batch_size=16
+--config.data.train_split=train[:8000] --config.data.test_split=test[:300] --config.eval.train_examples=100
+--config.measures=lmc --config.lmc.num_alphas=5` (500 steps a network): ends at 2.319 and
+2.339 nats a byte; barriers on the test set, in nats and points of error: 0.658 and 11.9 before, 0.307 and 8.1
+after weight matching, 0.256 and 6.6 after activation matching, 0.127 and 3.5 after the straight-through
+estimator.
+
     llfc_jax --config=text_gpt_permutation
 """
 
