@@ -5,6 +5,7 @@ its logits. Whatever a framework keeps elsewhere (the graph of NNX, the static p
 closure of `apply`.
 
 Example:
+    >>> import jax.numpy as jnp
     >>> from flax import nnx
     >>> rngs = nnx.Rngs(0)
     >>> model = nnx.Sequential(nnx.Linear(8, 16, rngs=rngs), nnx.relu, nnx.Linear(16, 3, rngs=rngs))
@@ -90,6 +91,7 @@ def describe(spec: PermutationSpec | Program) -> str:
         UserError: it is neither.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> print(describe(read(lambda w, x: jnp.tanh(x @ w), jnp.ones((3, 2)), jnp.ones((4, 3)))))
         2 nodes; * stands for samples
         weights  dense  (*, 2)  input    weights
@@ -143,6 +145,7 @@ def measure(
             fit, or a correction finds nothing to correct.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> weights = {"in": jnp.eye(3), "out": jnp.ones((3, 2))}
         >>> program = read(lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"], weights, jnp.ones((2, 3)))
         >>> found = measure(program, weights, weights, [(jnp.eye(3), jnp.arange(3) % 2)], measures=("lmc",))
@@ -232,6 +235,7 @@ def evaluate_path(
             `apply` returns no logits, a batch is not one or there is none, or a label is no class.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> apply = lambda w, x: x @ w
         >>> x, y = jnp.eye(2), jnp.arange(2)
         >>> found = evaluate_path(apply, 9 * jnp.eye(2), -9 * jnp.eye(2), [(x, y)], num_alphas=3)
@@ -287,6 +291,7 @@ def measure_features(
             (n, ...) and floating-point, or a batch is not one or there is none.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> def apply(w, x):
         ...     hidden = jax.nn.relu(x @ w["in"])
         ...     return hidden @ w["out"], {"relu": hidden}
@@ -391,6 +396,7 @@ def align(
             an option is unknown, permuting B changes its outputs, or a batch is not one or there is none.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> weights = {"in": jnp.arange(9.0).reshape(3, 3), "out": jnp.ones((3, 2))}
         >>> swapped = {"in": weights["in"][:, ::-1], "out": weights["out"]}
         >>> apply = lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"]

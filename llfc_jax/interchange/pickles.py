@@ -109,10 +109,9 @@ def _of_torch(module: str, name: str) -> Any:
 
 def _number(module: str, name: str) -> type | None:
     """A type of NumPy's numbers, or the class of its dtype."""
-    if module == "numpy.dtypes":
-        return getattr(np.dtypes, name, None)
-    found = getattr({"numpy": np, "ml_dtypes": ml_dtypes}.get(module), name, None)
-    return found if isinstance(found, type) and issubclass(found, np.generic) else None
+    places = {"numpy": np, "numpy.dtypes": np.dtypes, "ml_dtypes": ml_dtypes}
+    found = getattr(places.get(module), name, None)
+    return found if isinstance(found, type) and issubclass(found, np.generic | np.dtype) else None
 
 
 def _acts(module: str, name: str) -> bool:

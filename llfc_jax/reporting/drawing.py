@@ -77,10 +77,10 @@ def write(drawings: Iterable[Drawing], directory: Path | str) -> list[Path]:
 def _lay_out(figure: "Figure") -> None:
     """Finds everything its place, for good; without drawing it, which would take as long again."""
     engine = figure.get_layout_engine()
-    assert engine is not None
-    for _ in range(2):  # it settles in its second pass
-        engine.execute(figure)
-    figure.set_layout_engine("none")
+    if engine is not None:
+        for _ in range(2):  # it settles in its second pass
+            engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def _encode(figure: "Figure", suffix: str) -> bytes:

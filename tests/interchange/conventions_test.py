@@ -37,7 +37,8 @@ def config_of(a, b, **model):
 
 
 def load_pair(config):
-    return pair.load(config, pair.files(config), SHAPE, 10)
+    network = models.make(config.model, SHAPE, 10)
+    return pair.load(config, pair.files(config), network, SHAPE, 10)
 
 
 def test_a_run_pads_as_the_program_that_wrote_its_files(flax_resnet):

@@ -88,7 +88,8 @@ def test_training_and_measuring_on_several_devices_give_the_numbers_of_one(name,
     assert {tuple(shape) for shape in shapes.values()} == {(13, 8, 8, 1)}
     assert_close(trained_on_devices, trained, rtol=1e-4)
     for measure_name, expected in measured.items():
-        atol = 1e-8 if measure_name == "llfc" else 1e-6  # a barrier is a difference of numbers near 1
+        # Barriers are differences of numbers near 1, coefficients of features rounded to 6e-8 of themselves.
+        atol = 6e-8 if measure_name == "llfc" else 1e-6
         assert_close(measured_on_devices[measure_name], expected, rtol=1e-5, atol=atol)
 
 

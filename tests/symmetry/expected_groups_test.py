@@ -48,7 +48,7 @@ def test_force_sees_what_a_reader_misses():
 
     network = Small(apply, {"in": (5, 4), "out": (4, 2)}, X, [])
     missed = symmetry.PermutationSpec({}, spec_of(network).leaves)
-    assert order_by_force(apply, network.weights, (X,)) == 24 * order(missed)
+    assert order_by_force(apply, network.weights, (X,), seeds=6) == 24 * order(missed)
 
 
 OPERATIONS = {
