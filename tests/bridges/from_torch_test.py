@@ -4,7 +4,6 @@ import copy
 import functools
 import importlib.util
 
-import float64
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +14,7 @@ if importlib.util.find_spec("torchax") is None:  # it can't be imported by itsel
     pytest.skip("needs torchax", allow_module_level=True)
 
 import torch_modules  # noqa: E402
+from torch_line import as_jax, check_line, hooked  # noqa: E402
 from torch_modules import MODULES, call, settled  # noqa: E402
 
 import llfc_jax  # noqa: E402
@@ -34,10 +34,6 @@ def read(name):
     return _READ[name]
 
 
-def as_jax(inputs):
-    return jax.tree.map(lambda tensor: jnp.asarray(tensor.numpy()), inputs)
-
-
 def logits_of(name, module, inputs):
     outputs = call(module, inputs)
     return outputs[MODULES[name][2]["output"]] if isinstance(outputs, dict) else outputs
@@ -55,26 +51,6 @@ def test_outputs_are_pytorchs_for_batches_of_any_size(name, n):
     (module, network), inputs = read(name), MODULES[name][1](n, seed=3)
     found = network.apply(network.variables, as_jax(inputs))
     assert relative(found, logits_of(name, module, inputs)) < 1e-5
-
-
-def hooked(module, inputs):
-    """What submodules return, by PyTorch's own forward hooks."""
-    found, hooks = {}, []
-    for path, part in module.named_modules():
-
-        def keep(_, __, output, path=path):
-            if path and torch.is_tensor(output):
-                found.setdefault(path, []).append(output.detach().clone())
-
-        hooks.append(part.register_forward_hook(keep))
-    outputs = call(module, inputs)
-    for hook in hooks:
-        hook.remove()
-    return outputs, {
-        f"{path}/{index}" if len(outputs) > 1 else path: output
-        for path, outputs in found.items()
-        for index, output in enumerate(outputs)
-    }
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -100,59 +76,19 @@ def test_every_permutation_of_the_spec_is_found_again_and_keeps_the_outputs(name
     jax.tree.map(np.testing.assert_array_equal, back, network.variables)
 
 
-ALPHAS = (0.25, 0.5, 0.75)
+SLOW = ("convolutional", "transformer", "tied autoencoder", "tied language model", "lstm", "functional")
 
 
-def on_the_line(module, a, b, alpha):
-    """A PyTorch module between two state dicts, in float64."""
-    module = copy.deepcopy(module).double()
-    module.load_state_dict(
-        {
-            name: (1 - alpha) * a[name].double() + alpha * b[name].double()
-            if a[name].is_floating_point()
-            else a[name]
-            for name in a
-        }
-    )
-    return module.eval()
-
-
-def in_double(inputs):
-    return jax.tree.map(lambda x: x.double() if x.is_floating_point() else x, inputs)
-
-
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("convolutional", "transformer")]
-
-
-@pytest.mark.parametrize("name", ["residual", "embedding bag", "keyword inputs", *SLOW])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODULES]
+)
 def test_lmc_and_llfc_are_those_of_pytorch_in_float64(name):
     (module, network), (make, batch, _) = read(name), MODULES[name]
-    other = settled(make, seed=1)
-    a, b = module.state_dict(), other.state_dict()
-    inputs, labels = batch(12, seed=6), torch.arange(12) % torch_modules.CLASSES
-    examples = [(as_jax(inputs), labels.numpy())]
-    variables = network.variables, network.variables_of(b)
 
-    found = llfc_jax.evaluate_path(network.apply, *variables, examples, num_alphas=5)
-    for index, alpha in enumerate(found["alphas"]):
-        logits = logits_of(name, on_the_line(module, a, b, alpha), in_double(inputs))
-        loss = torch.nn.functional.cross_entropy(logits, labels).item()
-        assert found["loss"][index] == pytest.approx(loss, rel=1e-4)
-        assert found["error"][index] == pytest.approx((logits.argmax(1) != labels).double().mean().item())
+    def logits(outputs):
+        return outputs[MODULES[name][2]["output"]] if isinstance(outputs, dict) else outputs
 
-    measured = llfc_jax.measure_features(network.apply_with_features, *variables, examples, alphas=ALPHAS)
-    features = {
-        alpha: hooked(on_the_line(module, a, b, alpha), in_double(inputs))[1] for alpha in (0.0, 1.0, *ALPHAS)
-    }
-    layers = {layer["layer"]: layer for layer in measured["layers"]}
-    assert features[0.0].keys() <= layers.keys()
-    for path, at_a in features[0.0].items():
-        at_b = features[1.0][path]
-        for index, alpha in enumerate(ALPHAS):
-            expected = float64.comparison(features[alpha][path], (1 - alpha) * at_a + alpha * at_b)
-            for quantity in ("cosine_distance", "coefficient"):
-                mean = layers[path][quantity]["mean"][index]
-                assert mean == pytest.approx(expected[quantity]["mean"], rel=1e-4, abs=1e-9), (path, quantity)
+    check_line(network, module, settled(make, seed=1), batch(12, seed=6), logits)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -3,7 +3,6 @@
 import importlib.util
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ transformers = pytest.importorskip("transformers")
 if importlib.util.find_spec("torchax") is None:  # it can't be imported by itself beside every torch
     pytest.skip("needs torchax", allow_module_level=True)
 
+from torch_line import as_jax, check_line  # noqa: E402
 from torch_modules import call, settled  # noqa: E402
 
 import llfc_jax  # noqa: E402
@@ -89,10 +89,6 @@ def repeated(inputs, times):
     return {k: repeat(v) for k, v in inputs.items()} if isinstance(inputs, dict) else repeat(inputs)
 
 
-def as_jax(inputs):
-    return jax.tree.map(lambda x: jnp.asarray(x.numpy()) if torch.is_tensor(x) else x, inputs)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_of_hugging_face_is_read_as_it_is(name):
     make_config, example = MODELS[name]
@@ -116,3 +112,12 @@ def test_a_model_of_hugging_face_is_read_as_it_is(name):
     state = network.state_dict(network.variables)
     assert list(state) == list(module.state_dict())
     assert all(torch.equal(state[key], tensor) for key, tensor in module.state_dict().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_lmc_and_llfc_of_a_model_of_hugging_face_are_those_of_pytorch_in_float64(name):
+    make_config, example = MODELS[name]
+    module, other = (settled(lambda: getattr(transformers, name)(make_config()), seed) for seed in (0, 1))
+    network = llfc_jax.from_torch(module, example)
+    check_line(network, module, other, repeated(example, 2), lambda outputs: outputs.logits)

@@ -97,7 +97,6 @@ def test_the_cache_of_somebody_else_is_not_used(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
 def test_a_second_run_beside_the_first_compiles_nothing(tmp_path):
     for name in ("first", "second"):
         log_hits = OWN_CACHE + "os.environ['JAX_DEBUG_LOG_MODULES'] = 'jax._src.compiler'"
