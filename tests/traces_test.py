@@ -4,6 +4,7 @@ import contextlib
 from functools import cached_property
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -63,7 +64,9 @@ class Case:
         return self.network.apply_train(variables, self.preprocess(images), key=None, momentum=0.0)[1]
 
     def start(self, seed):
-        return sharding.replicate(create(jax.random.key(seed), self.recipe, IMAGE))
+        return sharding.replicate(
+            create(jax.random.key(seed), self.recipe, jax.ShapeDtypeStruct((1, *IMAGE), jnp.float32))
+        )
 
     def pair(self, seed):
         return self.start(seed).variables, self.start(seed + 1).variables

@@ -158,7 +158,7 @@ def train(bench: Workbench, checkpoints: Path) -> None:
         ),
         schedule=bench.schedule,
         seed=config.seed,
-        input_shape=bench.input_shape,
+        inputs=bench.inputs,
         num_examples=len(dataset.train.labels),
         batch_size=config.train.batch_size,
         checkpoint_every_epochs=config.train.checkpoint_every_epochs,

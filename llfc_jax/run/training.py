@@ -1,7 +1,6 @@
 """A trained pair for a notebook: what the command trains, without its files."""
 
 import copy
-import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,9 +58,7 @@ def train_pair(
     if chosen.pair.a is not None:
         raise UserError(f"config.pair.a: expected a pair to train; found {chosen.pair.a}")
     validate(chosen)
-    bench = prepare(chosen)
-    if network is not None:
-        bench = dataclasses.replace(bench, network=FunctionModel(*network))
+    bench = prepare(chosen, None if network is None else FunctionModel(*network))
     with (
         jax.default_matmul_precision("highest"),  # a training step has its own
         tempfile.TemporaryDirectory(prefix="llfc_jax-") as directory,

@@ -57,6 +57,11 @@ class Workbench:
         return self.dataset.train.images.shape[1:]
 
     @property
+    def inputs(self) -> jax.ShapeDtypeStruct:
+        """Of the network, for one example."""
+        return _inputs(self.dataset)
+
+    @property
     def eval_batch_size(self) -> int:
         """`eval.batch_size`, or all of the largest split: what is beyond would only be padding."""
         largest = max(len(split.labels) for split in (*self.measured.values(), self.dataset.test))
@@ -120,8 +125,12 @@ class Workbench:
         return data.subset(train, min(examples, len(train.labels)), self.config.seed)
 
 
-def prepare(config: ConfigDict) -> Workbench:
+def prepare(config: ConfigDict, network: Model | None = None) -> Workbench:
     """Load the data, build the network, and plan the training or load the networks of `config.pair`.
+
+    Args:
+        config: of the command.
+        network: what to train in place of `config.model`.
 
     Raises:
         UserError: one of them can't be had, or they don't fit each other or the machine.
@@ -142,9 +151,10 @@ def prepare(config: ConfigDict) -> Workbench:
             f"found {config.train.batch_size}"
         )
     image = dataset.train.images.shape[1:]
-    models.check_kind(config.model.name, dataset.is_text)
-    network: Model = models.make(config.model, image, dataset.num_classes)
-    _check_memory(network, image)
+    if network is None:
+        models.check_kind(config.model.name, dataset.is_text)
+        network = models.make(config.model, image, dataset.num_classes)
+    _check_memory(network, _inputs(dataset))
     given: pair.Given = {}
     if not trains:
         network, given = pair.load(config, files, network, image, dataset.num_classes)
@@ -161,10 +171,14 @@ def prepare(config: ConfigDict) -> Workbench:
     return Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
 
 
-def _check_memory(network: Model, input_shape: tuple[int, ...]) -> None:
+def _inputs(dataset: data.Dataset) -> jax.ShapeDtypeStruct:
+    raw = dataset.train.images
+    return jax.ShapeDtypeStruct((1, *raw.shape[1:]), raw.dtype if dataset.is_text else jnp.float32)
+
+
+def _check_memory(network: Model, inputs: jax.ShapeDtypeStruct) -> None:
     """That two networks fit into memory, without which nothing can be done."""
-    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    leaves = jax.tree.leaves(network.shapes(image))
+    leaves = jax.tree.leaves(network.shapes(inputs))
     parameters = sum(math.prod(leaf.shape) for leaf in leaves)
     needed, there = 2 * parameters * jnp.float32(0).nbytes, environment.memory_bytes()
     if needed > there:

@@ -28,7 +28,8 @@ class Setting(NamedTuple):
     """Loss and error on the test split."""
     schedule: Schedule
     seed: int
-    input_shape: tuple[int, ...]
+    inputs: jax.ShapeDtypeStruct
+    """Of one example."""
     num_examples: int
     batch_size: int
     checkpoint_every_epochs: int
@@ -120,8 +121,8 @@ def _train_epoch(
 def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[TrainState, History]:
     """The lineage's own last checkpoint, else its parent's, else an initialisation."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setting.seed), lineage.init_stream), INIT)
-    recipe, inputs = setting.recipe, jnp.zeros((1, *setting.input_shape))
-    like = jax.eval_shape(partial(init_state, recipe), recipe.network.shapes(inputs))
+    recipe = setting.recipe
+    like = jax.eval_shape(partial(init_state, recipe), recipe.network.shapes(setting.inputs))
     no_history: History = {name: [] for name in Record._fields}
     for name in (lineage.name, lineage.parent):
         if name is not None and checkpoint.steps(checkpoints / name):
@@ -129,12 +130,12 @@ def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[Train
             _check_same_data(found, setting, checkpoints / name)
             history = found.metadata["history"] if name == lineage.name else no_history
             return sharding.replicate(like.restored(found.step, found.variables, found.training)), history
-    return sharding.replicate(create(key, recipe, setting.input_shape)), no_history
+    return sharding.replicate(create(key, recipe, setting.inputs)), no_history
 
 
-def create(key: PRNGKey, recipe: Recipe, input_shape: tuple[int, ...]) -> TrainState:
-    """Step 0, with variables drawn by `key`."""
-    return _initial(recipe, recipe.network.draw(key, jnp.zeros((1, *input_shape))))
+def create(key: PRNGKey, recipe: Recipe, inputs: jax.ShapeDtypeStruct) -> TrainState:
+    """Step 0, with variables drawn by `key`, for inputs of this shape and dtype."""
+    return _initial(recipe, recipe.network.draw(key, jnp.zeros(inputs.shape, inputs.dtype)))
 
 
 _initial = jax.jit(init_state, static_argnums=0)

@@ -120,4 +120,4 @@ def test_lmc_and_llfc_of_a_model_of_hugging_face_are_those_of_pytorch_in_float64
     make_config, example = MODELS[name]
     module, other = (settled(lambda: getattr(transformers, name)(make_config()), seed) for seed in (0, 1))
     network = llfc_jax.from_torch(module, example)
-    check_line(network, module, other, repeated(example, 2), lambda outputs: outputs.logits)
+    check_line(network, module, other, repeated(example, 3), lambda outputs: outputs.logits)

@@ -58,6 +58,20 @@ def test_a_network_of_ones_own_is_trained_in_place_of_the_model():
     assert found["lmc"]["a-b"]["train"]["error"][0] < 0.85
 
 
+def test_a_network_for_texts_is_given_whole_numbers_from_the_first(tmp_path):
+    (tmp_path / "abc.txt").write_text("abcdefgh" * 60)
+
+    def init(key, inputs):
+        assert jnp.issubdtype(inputs.dtype, jnp.integer)
+        return {"table": jax.random.normal(key, (256, 256)) / 16}
+
+    fields = {"data.name": str(tmp_path / "abc.txt"), "data.block": 4, "train.batch_size": 8}
+    fields |= {"data.train_split": "train", "data.test_split": "test"}
+    own = llfc_jax.train_pair("test", fields, network=(init, lambda weights, ids: weights["table"][ids]))
+    found = llfc_jax.measure(own.program, own.a, own.b, own.batches, measures=("lmc",), num_alphas=3)
+    assert found["lmc"]["a-b"]["test"]["perplexity"][0] < 256
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -73,7 +73,8 @@ def check_line(network, module, other, inputs, logits_of):
     logits = {alpha: logits_of(outputs) for alpha, (outputs, _) in found.items()}
     shape, classes = logits[0].shape[:-1], logits[0].shape[-1]
     labels = torch.arange(int(np.prod(shape))).reshape(shape) % classes
-    examples = [(as_jax(inputs), labels.numpy())]
+    arrays = {k: v for k, v in inputs.items() if torch.is_tensor(v)} if isinstance(inputs, dict) else inputs
+    examples = [(as_jax(arrays), labels.numpy())]  # what is no array is the example's
     variables = network.variables, network.variables_of(b)
 
     curves = llfc_jax.evaluate_path(network.apply, *variables, examples, num_alphas=5)
@@ -87,7 +88,10 @@ def check_line(network, module, other, inputs, logits_of):
         return
     measured = llfc_jax.measure_features(network.apply_with_features, *variables, examples, alphas=ALPHAS)
     rows = {row["layer"]: row for row in measured["layers"]}
-    assert at_a.keys() <= rows.keys() | measured["skipped"].keys()
+    n = len(labels)  # tables of positions are of no sample
+    ours = {path for path in at_a if len(at_a[path]) == n}
+    missing = ours - rows.keys() - measured["skipped"].keys()
+    assert not missing, missing
     for path in at_a.keys() & rows.keys():
         for index, alpha in enumerate(ALPHAS):
             middle = (1 - alpha) * at_a[path] + alpha * at_b[path]

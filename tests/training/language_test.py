@@ -130,7 +130,7 @@ def test_what_is_kept_is_the_average_but_training_goes_on_from_the_weights(recip
         evaluate=evaluate,
         schedule=schedule,
         seed=0,
-        input_shape=(BLOCK,),
+        inputs=jax.ShapeDtypeStruct((1, BLOCK), jnp.uint8),
         num_examples=EXAMPLES,
         batch_size=BATCH,
         checkpoint_every_epochs=1,

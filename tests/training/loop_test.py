@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -37,7 +38,7 @@ def make_setting(**opt):
         evaluate=lambda variables: (float(variables["params"]["dense1"]["bias"].sum()), 0.5),
         schedule=schedule,
         seed=0,
-        input_shape=(3, 3, 1),
+        inputs=jax.ShapeDtypeStruct((1, 3, 3, 1), jnp.float32),
         num_examples=EXAMPLES,
         batch_size=BATCH,
         checkpoint_every_epochs=1,
