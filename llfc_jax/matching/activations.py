@@ -9,9 +9,11 @@ import jax.numpy as jnp
 
 from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
+from llfc_jax.matching.coordinate_descent import search
 from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.leaves import matched_leaves
 from llfc_jax.matching.problem import Found, Problem
-from llfc_jax.matching.similarity import agreement_of, assigned, by_level
+from llfc_jax.matching.similarity import assigned, at_assigned, by_level, undecided
 from llfc_jax.symmetry import PermutationSpec, held_fixed, identity, unit_activations
 from llfc_jax.symmetry.spec import around, check_fit, shape_of_permutation
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
@@ -95,6 +97,9 @@ def correlation(moments: Comoments) -> Array:
 STATISTICS: dict[str, Callable[[Comoments], Array]] = {"correlation": correlation, "covariance": covariance}
 """Name -> similarity of units."""
 
+_MOST_SWEEPS = 100
+"""Of the descent in the weights; it ends long before."""
+
 
 def activation_matching(
     key: PRNGKey,
@@ -106,6 +111,7 @@ def activation_matching(
     batches: Iterable[Any],
     statistic: str = "correlation",
     assignment: str = "auto",
+    exclude: tuple[str, ...] = ("batch_stats",),
 ) -> tuple[Permutation, MatchInfo]:
     """The permutation of B whose units vary together with A's over data.
 
@@ -118,8 +124,11 @@ def activation_matching(
     One pass over the data; memory is that of one batch's activations and of `C`, whatever the number of
     batches. Permutations don't depend on each other, so each assignment is the exact optimum.
 
+    Where several are best, the weights decide between them, by the descent of `weight_matching`: between
+    units that are dead or constant on the data, and between those that are duplicates there.
+
     Args:
-        key: Unused: there is nothing to draw.
+        key: Draws the visiting orders of the descent in the weights.
         spec: The symmetries of `apply`.
         variables_a: A's arrays, running statistics included.
         variables_b: B's.
@@ -127,6 +136,7 @@ def activation_matching(
         batches: Inputs of `apply`. A batch of another size costs a compilation.
         statistic: A key of `STATISTICS`.
         assignment: Solver, see `linear_assignment`.
+        exclude: Collections that have no say where weights decide: running statistics.
 
     Returns:
         The permutation, for `apply_permutation(spec, permutation, variables_b)`, and how it was found: the
@@ -136,13 +146,19 @@ def activation_matching(
         UserError: On an unknown statistic, no data, a spec that doesn't fit, a permutation whose units can't
             be seen, or an activation that is NaN or infinite.
     """
-    del key
     if statistic not in STATISTICS:
         raise UserError(f"statistic: expected one of {', '.join(STATISTICS)}, found {statistic!r}")
     check_fit(spec, variables_a)
     check_fit(spec, variables_b)
     moments = _moments(spec, variables_a, variables_b, apply, batches) if spec.sizes else {}
-    permutation, objective = _assign(moments, spec, statistic, assignment)
+    similar = _similarities(moments, spec, statistic)
+    permutation, as_good = _assign(similar, spec, assignment)
+    if _has_rivals(as_good, permutation):
+        leaves_a, leaves_b = matched_leaves(spec, variables_a, variables_b, exclude)
+        descent, _ = search(key, leaves_a, leaves_b, spec, 1, _MOST_SWEEPS, assignment, as_good)
+        weighed = {name for path in leaves_a for piece in spec.leaves[path].pieces for name in piece.perms}
+        permutation |= {name: indices for name, indices in descent.permutation.items() if name in weighed}
+    objective = jnp.stack([_agreement(similar, found) for found in (identity(spec), permutation)])
     return permutation, MatchInfo(
         objective, jnp.int32(1), jnp.bool_(bool(spec.sizes)), objective[-1:], held_fixed(spec)
     )
@@ -197,22 +213,43 @@ def _moments(
     return total
 
 
-@partial(jax.jit, static_argnames=("spec", "statistic", "assignment"))
-def _assign(
-    moments: Seen, spec: PermutationSpec, statistic: str, assignment: str
-) -> tuple[Permutation, Array]:
-    """The best permutation, and `sum C[i, p[i]]` of the start, the identity, and of the best."""
+@partial(jax.jit, static_argnames=("spec", "statistic"))
+def _similarities(moments: Seen, spec: PermutationSpec, statistic: str) -> dict[str, Array]:
+    """`C` of each permutation whose units are seen, by level."""
     measure, zero = STATISTICS[statistic], jnp.zeros(())
     summed = {name: sum(map(measure, seen), start=zero) for name, seen in moments.items() if seen}
-    similar = {name: by_level(c, shape_of_permutation(spec, name)) for name, c in summed.items()}
+    return {name: by_level(c, shape_of_permutation(spec, name)) for name, c in summed.items()}
+
+
+@partial(jax.jit, static_argnames=("spec", "assignment"))
+def _assign(
+    similar: Mapping[str, Array], spec: PermutationSpec, assignment: str
+) -> tuple[Permutation, dict[str, Array]]:
+    """The best permutation, and what is as good, see `undecided`."""
     solve = partial(linear_assignment, implementation=assignment)
-    start, best = identity(spec), identity(spec)
+    best = identity(spec)
+    as_good: dict[str, Array] = {}
     for name in spec.sizes:
         if not around(name, spec.sizes):
             best |= assigned(name, spec.sizes, similar, solve)[0]
+            as_good |= undecided(name, spec.sizes, similar, solve)
+    return best, as_good
 
-    def agreement(permutation: Permutation) -> Array:
-        chosen = (agreement_of(c, name, permutation) for name, c in similar.items())
-        return sum(chosen, start=jnp.zeros(()))
 
-    return best, jnp.stack([agreement(start), agreement(best)])
+@jax.jit
+def _has_rivals(as_good: Mapping[str, Array], permutation: Permutation) -> Array:
+    """Whether any position could as well have been assigned to another one."""
+    pairs = (
+        at_assigned(mask, around(name, permutation), permutation).sum() > permutation[name].size
+        for name, mask in as_good.items()
+    )
+    return jnp.any(jnp.stack([jnp.zeros((), bool), *pairs]))
+
+
+@jax.jit
+def _agreement(similar: Mapping[str, Array], permutation: Permutation) -> Array:
+    """`sum C[i, p[i]]` over all permutations."""
+    chosen = (
+        at_assigned(c, (*around(name, permutation), name), permutation).sum() for name, c in similar.items()
+    )
+    return sum(chosen, start=jnp.zeros(()))

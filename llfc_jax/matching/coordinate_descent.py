@@ -23,6 +23,7 @@ from llfc_jax.matching.similarity import (
     Solver,
     Term,
     assigned,
+    at_assigned,
     family,
     inner_product,
     similarities,
@@ -60,6 +61,7 @@ def search(
     restarts: int,
     max_sweeps: int,
     assignment: str,
+    allowed: Mapping[str, Array] | None = None,
 ) -> tuple[Descent, Descent]:
     """Descends from a propagated start, then again and again from the best so far after a random kick.
 
@@ -71,6 +73,7 @@ def search(
         restarts: Number of descents.
         max_sweeps: Limit on the passes over all permutations, per descent.
         assignment: Solver, see `linear_assignment`.
+        allowed: Name -> which positions may be assigned to which, see `assigned`; all if left out.
 
     Returns:
         The best descent, and all of them along a leading axis, without their permutations.
@@ -90,7 +93,8 @@ def search(
     def visit(i: int, descent: Descent) -> Descent:
         name, permutation = order[i], descent.permutation
         similarity = similarities(terms[name], permutation)
-        candidate, value = assigned(name, spec.sizes, similarity, solve)
+        here = None if allowed is None else _allowed_here(name, spec.sizes, allowed, permutation)
+        candidate, value = assigned(name, spec.sizes, similarity, solve, here)
         if neighbours[i, i] or len(candidate) > 1 or around(name, spec.sizes):
             touched = [path for path, piece in views.items() if {*piece.perms} & {*candidate}]
             before = agreement(permutation, touched)
@@ -135,7 +139,7 @@ def search(
             lambda descent: descent.stale.any() & (descent.sweeps < max_sweeps), partial(sweep, key), begin
         )
 
-    propagated = identity(spec) | _propagated(order, spec.sizes, terms, solve)
+    propagated = identity(spec) | _propagated(order, spec.sizes, terms, solve, allowed)
     # A permutation assigned after all its neighbours is as good as just visited, if not as part of another's.
     stale = jnp.asarray([_is_stale(i, order, neighbours) for i in range(len(order))], bool)
 
@@ -160,6 +164,15 @@ def _kicked(key: PRNGKey, permutation: Permutation) -> Permutation:
         return indices.at[..., chosen].set(indices[..., jnp.roll(chosen, 1)])
 
     return {name: kick(jax.random.fold_in(key, i), permutation[name]) for i, name in enumerate(permutation)}
+
+
+def _allowed_here(
+    name: str, names: Collection[str], allowed: Mapping[str, Array], permutation: Permutation
+) -> dict[str, Array]:
+    """What may be assigned to what where a permutation moves within others that are assigned already."""
+    outer = around(name, names)
+    members = [member for member in family(name, names) if member in allowed]
+    return {member: at_assigned(allowed[member], outer, permutation) for member in members}
 
 
 def _visited(spec: PermutationSpec, pieces: Collection[Piece]) -> list[str]:
@@ -226,7 +239,11 @@ def _is_stale(i: int, order: list[str], neighbours: np.ndarray) -> bool:
 
 
 def _propagated(
-    order: list[str], names: Collection[str], terms: Mapping[str, dict[str, list[Term]]], solve: Solver
+    order: list[str],
+    names: Collection[str],
+    terms: Mapping[str, dict[str, list[Term]]],
+    solve: Solver,
+    allowed: Mapping[str, Array] | None,
 ) -> Permutation:
     """Assigns each permutation once, outwards from the fixed axes, those not reached yet averaged out.
 
@@ -236,6 +253,7 @@ def _propagated(
     """
     permutation: Permutation = {}
     for name in order:
-        found, _ = assigned(name, names, similarities(terms[name], permutation), solve)
+        here = None if allowed is None else _allowed_here(name, names, allowed, permutation)
+        found, _ = assigned(name, names, similarities(terms[name], permutation), solve, here)
         permutation |= found
     return permutation

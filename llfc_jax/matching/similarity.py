@@ -125,7 +125,11 @@ def similarities(terms: Mapping[str, Sequence[Term]], permutation: Permutation) 
 
 
 def assigned(
-    name: str, names: Collection[str], similarity: Mapping[str, Array], solve: Solver
+    name: str,
+    names: Collection[str],
+    similarity: Mapping[str, Array],
+    solve: Solver,
+    allowed: Mapping[str, Array] | None = None,
 ) -> tuple[Permutation, Array]:
     """The best assignment of a permutation and of all that moves within it, and its value.
 
@@ -134,17 +138,11 @@ def assigned(
         names: all permutations.
         similarity: for members of its family, `(..., i, j, k, l, ...)`.
         solve: solves one assignment.
+        allowed: for members of its family, `(..., i, j, k, l, ...)` bool: what may be assigned to what, of
+            which at least one assignment is made; all where left out.
     """
-    inside: Permutation = {}
-    cost = similarity.get(name)
-    for child in family(name, names)[1:]:
-        if around(child, names)[-1] != name or not {*family(child, names)} & similarity.keys():
-            continue
-        found, value = assigned(child, names, similarity, solve)
-        inside |= found
-        cost = value if cost is None else cost + value
-    assert cost is not None, "a permutation that moves nothing"
-    best = solve(cost)
+    cost, inside = _costs(name, names, similarity, solve, allowed)
+    best = solve(_kept(cost, allowed[name]) if allowed and name in allowed else cost)
     value = jnp.take_along_axis(cost, best[..., None], axis=-1)[..., 0].sum(-1)
     axis = best.ndim
     chosen = {
@@ -154,6 +152,65 @@ def assigned(
         for child, indices in inside.items()
     }
     return {name: best, **chosen}, value
+
+
+def _costs(
+    name: str,
+    names: Collection[str],
+    similarity: Mapping[str, Array],
+    solve: Solver,
+    allowed: Mapping[str, Array] | None,
+) -> tuple[Array, Permutation]:
+    """The similarity of positions with the best assignment within each pair, and these assignments."""
+    inside: Permutation = {}
+    cost = similarity.get(name)
+    for child in _children(name, names, similarity):
+        found, value = assigned(child, names, similarity, solve, allowed)
+        inside |= found
+        cost = value if cost is None else cost + value
+    assert cost is not None, "a permutation that moves nothing"
+    return cost, inside
+
+
+def _children(name: str, names: Collection[str], similarity: Mapping[str, Array]) -> list[str]:
+    """What moves directly within a permutation and can be told apart."""
+    return [
+        child
+        for child in family(name, names)[1:]
+        if around(child, names)[-1] == name and {*family(child, names)} & similarity.keys()
+    ]
+
+
+def _kept(cost: Array, allowed: Array) -> Array:
+    """A matrix by which no assignment is better than one that is allowed, where there is one."""
+    span = cost.max((-2, -1), keepdims=True) - cost.min((-2, -1), keepdims=True)
+    return jnp.where(allowed, cost, cost.min((-2, -1), keepdims=True) - cost.shape[-1] * span - 1)
+
+
+def undecided(
+    name: str, names: Collection[str], similarity: Mapping[str, Array], solve: Solver
+) -> dict[str, Array]:
+    """Which pairs are as good as those of the best assignment, for a permutation and what moves within it.
+
+    Those are pairs no less similar, beyond rounding, than either of them is to what it is assigned to. Units
+    that are dead, constant or duplicates are told apart by nothing else.
+
+    Returns:
+        For members of its family, `(..., i, j, k, l, ...)` bool; true for all pairs of the best assignment.
+    """
+    cost, _ = _costs(name, names, similarity, solve, None)
+    best = solve(cost)
+    by_row = jnp.take_along_axis(cost, best[..., None], axis=-1)
+    by_column = jnp.take_along_axis(by_row[..., 0], jnp.argsort(best, -1), axis=-1)[..., None, :]
+    rounding = _ROUNDING * jnp.abs(cost).max((-2, -1), keepdims=True)
+    found = {name: cost >= jnp.maximum(by_row, by_column) - rounding}
+    for child in _children(name, names, similarity):
+        found |= undecided(child, names, similarity, solve)
+    return found
+
+
+_ROUNDING = 1e-4
+"""Of the largest similarity: what rounding may tell apart in sums over many samples."""
 
 
 def by_level(similarity: Array, sizes: Sequence[int]) -> Array:
@@ -168,15 +225,20 @@ def by_level(similarity: Array, sizes: Sequence[int]) -> Array:
     return jnp.transpose(similarity.reshape((*sizes, *sizes)), order)
 
 
-def agreement_of(similarity: Array, name: str, permutation: Permutation) -> Array:
-    """`sum S[i, p[i], k, q[i, k], ...]` of a permutation q within p, from similarities by level."""
-    chain = (*around(name, permutation), name)
-    shape = permutation[name].shape
+def at_assigned(similarity: Array, names: Sequence[str], permutation: Permutation) -> Array:
+    """`S[i, p[i], k, q[i, k], ...]` of permutations q within p, from similarities by level.
+
+    Args:
+        similarity: `(i, j, k, l, ..., further)`.
+        names: of the permutations, outermost first; of none, all similarities are returned.
+        permutation: their indices, and others'.
+    """
     index: list[Array] = []
-    for level, member in enumerate(chain):
+    shape = permutation[names[-1]].shape if names else ()
+    for level, member in enumerate(names):
         own = jnp.arange(shape[level]).reshape((-1,) + (1,) * (len(shape) - level - 1))
         index += [own, permutation[member].reshape(shape[: level + 1] + (1,) * (len(shape) - level - 1))]
-    return similarity[tuple(index)].sum()
+    return similarity[tuple(index)]
 
 
 def inner_product(a: Array, b: Array, piece: Piece, permutation: Permutation) -> Array:
