@@ -2,13 +2,15 @@
 
 Beside its weights a training script saves what it likes: arguments, paths, callbacks, classes of its own. An
 object that is no array and no dictionary becomes an empty `LeftOut`, whatever it was; what the standard
-library would do, rather than hold, is refused. A module in the manner of `pickle`, for `torch.load`.
+library would do, rather than hold, is refused. A dtype is made by NumPy, not by the pickle, which could make
+pointers of an array's bytes. A module in the manner of `pickle`, for `torch.load`.
 """
 
 import builtins
 import collections
 import io
 import pickle
+import re
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # names of Python 2, which protocols below 3 use
 from collections.abc import Callable
@@ -63,7 +65,7 @@ class Unpickler(pickle.Unpickler):
         """
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
-        if (found := _KNOWN.get(full) or _of_torch(module, name) or _number(module, name)) is not None:
+        if (found := _KNOWN.get(full) or _of_torch(module, name)) is not None:
             return found
         if _acts(module, name):
             raise UserError(
@@ -107,11 +109,57 @@ def _of_torch(module: str, name: str) -> Any:
     return found if isinstance(found, torch.dtype | torch.layout | torch.qscheme) else None
 
 
-def _number(module: str, name: str) -> type | None:
-    """A type of NumPy's numbers, or the class of its dtype."""
-    places = {"numpy": np, "numpy.dtypes": np.dtypes, "ml_dtypes": ml_dtypes}
-    found = getattr(places.get(module), name, None)
-    return found if isinstance(found, type) and issubclass(found, np.generic | np.dtype) else None
+class _Kind(LeftOut):
+    """A dtype as a pickle describes it. NumPy makes it, and checks it, when an array is made of it."""
+
+    title = "numpy.dtype"
+
+    def __init__(self, code: Any = "", *others: Any) -> None:
+        super().__init__()
+        del others
+        self.code, self.state = code, (3, "|", None, None, None, -1, -1, 0)
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def made(self) -> np.dtype:
+        """The dtype, anew each time: what a later opcode does to this one changes no array.
+
+        Raises:
+            ValueError: there is none.
+            TypeError: there is none, or it isn't one of numbers.
+        """
+        _, order, part, names, fields, size, *others = self.state
+        if part is not None:
+            return np.dtype((part[0].made(), part[1]))
+        if names is not None:
+            kinds, offsets = zip(*(fields[name][:2] for name in names), strict=True)
+            formats = [kind.made() for kind in kinds]
+            described = {"names": list(names), "formats": formats, "offsets": list(offsets), "itemsize": size}
+            return np.dtype(described)  # type: ignore[call-overload]
+        if isinstance(self.code, type) and issubclass(self.code, LeftOut):
+            return np.dtype(_number(self.code.title))
+        if not re.fullmatch(r"[<>|=]?\w+", self.code):
+            raise ValueError(f"no dtype is called {self.code!r}")
+        unit, number = others[2][1][:2] if len(others) > 2 else (b"", 0)  # of times
+        name = f"{self.code}[{number}{unit.decode()}]" if unit else self.code
+        return np.dtype(name).newbyteorder("=" if order == "|" else order)
+
+
+def _number(full: str) -> type[np.generic]:
+    module, _, name = full.rpartition(".")
+    found = getattr({"numpy": np, "ml_dtypes": ml_dtypes}.get(module), name, None)
+    if isinstance(found, type) and issubclass(found, np.generic):
+        return found
+    raise ValueError(f"{full} is no type of numbers")
+
+
+class _Array(np.ndarray):
+    """An array to be filled."""
+
+    def __setstate__(self, state: Any) -> None:
+        *before, kind, is_fortran, content = state
+        super().__setstate__((*before, kind.made(), is_fortran, content))
 
 
 def _acts(module: str, name: str) -> bool:
@@ -155,10 +203,22 @@ def _dictionary(*factory: Any) -> dict:
     return {}
 
 
-def _array(kind: type, *others: Any) -> np.ndarray:
-    """An empty array of any subclass, to be filled by its state."""
-    del kind
-    return _reconstruct(np.ndarray, *others)
+def _array(*others: Any) -> _Array:
+    """`_reconstruct`: an empty array, of whatever subclass, to be filled by its state."""
+    del others
+    return _Array(0)
+
+
+def _scalar(kind: _Kind, content: Any) -> Any:
+    """`scalar`; NumPy would make as many zeros as the dtype has bytes where the content is empty."""
+    dtype = kind.made()
+    if not isinstance(content, bytes) or len(content) != dtype.itemsize:
+        raise ValueError(f"a number of {dtype.itemsize} bytes without its bytes")
+    return _SCALAR(dtype, content)
+
+
+def _from_buffer(buffer: Any, kind: _Kind, *others: Any) -> Any:
+    return _FROM_BUFFER(buffer, kind.made(), *others)
 
 
 def _of_jax(function: Callable[..., Any], arguments: tuple[Any, ...], state: Any, aval: Any) -> np.ndarray:
@@ -175,15 +235,12 @@ def _old_object(kind: type, *others: Any) -> Any:
     return kind()
 
 
-_reconstruct: Any = np.zeros(1).__reduce__()[0]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_FROM_BUFFER: Any = np.zeros(1).__reduce_ex__(5)[0]
 _MULTIARRAY = {
     f"numpy.{core}.{name}": function
     for core in ("core.multiarray", "_core.multiarray", "core.numeric", "_core.numeric")
-    for name, function in (
-        ("scalar", np.float64(0).__reduce__()[0]),
-        ("_reconstruct", _array),
-        ("_frombuffer", np.zeros(1).__reduce_ex__(5)[0]),
-    )
+    for name, function in (("scalar", _scalar), ("_reconstruct", _array), ("_frombuffer", _from_buffer))
 }
 
 _KNOWN: dict[str, Any] = {
@@ -193,8 +250,7 @@ _KNOWN: dict[str, Any] = {
     "copyreg._reconstructor": _old_object,
     "_codecs.encode": _encoded,
     "jax._src.array._reconstruct_array": _of_jax,
-    "numpy.dtype": np.dtype,
-    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": _Kind,
     "torch.storage._load_from_bytes": _storage,
     "torch._tensor._rebuild_from_type_v2": _typed,
     "torch._utils._rebuild_parameter_with_state": _parameter,

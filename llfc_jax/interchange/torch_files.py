@@ -61,7 +61,8 @@ def read(path: Path, members: list[zipfile.ZipInfo], sha256: str) -> File:
         found = dict(enumerate(found))
     if not isinstance(found, Mapping):
         raise UserError(f"{path}: expected a state dict; found {type(found).__name__}")
-    leaves = list(_leaves(found))
+    with readable(path):  # a key may be anything that Python can hash
+        leaves = list(_leaves(found))
     stored, others = {}, {}
     for prefix, key, leaf in leaves:
         name = prefix + key

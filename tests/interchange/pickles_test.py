@@ -177,3 +177,46 @@ def test_what_would_do_something_is_refused_and_not_run(function, arguments, way
 def test_functions_that_no_list_names_are_not_called_either(tmp_path):
     torch.save({"net": STATE, "beside": Calls(torch.hub.load, "owner/name", "model")}, tmp_path / "x")
     assert formats.read(tmp_path / "x").no_arrays == ("beside",)
+
+
+class Built(Calls):
+    """Its pickle calls a function, and gives what that returns a state."""
+
+    def __init__(self, call, state):
+        self.call = (*call, state)
+
+
+RECONSTRUCT, SCALAR = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
+
+
+def dtype_with(*, size=8, names=None, fields=None):
+    """A dtype that claims to hold no objects, whatever its fields are."""
+    return Built((np.dtype, (f"V{size}", False, True)), (3, "|", None, names, fields, size, 1, 0))
+
+
+def array_of(dtype, content):
+    return Built((RECONSTRUCT, (np.ndarray, (0,), b"b")), (1, (1,), dtype, False, content))
+
+
+FORGED = {
+    "pointers": array_of(dtype_with(names=("x",), fields={"x": (np.dtype("O"), 0)}), bytes(8)),
+    "a number without its bytes": Calls(SCALAR, dtype_with(size=2**30), b""),
+    "an array without its numbers": Built(
+        (RECONSTRUCT, (np.ndarray, (0,), b"b")), (1, (2**40,), np.dtype("i1"), False, b"")
+    ),
+    "a dtype of no name": array_of(Calls(np.dtype, "i4,O"), bytes(12)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", FORGED)
+def test_an_array_that_is_not_its_numbers_is_one_line(kind, way, tmp_path):
+    WAYS[way]({"net": STATE, "beside": FORGED[kind]}, tmp_path / "x")
+    with pytest.raises(UserError, match=r"x is damaged, or not what its name says \(.*\)$"):
+        formats.read(tmp_path / "x")
+
+
+def test_a_key_that_python_will_not_write_is_one_line(tmp_path):
+    torch.save({10**5000: STATE}, tmp_path / "x")
+    with pytest.raises(UserError, match=r"x is damaged, or not what its name says \(Exceeds the limit"):
+        formats.read(tmp_path / "x")
