@@ -117,7 +117,8 @@ class _Kind(LeftOut):
     def __init__(self, code: Any = "", *others: Any) -> None:
         super().__init__()
         del others
-        self.code, self.state = code, (3, "|", None, None, None, -1, -1, 0)
+        self.code = code
+        self.state: Any = 3, "|", None, None, None, -1, -1, 0
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
