@@ -12,7 +12,7 @@ from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.coordinate_descent import search
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import matched_leaves
-from llfc_jax.matching.problem import Found, Problem
+from llfc_jax.matching.problem import Found, Problem, at_least_one
 from llfc_jax.matching.similarity import assigned, at_assigned, by_level, undecided
 from llfc_jax.symmetry import PermutationSpec, held_fixed, identity, unit_activations
 from llfc_jax.symmetry.spec import around, check_fit, shape_of_permutation
@@ -199,11 +199,7 @@ def _moments(
     def join(total: Seen, new: Seen) -> Seen:
         return {name: list(map(merge, total[name], new[name])) for name in total}
 
-    observed = (observe(variables_a, variables_b, batch) for batch in batches)
-    first = next(observed, None)
-    if first is None:
-        raise UserError("batches: expected at least one, found none")
-    total = reduce(join, observed, first)
+    total = reduce(join, (observe(variables_a, variables_b, batch) for batch in at_least_one(batches)))
     for name, moments in total.items():
         for side, squares in (("A", "squares_a"), ("B", "squares_b")):
             if not all(jnp.isfinite(getattr(m, squares)).all() for m in moments):

@@ -13,11 +13,11 @@ from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import cut_up, matched_leaves
-from llfc_jax.matching.problem import Found, Problem
+from llfc_jax.matching.problem import Found, Problem, at_least_one
 from llfc_jax.matching.second_moments import Moments, second_moments
 from llfc_jax.matching.similarity import assigned, family, similarities, terms_of
 from llfc_jax.matching.weights import weight_matching
-from llfc_jax.program.flat import arguments, flatten, run
+from llfc_jax.program.flat import Flat, arguments, flatten, run
 from llfc_jax.symmetry import LeafSpec, PermutationSpec, apply_permutation, compose, held_fixed, identity
 from llfc_jax.symmetry.contractions import Contraction, contractions
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
@@ -102,13 +102,12 @@ def commutativity_matching(
         start, _ = weight_matching(
             start_key, spec, variables_a, variables_b, assignment=assignment, exclude=exclude
         )
-    batches = iter(batches)
-    first = next(batches, None)
-    if first is None:
-        raise UserError("batches: expected at least one, found none")
-    known = contractions(apply, variables_a, first, spec)
+    batches = at_least_one(batches)
+    first = next(batches)
+    flat = flatten(apply, variables_a, first)
+    known = contractions(flat, variables_a, spec)
     moments = second_moments(known, apply, variables_a, variables_b, itertools.chain([first], batches))
-    weights = (_weights(known, apply, variables, first) for variables in (variables_a, variables_b))
+    weights = (_weights(known, flat, variables, first) for variables in (variables_a, variables_b))
     layers = [Layer(*layer) for layer in zip(*weights, moments, strict=True)]
     permutation, trace, converged = _descend(order_key, layers, spec, known, start, max_sweeps, assignment)
     objective = jnp.asarray(trace)
@@ -132,11 +131,8 @@ def by_commutativity(key: PRNGKey, problem: Problem, options: Mapping[str, Any])
     )
 
 
-def _weights(
-    known: Sequence[Contraction], apply: Callable[..., PyTree], variables: Variables, inputs: Any
-) -> list[Array]:
+def _weights(known: Sequence[Contraction], flat: Flat, variables: Variables, inputs: Any) -> list[Array]:
     """The weight of every layer."""
-    flat = flatten(apply, variables, inputs)
     blind = [i for i, one in enumerate(flat.instructions) if not flat.sees_input[one.results[0]]]
     values = run(flat, arguments(flat, variables, inputs), blind)
     return [values[layer.weight].astype(jnp.float32) for layer in known]

@@ -1,6 +1,6 @@
 """Learned matching: move B along all its symmetries at once, towards low loss between it and A."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
+from llfc_jax.matching.losses import LossFn, batches_for, check_start, mean_loss
 from llfc_jax.matching.procrustes import Moved, procrustes_matching
-from llfc_jax.path.examples import as_they_are
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.symmetry.classes import Action, Maps, Symmetry, act, fold_scales, scales_of
+from llfc_jax.symmetry.classes import Action, Symmetry
 from llfc_jax.symmetry.exponents import MATRICES, TURNS
+from llfc_jax.symmetry.maps import Maps, act, fold_scales, scales_of, shape_of_map
 from llfc_jax.symmetry.spec import shape_of_permutation
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
@@ -30,7 +30,7 @@ def learned_matching(
     variables_a: Variables,
     variables_b: Variables,
     *,
-    loss_fn: Callable[[Variables, Any], Array],
+    loss_fn: LossFn,
     batches: Iterable[Any],
     optimizer: optax.GradientTransformation,
     epochs: int,
@@ -60,12 +60,10 @@ def learned_matching(
         B moved; the objective is the loss of the midpoint at the start and after each epoch.
 
     Raises:
-        UserError: On what `procrustes_matching` refuses, no batches, or a loss that is NaN or infinite at the
-            start.
+        UserError: On what `procrustes_matching` refuses, no batches, or a loss that is no scalar, or NaN or
+            infinite at the start.
     """
-    batches = list(as_they_are(batches))
-    if not batches:
-        raise UserError("batches: expected at least one, found none")
+    batches = batches_for(loss_fn, variables_a, batches)
     start_key, order_key = jax.random.split(key)
     if start is None:
         start = procrustes_matching(start_key, symmetry, variables_a, variables_b).variables
@@ -95,11 +93,10 @@ def learned_matching(
     pair = (variables_a, folded)
 
     def loss(free: Maps) -> float:
-        return float(np.mean(jax.device_get([midpoint(free, pair, batch) for batch in batches])))
+        return mean_loss(partial(midpoint, free, pair), batches)
 
     losses, best = [loss(free)], free
-    if not np.isfinite(losses[0]):
-        raise UserError(f"loss_fn: expected a finite number at the start, found {losses[0]}")
+    check_start(losses[0])
     state = (free, optimizer.init(free))
     for epoch in range(epochs if free else 0):
         own = jax.random.fold_in(order_key, epoch)
@@ -124,24 +121,15 @@ def _still(symmetry: Symmetry) -> Maps:
             free[name] = jnp.broadcast_to(jnp.eye(size), (*shape_of_permutation(symmetry.spec, name), size))
     for name, action in symmetry.actions.items():
         if action.kind != "sign" and not scales & action.powers.keys():
-            shape = shape_of_permutation(symmetry.spec, action.group)
-            free[name] = jnp.zeros((*shape, action.size) if action.kind in MATRICES else shape)
+            free[name] = jnp.zeros(shape_of_map(symmetry, name))
     return free
 
 
 def _moving(symmetry: Symmetry, name: str) -> Action:
     """A permutation as a map of units by a matrix."""
-    powers = {
-        path: {
-            axis: Fraction(1)
-            for piece in leaf.pieces
-            for axis, factors in enumerate(piece.axes)
-            if any(perm == name for _, perm in factors)
-        }
-        for path, leaf in symmetry.spec.leaves.items()
-    }
-    own = {path: of for path, of in powers.items() if of}
-    return Action(name, "permutation", symmetry.spec.sizes[name], own)
+    moved = {path: leaf.axes_moved_by(name) for path, leaf in symmetry.spec.leaves.items()}
+    powers = {path: dict.fromkeys(axes, Fraction(1)) for path, axes in moved.items() if axes}
+    return Action(name, "permutation", symmetry.spec.sizes[name], powers)
 
 
 def _map_of(kind: str, free: Array) -> Array:
@@ -156,7 +144,4 @@ def _map_of(kind: str, free: Array) -> Array:
     if kind == "mean-fixing orthogonal":
         free = free - free.mean(-1, keepdims=True)
         free = free - free.mean(-2, keepdims=True)
-    exponential: Callable[[Array], Array] = partial(jax.scipy.linalg.expm, max_squarings=8)
-    for _ in free.shape[:-2]:
-        exponential = jax.vmap(exponential)
-    return exponential(free)
+    return jax.scipy.linalg.expm(free, max_squarings=8)

@@ -1,8 +1,10 @@
 """What every matcher is given and returns."""
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from llfc_jax.errors import UserError
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.symmetry import PermutationSpec
 from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
@@ -22,6 +24,19 @@ class Problem(NamedTuple):
     """Starts a stream of training data with labels, in batches of one size."""
     inputs: Callable[[], Iterable[PyTree]]
     """Starts a stream of the inputs alone."""
+
+
+def at_least_one(batches: Iterable[Any]) -> Iterator[Any]:
+    """Batches as they come.
+
+    Raises:
+        UserError: there are none.
+    """
+    stream = iter(batches)
+    first = next(stream, None)
+    if first is None:
+        raise UserError("batches: expected at least one, found none")
+    return itertools.chain([first], stream)
 
 
 Found: TypeAlias = tuple[Permutation, MatchInfo]

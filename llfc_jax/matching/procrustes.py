@@ -1,8 +1,8 @@
 """Matching by all symmetries: permutations by assignment, rotations and signs in closed form."""
 
+import itertools
 import string
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -13,15 +13,8 @@ from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.leaves import Leaves, by_path, matched_leaves
 from llfc_jax.matching.weights import weight_matching
 from llfc_jax.symmetry import apply_permutation
-from llfc_jax.symmetry.classes import (
-    Action,
-    Maps,
-    Symmetry,
-    apply_maps,
-    fold_scales,
-    nearest_rotation,
-    scales_of,
-)
+from llfc_jax.symmetry.classes import Action, Symmetry
+from llfc_jax.symmetry.maps import Maps, apply_maps, fold_scales, nearest_rotation, scales_of
 from llfc_jax.symmetry.spec import around, shape_of_permutation
 from llfc_jax.types import Array, PRNGKey, Variables
 
@@ -128,10 +121,7 @@ def _closed_form(
     crossed = _crossed(symmetry, action, a, b, alone)
     if action.kind == "sign":
         return _signed(symmetry, name, crossed)
-    solve: Callable[[Array], Array] = partial(nearest_rotation, kind=action.kind)
-    for _ in crossed.shape[:-2]:
-        solve = jax.vmap(solve)
-    return {name: solve(crossed)}
+    return {name: nearest_rotation(crossed, action.kind)}
 
 
 def _signed(symmetry: Symmetry, name: str, crossed: Array) -> Maps:
@@ -140,9 +130,7 @@ def _signed(symmetry: Symmetry, name: str, crossed: Array) -> Maps:
     moved = {
         (path, axis)
         for path, leaf in symmetry.spec.leaves.items()
-        for piece in leaf.pieces
-        for axis, factors in enumerate(piece.axes)
-        if any(perm == action.group for _, perm in factors)
+        for axis in leaf.axes_moved_by(action.group)
     }
     nested = any(around(other, symmetry.spec.sizes) for other in symmetry.spec.sizes)
     if nested or moved != {(path, axis) for path, of in action.powers.items() for axis in of}:
@@ -160,23 +148,17 @@ def _crossed(
     total = jnp.zeros((*shape, action.size))
     for path in (path for path in action.powers if path in a):
         for piece in symmetry.spec.leaves[path].pieces:
-            moving = [name for name in piece.perms if name]
-            if alone and len(moving) > 1 + len(around(action.group, moving)):
+            within = piece.within(action.group)
+            if alone and sum(name is not None for name in piece.perms) > 1 + len(within):
                 continue
             letters = string.ascii_letters[: len(piece.view)]
-            outer = "".join(
-                letters[piece.perms.index(name)]
-                for name in around(action.group, [p for p in piece.perms if p])
-            )
-            starts = [sum(len(factors) for factors in piece.axes[:axis]) for axis in action.powers[path]]
-            for start, axis in zip(starts, action.powers[path], strict=True):
-                for i, (_, name) in enumerate(piece.axes[axis]):
-                    if name == action.group:
-                        own = letters[start + i]
-                        total += jnp.einsum(
-                            f"{letters},{letters.replace(own, 'Z')}->{outer}{own}Z",
-                            piece.of(a[path]),
-                            piece.of(b[path]),
-                            precision=jax.lax.Precision.HIGHEST,
-                        )
+            outer = "".join(letters[i] for i in within)
+            own_axes = (piece.moved_by(action.group, axis) for axis in action.powers[path])
+            for own in (letters[i] for i in itertools.chain.from_iterable(own_axes)):
+                total += jnp.einsum(
+                    f"{letters},{letters.replace(own, 'Z')}->{outer}{own}Z",
+                    piece.of(a[path]),
+                    piece.of(b[path]),
+                    precision=jax.lax.Precision.HIGHEST,
+                )
     return total

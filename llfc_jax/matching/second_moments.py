@@ -37,12 +37,12 @@ def second_moments(
     variables_b: Variables,
     batches: Iterable[Any],
 ) -> tuple[Moments, ...]:
-    """The moments of every layer, each divided by the number of samples.
+    """The moments of every layer over at least one batch, each divided by the number of samples.
 
     One pass; memory is that of one batch's activations and of the moments.
 
     Raises:
-        UserError: there are no batches, or an activation is NaN or infinite.
+        UserError: an activation is NaN or infinite.
     """
 
     @jax.jit
@@ -58,11 +58,7 @@ def second_moments(
     def add(total: list[Moments], new: list[Moments]) -> list[Moments]:
         return jax.tree.map(jnp.add, total, new)
 
-    observed = (observe(variables_a, variables_b, batch) for batch in batches)
-    first = next(observed, None)
-    if first is None:
-        raise UserError("batches: expected at least one, found none")
-    total = reduce(add, observed, first)
+    total = reduce(add, (observe(variables_a, variables_b, batch) for batch in batches))
     for name, moments in (("A", [m.aa for m in total]), ("B", [m.bb for m in total])):
         if not all(bool(jnp.isfinite(array).all()) for array in moments):
             raise UserError(f"activations in {name}: expected finite numbers, found NaN or infinity")

@@ -1,6 +1,6 @@
 """Straight-through estimator: permute B so that the network midway between A and it has a low loss."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from llfc_jax.errors import UserError, kind_of
+from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import Leaves, cut_up, matched_leaves
+from llfc_jax.matching.losses import LossFn, batches_for, check_start, mean_loss
 from llfc_jax.matching.problem import Found, Problem
 from llfc_jax.matching.similarity import assigned, similarities, terms_of
 from llfc_jax.matching.weights import weight_matching
-from llfc_jax.path.examples import as_they_are
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import PermutationSpec, apply_permutation, held_fixed
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
@@ -30,7 +30,7 @@ class _Recipe(NamedTuple):
     """What stays from step to step."""
 
     spec: PermutationSpec
-    loss_fn: Callable[[Variables, Any], Array]
+    loss_fn: LossFn
     optimizer: optax.GradientTransformation
     sweeps: int
     assignment: str
@@ -42,7 +42,7 @@ def straight_through(
     variables_a: Variables,
     variables_b: Variables,
     *,
-    loss_fn: Callable[[Variables, Any], Array],
+    loss_fn: LossFn,
     batches: Iterable[Any],
     optimizer: optax.GradientTransformation,
     epochs: int,
@@ -89,10 +89,7 @@ def straight_through(
     """
     if epochs < 1 or sweeps < 1:
         raise UserError(f"epochs, sweeps: expected at least 1, found {epochs} and {sweeps}")
-    batches = list(as_they_are(batches))
-    if not batches:
-        raise UserError("batches: expected at least one, found none")
-    _check_scalar(jax.eval_shape(loss_fn, variables_a, batches[0]))
+    batches = batches_for(loss_fn, variables_a, batches)
     leaves_a, _ = matched_leaves(spec, variables_a, variables_b, exclude)
     start_key, order_key = jax.random.split(key)
     if start is None:
@@ -106,11 +103,10 @@ def straight_through(
     pair = (variables_a, variables_b)
 
     def loss(permutation: Permutation) -> float:
-        return float(np.mean(jax.device_get([batch_loss(permutation, pair, batch) for batch in batches])))
+        return mean_loss(partial(batch_loss, permutation, pair), batches)
 
     losses = [loss(start)]
-    if not np.isfinite(losses[0]):
-        raise UserError(f"loss_fn: expected a finite number at the start, found {losses[0]}")
+    check_start(losses[0])
     best = permutation = start
     target = jax.tree.map(jnp.copy, leaves_a)  # each step donates it
     state, converged = (target, optimizer.init(target)), True
@@ -138,7 +134,7 @@ def by_straight_through(key: PRNGKey, problem: Problem, options: Mapping[str, An
         key,
         *problem[:3],
         loss_fn=problem.loss,
-        batches=list(problem.batches()),
+        batches=problem.batches(),
         optimizer=optax.adam(options["learning_rate"]),
         epochs=options["epochs"],
     )
@@ -168,13 +164,6 @@ def _step(
 
 def _midpoint_loss(recipe: _Recipe, permutation: Permutation, pair: _Pair, batch: Any) -> Array:
     return recipe.loss_fn(_midpoint(recipe.spec, permutation, pair), batch)
-
-
-def _check_scalar(loss: Any) -> None:
-    if not isinstance(loss, jax.ShapeDtypeStruct) or loss.shape:
-        raise UserError(f"loss_fn: expected a scalar, found {kind_of(loss)}")
-    if not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise UserError(f"loss_fn: expected a floating-point number, found {loss.dtype}")
 
 
 def _sweep(

@@ -1,16 +1,9 @@
 """Symmetries of any model, read off its jaxpr: permutations, and in `classes` the maps beyond them."""
 
 from llfc_jax.symmetry.check import check_deterministic, check_equivalence
-from llfc_jax.symmetry.classes import (
-    Symmetry,
-    apply_maps,
-    describe_actions,
-    fold_scales,
-    inverse_maps,
-    random_maps,
-    symmetries,
-)
+from llfc_jax.symmetry.classes import Symmetry, describe_actions, symmetries
 from llfc_jax.symmetry.description import describe, held_fixed
+from llfc_jax.symmetry.maps import apply_maps, fold_scales, inverse_maps, random_maps
 from llfc_jax.symmetry.spec import (
     LeafSpec,
     PermutationSpec,

@@ -14,9 +14,9 @@ import jax
 from jax.extend.core import JaxprEqn, Literal
 
 from llfc_jax.symmetry.factors import Axes, Axis, fix, flatten, is_fixed, new_axes
+from llfc_jax.symmetry.rules import shape_of
 from llfc_jax.symmetry.unification import unify_all
 
-Shape = tuple[int, ...]
 _ALL_LAST_TWO = (2, 2, 2)
 _ACTED_ON: Mapping[str, Sequence[int]] = {
     "cholesky": _ALL_LAST_TWO,
@@ -46,10 +46,6 @@ def carried(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     return _batched(eqn, operands)
 
 
-def _shapes(atoms: Sequence[Any]) -> list[Shape]:
-    return [tuple(getattr(getattr(atom, "aval", None), "shape", ())) for atom in atoms]
-
-
 def _leading(eqn: JaxprEqn, operands: Sequence[Axes], acted_on: Sequence[int]) -> Sequence[Axes]:
     """Carries all axes but the last few, alike in all operands."""
     counts = [len(axes) - acted for axes, acted in zip(operands, acted_on, strict=False)]
@@ -57,7 +53,7 @@ def _leading(eqn: JaxprEqn, operands: Sequence[Axes], acted_on: Sequence[int]) -
         fix(flatten(axes[count:]), eqn)
     together = [axes[:count] for axes, count in zip(operands, counts, strict=False)]
     front = tuple(unify_all(same, eqn) for same in zip(*together, strict=True))
-    return [(*front, *new_axes(shape[len(front) :], fixed=eqn)) for shape in _shapes(eqn.outvars)]
+    return [(*front, *new_axes(shape[len(front) :], fixed=eqn)) for shape in map(shape_of, eqn.outvars)]
 
 
 def _triangular_solve(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
@@ -67,14 +63,14 @@ def _triangular_solve(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]
     solved = len(sides) - 2 if eqn.params["left_side"] else len(sides) - 1
     fix(flatten((*matrix[-2:], sides[solved])), eqn)
     front = [unify_all(same, eqn) for same in zip(matrix[:-2], sides[:-2], strict=True)]
-    result = [*front, *new_axes(_shapes(eqn.outvars)[0][-2:], fixed=eqn)]
+    result = [*front, *new_axes(shape_of(eqn.outvars[0])[-2:], fixed=eqn)]
     result[counted] = sides[counted]
     return [tuple(result)]
 
 
 def _batched(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     """Carries what batching carries and fixes the rest."""
-    results = [list(new_axes(shape, fixed=eqn)) for shape in _shapes(eqn.outvars)]
+    results = [list(new_axes(shape_of(result), fixed=eqn)) for result in eqn.outvars]
     kept: list[Axis] = []
     for taken in _candidates(eqn, operands):
         along = [operands[i][axis] for i, axis in taken.items()]
@@ -95,7 +91,7 @@ def _candidates(eqn: JaxprEqn, operands: Sequence[Axes]) -> Iterator[dict[int, i
     """Which axis to take from which operands: one of each of some that have it where another has one."""
     if "callback" in eqn.primitive.name or eqn.effects:
         return
-    shapes = _shapes(eqn.invars)
+    shapes = [shape_of(operand) for operand in eqn.invars]
     moving = {
         (axis, shapes[i][axis])
         for i, axes in enumerate(operands)
@@ -129,7 +125,8 @@ def _places(eqn: JaxprEqn, taken: Mapping[int, int]) -> list[int] | None:
         return None
     own, *moves = body.eqns
     same = own.primitive is eqn.primitive and list(own.invars) == list(body.invars)
-    if not same or not _equal(own.params, eqn.params) or _shapes(own.outvars) != _shapes(eqn.outvars):
+    before, after = ([*map(shape_of, one.outvars)] for one in (eqn, own))
+    if not same or not _equal(own.params, eqn.params) or before != after:
         return None
     places = [_place(out, own, moves) for out in body.outvars]
     return None if None in places else [place for place in places if place is not None]

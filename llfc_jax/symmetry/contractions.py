@@ -1,22 +1,17 @@
 """The contractions of weights with activations in any model, and how permutations move those weights."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from llfc_jax.program.flat import Flat, Instruction, Values, flatten
+from llfc_jax.program.flat import Flat, Instruction, Values
 from llfc_jax.program.operations import weight_operand
-from llfc_jax.symmetry.positions import axes_of
 from llfc_jax.symmetry.reading import leaf_spec
-from llfc_jax.symmetry.spec import Factors, LeafSpec, PermutationSpec, Piece, check_fit
-from llfc_jax.symmetry.units import name_like
-from llfc_jax.symmetry.values import axes_of_values
+from llfc_jax.symmetry.spec import Factors, LeafSpec, PermutationSpec, Piece, check_fit, made_of
+from llfc_jax.symmetry.values import named_axes
 from llfc_jax.types import Array, PyTree
 
 
@@ -70,7 +65,7 @@ class Contraction:
             roles: names of attributes, such as `rows`.
         """
         pieces = tuple(Piece(piece.positions, self._named(piece, roles)) for piece in self.leaf.pieces)
-        return _leaf(self.leaf.shape, pieces)
+        return made_of(self.leaf.shape, pieces)
 
     @property
     def columns_alone(self) -> LeafSpec:
@@ -90,7 +85,7 @@ class Contraction:
             ]
             whole = Piece((*own, range(shape[-1])), (*named, ((shape[-1], None),)))
             pieces += [] if whole in pieces else [whole]
-        return _leaf(shape, tuple(pieces))
+        return made_of(shape, tuple(pieces))
 
     def by_columns(self, matrices: Array) -> Array:
         """Arrays `(batch, columns, columns)` as W is, its rows last and those of columns."""
@@ -133,33 +128,21 @@ class Contraction:
         return tuple(axes)
 
 
-def _leaf(shape: tuple[int, ...], pieces: tuple[Piece, ...]) -> LeafSpec:
-    if len(pieces) == 1:
-        return LeafSpec(pieces[0].view, pieces[0].perms, shape)
-    return LeafSpec(shape, (None,) * len(shape), shape, pieces)
-
-
-def contractions(
-    apply: Callable[..., PyTree], variables: PyTree, inputs: Any, spec: PermutationSpec
-) -> tuple[Contraction, ...]:
+def contractions(flat: Flat, variables: PyTree, spec: PermutationSpec) -> tuple[Contraction, ...]:
     """All contractions of a weight with a value that depends on the inputs, in the order of computation.
 
     Those of weights in a loop over time or in a branch are left out; a scan over layers is unrolled.
 
     Args:
-        apply: variables, inputs -> a pytree of arrays.
-        variables: arrays or `jax.ShapeDtypeStruct`s.
-        inputs: one batch.
-        spec: the symmetries of `apply`.
+        flat: the model, flattened.
+        variables: arrays or `jax.ShapeDtypeStruct`s, those that it was flattened with.
+        spec: its symmetries.
 
     Raises:
-        UserError: the spec was not derived from this `apply`.
+        UserError: the spec was not derived from this model.
     """
     check_fit(spec, variables)
-    flat = flatten(apply, variables, inputs)
-    axes, used = axes_of_values(flat)
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
-    names = name_like(spec, {path: axes_of(axes[value]) for value, path in enumerate(paths)}, used)
+    axes, names = named_axes(flat, variables, spec)
     moving = {factor: name for factor, name in names.items() if name is not None}
     found = []
     for index, instruction in enumerate(flat.instructions):
@@ -168,7 +151,7 @@ def contractions(
         if position is None or layout is None:
             continue
         weight, entry = instruction.operands[position], instruction.operands[1 - position]
-        leaf = leaf_spec(axes_of(axes[weight]), flat.avals[weight].shape, moving)
+        leaf = leaf_spec(axes[weight], flat.avals[weight].shape, moving)
         found.append(Contraction(index, weight, entry, leaf, *layout))
     return tuple(found)
 

@@ -11,7 +11,7 @@ def _moved_axes(path: str, leaf: LeafSpec, name: str) -> list[str]:
     labels = []
     for piece in leaf.pieces:
         for axis, (factors, own) in enumerate(zip(piece.axes, piece.positions, strict=True)):
-            if not any(perm == name for _, perm in factors):
+            if not piece.moved_by(name, axis):
                 continue
             where = [] if len(own) == leaf.shape[axis] else [_range(own)]
             if len(factors) > 1:

@@ -19,7 +19,7 @@ from llfc_jax.symmetry.factors import (
     size_of,
 )
 from llfc_jax.symmetry.provenance import Lines, shown
-from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, Piece, Positions
+from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, Piece, Positions, made_of
 from llfc_jax.symmetry.unification import settle
 
 
@@ -129,9 +129,7 @@ def leaf_spec(axes: Axes, shape: tuple[int, ...], names: Mapping[Factor, str]) -
     pieces = [_piece(block, names) for block in blocks(axes, shape)]
     for axis in range(len(shape)):
         pieces = _joined(pieces, axis)
-    if len(pieces) == 1:
-        return LeafSpec(pieces[0].view, pieces[0].perms, shape)
-    return LeafSpec(shape, (None,) * len(shape), shape, tuple(pieces))
+    return made_of(shape, tuple(pieces))
 
 
 def blocks(axes: Axes, shape: Sequence[int]) -> list[Block]:

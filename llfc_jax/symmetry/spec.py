@@ -47,6 +47,15 @@ class Piece:
         """The block's own shape."""
         return tuple(map(len, self.positions))
 
+    def moved_by(self, name: str, axis: int) -> tuple[int, ...]:
+        """The axes of the view that a permutation moves, of those that one axis of the array is."""
+        start = sum(map(len, self.axes[:axis]))
+        return tuple(start + i for i, (_, moving) in enumerate(self.axes[axis]) if moving == name)
+
+    def within(self, name: str) -> tuple[int, ...]:
+        """The axes of the view that a permutation moves within, outermost first."""
+        return tuple(self.perms.index(other) for other in around(name, self.perms))
+
     def of(self, array: Array) -> Array:
         """The block of an array, in its view."""
         return array[self.index].reshape(self.view)
@@ -97,6 +106,11 @@ class LeafSpec:
             return self.cut
         return (Piece(tuple(range(size) for size in self.shape), self._axes()),)
 
+    def axes_moved_by(self, name: str) -> tuple[int, ...]:
+        """The axes of the array along which a permutation moves anything."""
+        axes = range(len(self.shape))
+        return tuple(axis for axis in axes if any(piece.moved_by(name, axis) for piece in self.pieces))
+
     def _axes(self) -> tuple[Factors, ...]:
         remaining = list(zip(self.view, self.perms, strict=True))
         axes = []
@@ -106,6 +120,13 @@ class LeafSpec:
                 factors.append(remaining.pop(0))
             axes.append(tuple(factors))
         return tuple(axes)
+
+
+def made_of(shape: tuple[int, ...], pieces: tuple[Piece, ...]) -> LeafSpec:
+    """The spec of an array of some shape that is cut into pieces, or not if there is but one."""
+    if len(pieces) == 1:
+        return LeafSpec(pieces[0].view, pieces[0].perms, shape)
+    return LeafSpec(shape, (None,) * len(shape), shape, pieces)
 
 
 @dataclass(frozen=True)
@@ -140,7 +161,7 @@ def readable_path(path: str) -> str:
     return re.sub(r"\['(.*?)'\]", r"/\1", path).strip("/")
 
 
-def around(name: str, known: Container[str]) -> tuple[str, ...]:
+def around(name: str, known: Container[str | None]) -> tuple[str, ...]:
     """Returns the permutations that another moves within, outermost first.
 
     Example:

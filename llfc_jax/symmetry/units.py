@@ -10,6 +10,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from llfc_jax.errors import UserError
 from llfc_jax.program.interpreter import evaluate, interpret
+from llfc_jax.program.operations import CONTRACTIONS
 from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, factors_of, fix, new_axes
 from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
 from llfc_jax.symmetry.reading import blocks, leaf_spec, name_factors, positions_of
@@ -17,8 +18,6 @@ from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, around, check_fit,
 from llfc_jax.symmetry.trace import Scanned, constant_axes, propagate, scan_axes
 from llfc_jax.symmetry.unification import settle
 from llfc_jax.types import Array, PyTree
-
-_CONTRACTIONS = ("dot_general", "conv_general_dilated")
 
 
 class _Value(NamedTuple):
@@ -137,7 +136,7 @@ def _run(
     def visit(eqn: JaxprEqn, operands: Sequence[_Value]) -> Sequence[_Value]:
         shown = [x for x in operands if x.from_inputs and jnp.issubdtype(x.array.dtype, jnp.floating)]
         record.seen.extend(shown)
-        if eqn.primitive.name in _CONTRACTIONS:
+        if eqn.primitive.name in CONTRACTIONS:
             record.contracted.extend(shown)
         if eqn.primitive.name == "scan":
             return _scan(eqn, operands, record, ambient)

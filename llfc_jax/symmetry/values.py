@@ -1,13 +1,31 @@
-"""The axes of every value that a program computes, all statements made."""
+"""The axes of every value that a flat program computes, and the permutations that move them."""
+
+import jax
 
 from llfc_jax.program.flat import Flat
-from llfc_jax.symmetry.factors import Factor, factors_of, fix, new_axes
+from llfc_jax.symmetry.factors import Axes, Factor, factors_of, fix, new_axes
 from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
+from llfc_jax.symmetry.spec import PermutationSpec
 from llfc_jax.symmetry.trace import constant_axes, propagate
 from llfc_jax.symmetry.unification import settle
+from llfc_jax.symmetry.units import name_like
+from llfc_jax.types import PyTree
 
 
-def axes_of_values(flat: Flat) -> tuple[list[Known], list[Factor]]:
+def named_axes(
+    flat: Flat, variables: PyTree, spec: PermutationSpec
+) -> tuple[list[Axes], dict[Factor, str | None]]:
+    """The axes of every value of a program, and the name of what moves each class; None if it stays.
+
+    Raises:
+        UserError: the spec was not derived from this program.
+    """
+    axes, used = _axes_of_values(flat)
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
+    return axes, name_like(spec, dict(zip(paths, axes, strict=False)), used)
+
+
+def _axes_of_values(flat: Flat) -> tuple[list[Axes], list[Factor]]:
     """The axes of every value of a program, all statements made, and what its primitives read."""
     of_input = range(flat.num_leaves, flat.num_arguments)
     known: dict[int, Known] = {
@@ -27,4 +45,4 @@ def axes_of_values(flat: Flat) -> tuple[list[Known], list[Factor]]:
         known.update(zip(instruction.results, results, strict=True))
     outputs = [as_numbers(read(value), "an output") for value in flat.outputs]
     fix(factors_of(outputs), "an output")
-    return [known.get(value, ()) for value in range(len(flat.avals))], used
+    return [axes_of(known.get(value, ())) for value in range(len(flat.avals))], used

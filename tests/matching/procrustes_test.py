@@ -10,7 +10,8 @@ from llfc_jax.errors import UserError
 from llfc_jax.matching import learned_matching, procrustes_matching, weight_matching
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import apply_permutation, check_equivalence, random_permutation
-from llfc_jax.symmetry.classes import apply_maps, fold_scales, random_maps, scales_of, symmetries
+from llfc_jax.symmetry.classes import symmetries
+from llfc_jax.symmetry.maps import apply_maps, fold_scales, random_maps, scales_of
 
 KEY = jax.random.key(0)
 SHAPES = {

@@ -8,15 +8,8 @@ import pytest
 from llfc_jax import models
 from llfc_jax.errors import UserError
 from llfc_jax.symmetry import check_equivalence
-from llfc_jax.symmetry.classes import (
-    apply_maps,
-    describe_actions,
-    fold_scales,
-    inverse_maps,
-    nearest_rotation,
-    random_maps,
-    symmetries,
-)
+from llfc_jax.symmetry.classes import describe_actions, symmetries
+from llfc_jax.symmetry.maps import apply_maps, fold_scales, inverse_maps, nearest_rotation, random_maps
 
 KEY = jax.random.key(0)
 WIDTH = 8

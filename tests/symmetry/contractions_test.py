@@ -38,8 +38,8 @@ def test_the_product_of_the_matrices_is_the_layer(layer):
     apply, weight, x = LAYERS[layer]
     variables = {"w": weight}
     both = lambda w, x: apply(w["w"], x)  # noqa: E731
-    (found,) = contractions(both, variables, x, permutation_spec(both, variables, x))
     flat = flatten(both, variables, x)
+    (found,) = contractions(flat, variables, permutation_spec(both, variables, x))
     entries = entry_matrices(flat, found, run(flat, arguments(flat, variables, x)))
     matrices = found.matrices(jnp.asarray(weight))
     np.testing.assert_array_equal(found.weight_of(matrices), weight)
@@ -55,7 +55,7 @@ def test_what_moves_a_layer_is_told_by_its_outputs_and_its_inputs():
         return jnp.tanh(jnp.tanh(x @ w["first"]) @ w["second"]) @ w["last"]
 
     x = normal(2, 4)
-    _, second, _ = contractions(apply, weights, x, permutation_spec(apply, weights, x))
+    _, second, _ = contractions(flatten(apply, weights, x), weights, permutation_spec(apply, weights, x))
     assert second.leaf.perms == ("P0", "P1")
     assert second.moved_along("rows").perms == (None, "P1")
     assert second.moved_along("columns").perms == ("P0", None)
@@ -64,5 +64,6 @@ def test_what_moves_a_layer_is_told_by_its_outputs_and_its_inputs():
 def test_a_spec_of_another_model_is_refused():
     weights = {"first": normal(4, 4), "last": normal(4, 4)}
     spec = permutation_spec(lambda w, x: jnp.tanh(x @ w["first"]) @ w["last"], weights, normal(2, 4))
+    other = flatten(lambda w, x: x @ w["first"] + x @ w["last"], weights, normal(2, 4))
     with pytest.raises(UserError, match="the permutation spec was not derived from this apply"):
-        contractions(lambda w, x: x @ w["first"] + x @ w["last"], weights, normal(2, 4), spec)
+        contractions(other, weights, spec)
