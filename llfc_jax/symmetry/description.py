@@ -1,6 +1,7 @@
 """Symmetries as text: what moves, and what holds the rest."""
 
 import textwrap
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -65,18 +66,27 @@ def _wrapped(line: str) -> list[str]:
 
 
 def held_fixed(spec: PermutationSpec) -> tuple[str, ...]:
-    """Returns what holds axes of a model's arrays fixed and which, the longest axes first.
+    """Returns what keeps axes of a model's arrays from being permuted and which, the longest axes first.
+
+    Some are fixed; some move, but alike at all positions along an axis that is looked up.
 
     Example:
         >>> leaves = {"['w']": LeafSpec((3, 4), (None, None))}
         >>> held_fixed(PermutationSpec({}, leaves, {"['w']": ("an input", "sort (model.py:7)")}))
         ('fixed by sort (model.py:7): w[1] (4)', 'fixed by an input: w[0] (3)')
     """
+    return (
+        *_by_reason("fixed by {}", spec.fixed, spec),
+        *_by_reason("alike at all positions looked up by {}", spec.alike, spec),
+    )
+
+
+def _by_reason(said: str, kept: Mapping[str, tuple[str, ...]], spec: PermutationSpec) -> list[str]:
     found: dict[str, list[tuple[int, str]]] = {}
-    for path, reasons in spec.fixed.items():
+    for path, reasons in kept.items():
         for axis, reason in enumerate(reasons):
             if reason:
                 size = spec.leaves[path].shape[axis]
                 found.setdefault(reason, []).append((size, f"{readable_path(path)}[{axis}] ({size})"))
     by_size = sorted(found.items(), key=lambda item: -max(size for size, _ in item[1]))
-    return tuple(f"fixed by {reason}: {', '.join(axis for _, axis in axes)}" for reason, axes in by_size)
+    return [f"{said.format(reason)}: {', '.join(axis for _, axis in axes)}" for reason, axes in by_size]

@@ -18,6 +18,7 @@ from llfc_jax.symmetry.factors import (
     restrict,
     size_of,
 )
+from llfc_jax.symmetry.lookups import Used, alike
 from llfc_jax.symmetry.provenance import Lines, shown
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, Piece, Positions, made_of
 from llfc_jax.symmetry.unification import settle
@@ -30,21 +31,21 @@ class Block(NamedTuple):
     axes: Axes
 
 
-def read(
-    arrays: Mapping[str, tuple[Axes, tuple[int, ...]]], used: Iterable[Factor], lines: Lines
-) -> PermutationSpec:
+def read(arrays: Mapping[str, tuple[Axes, tuple[int, ...]]], used: Used, lines: Lines) -> PermutationSpec:
     """Names what is free and used, and says where on each array it is.
 
     Args:
         arrays: path -> axes and shape of each array of the model.
-        used: all factors that the model reads, in order.
+        used: what the model reads, in order.
         lines: where the equations are that fix something.
     """
-    names = name_factors([axes for axes, _ in arrays.values()], used)
+    names = name_factors([axes for axes, _ in arrays.values()], used.factors)
+    axes_of = {path: axes for path, (axes, _) in arrays.items()}
     return PermutationSpec(
         sizes={name: factor.size for factor, name in names.items()},
         leaves={path: leaf_spec(axes, shape, names) for path, (axes, shape) in arrays.items()},
-        fixed={path: tuple(_what_fixes(axis, lines) for axis in axes) for path, (axes, _) in arrays.items()},
+        fixed={path: tuple(_what_fixes(axis, lines) for axis in axes) for path, axes in axes_of.items()},
+        alike=alike(axes_of, used.lookups, names, lines),
     )
 
 

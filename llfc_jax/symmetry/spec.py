@@ -141,11 +141,14 @@ class PermutationSpec:
         leaves: `jax.tree_util.keystr` path -> the permutations of that array, for every array.
         fixed: path -> for each axis of that array, what holds positions along it fixed: an operation and the
             line of the program that it is in, a constant, an input, an output. Empty where all can move.
+        alike: path -> for each axis of that array, what looks the array up along others, for which units were
+            taken to move alike at all positions along those: there may be more symmetries. Empty where none.
     """
 
     sizes: Mapping[str, int]
     leaves: Mapping[str, LeafSpec]
     fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    alike: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __hash__(self) -> int:
         return hash((frozenset(self.sizes.items()), frozenset(self.leaves.items())))

@@ -18,13 +18,13 @@ from llfc_jax.symmetry.carrying import carried
 from llfc_jax.symmetry.factors import (
     Axes,
     Axis,
-    Factor,
     Reason,
     factors_of,
     fix,
     new_axes,
     new_axis,
 )
+from llfc_jax.symmetry.lookups import Used, lookups
 from llfc_jax.symmetry.positions import Known, as_numbers, axes_of, positions_rule, settle_value
 from llfc_jax.symmetry.provenance import lines_of
 from llfc_jax.symmetry.reading import read
@@ -62,7 +62,7 @@ def permutation_spec(apply: Callable[..., PyTree], variables: PyTree, *inputs: P
     inputs_axes = [new_axes(shape, fixed="an input") for shape in shapes[len(paths) :]]
     for axes in leaves:
         settle(axes, "a leaf")
-    used: list[Factor] = []
+    used = Used([], [])
     fix(factors_of(_run(jaxpr, [*leaves, *inputs_axes], used)), "an output")
     arrays = dict(zip(paths, zip(leaves, shapes, strict=False), strict=True))
     return read(arrays, used, lines_of(jaxpr))
@@ -91,7 +91,7 @@ def _uniform_axes(value: Any) -> Axes:
 def _run(
     jaxpr: ClosedJaxpr | Jaxpr,
     operands: Sequence[Axes],
-    used: list[Factor],
+    used: Used,
     ambient: Axis = (),
 ) -> list[Axes]:
     """Propagates axes through a jaxpr; appends to `used` what its primitives read, in order."""
@@ -104,19 +104,18 @@ def _run(
     return _numbers(interpret(jaxpr, operands, constant, visit), "positions that leave a program")
 
 
-def propagate(
-    eqn: JaxprEqn, operands: Sequence[Known], used: list[Factor], ambient: Axis = ()
-) -> Sequence[Known]:
+def propagate(eqn: JaxprEqn, operands: Sequence[Known], used: Used, ambient: Axis = ()) -> Sequence[Known]:
     """Returns the axes of a primitive's results, having stated what it asks of its operands' axes.
 
     Args:
         eqn: a primitive applied; not a call.
         operands: their axes.
-        used: the factors that primitives read, in order; appended to.
+        used: what primitives read, in order; appended to.
         ambient: what the iterations of the loops around are counted by.
     """
     name = eqn.primitive.name
-    used.extend(factors_of(map(axes_of, operands)))
+    used.factors.extend(factors_of(map(axes_of, operands)))
+    used.lookups.extend(lookups(eqn, [axes_of(operand) for operand in operands]))
     if not eqn.outvars:
         results: Sequence[Known] = []  # an effect, such as printing
     elif all(0 in shape_of(result) for result in eqn.outvars):
@@ -180,14 +179,14 @@ def scan_axes(
     return [*results[:num_carry], *((scanned.iterations, *axes) for axes in results[num_carry:])]
 
 
-def _scan(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: Axis) -> Sequence[Axes]:
+def _scan(eqn: JaxprEqn, operands: Sequence[Axes], used: Used, ambient: Axis) -> Sequence[Axes]:
     def run(slices: Sequence[Axes], scanned: Scanned) -> Sequence[Axes]:
         return _run(eqn.params["jaxpr"], slices, used, (*ambient, *scanned.iterations))
 
     return scan_axes(eqn, operands, run)
 
 
-def _while(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: Axis) -> Sequence[Axes]:
+def _while(eqn: JaxprEqn, operands: Sequence[Axes], used: Used, ambient: Axis) -> Sequence[Axes]:
     """The carry is permuted alike in all iterations."""
     in_cond = eqn.params["cond_nconsts"]
     in_body = in_cond + eqn.params["body_nconsts"]
@@ -199,7 +198,7 @@ def _while(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient:
     return carry
 
 
-def _cond(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: Axis) -> Sequence[Axes]:
+def _cond(eqn: JaxprEqn, operands: Sequence[Axes], used: Used, ambient: Axis) -> Sequence[Axes]:
     """All branches see and return the same axes; the index is a scalar, which no permutation changes."""
     first, *others = (_run(branch, operands[1:], used, ambient) for branch in eqn.params["branches"])
     for other in others:
@@ -207,9 +206,7 @@ def _cond(eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: 
     return first
 
 
-def _linear_solve(
-    eqn: JaxprEqn, operands: Sequence[Axes], used: list[Factor], ambient: Axis
-) -> Sequence[Axes]:
+def _linear_solve(eqn: JaxprEqn, operands: Sequence[Axes], used: Used, ambient: Axis) -> Sequence[Axes]:
     """The solution is what the solver makes of its constants and the right side."""
     lengths, solver = eqn.params["const_lengths"], eqn.params["jaxprs"].solve
     start = lengths.matvec + lengths.vecmat

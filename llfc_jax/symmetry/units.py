@@ -12,6 +12,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.program.interpreter import evaluate, interpret
 from llfc_jax.program.operations import CONTRACTIONS
 from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, factors_of, fix, new_axes
+from llfc_jax.symmetry.lookups import Used
 from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
 from llfc_jax.symmetry.reading import blocks, leaf_spec, name_factors, positions_of
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, around, check_fit, index_of, readable_path
@@ -33,7 +34,7 @@ class _Record(NamedTuple):
 
     seen: list[_Value]
     contracted: list[_Value]
-    used: list[Factor]
+    used: Used
 
 
 class _Part(NamedTuple):
@@ -102,12 +103,14 @@ def unit_activations(
     operands += [_Value(x, new_axes(jnp.shape(x), fixed="an input"), True) for x in jax.tree.leaves(inputs)]
     for value in leaves.values():
         settle(axes_of(value.axes), "a leaf")
-    record = _Record([], [], [])
+    record = _Record([], [], Used([], []))
     jaxpr = jax.make_jaxpr(apply)(variables, *inputs)
     outputs = _run(jaxpr, operands, record, ())
     fix(factors_of(as_numbers(x.axes, "an output") for x in outputs), "an output")
 
-    names = name_like(spec, {path: axes_of(value.axes) for path, value in leaves.items()}, record.used)
+    names = name_like(
+        spec, {path: axes_of(value.axes) for path, value in leaves.items()}, record.used.factors
+    )
     contracted_parts, seen_parts = (
         [part for value in {id(x.array): x for x in values}.values() for part in _parts(names, value)]
         for values in (record.contracted, record.seen)

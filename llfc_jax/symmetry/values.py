@@ -4,6 +4,7 @@ import jax
 
 from llfc_jax.program.flat import Flat
 from llfc_jax.symmetry.factors import Axes, Factor, factors_of, fix, new_axes
+from llfc_jax.symmetry.lookups import Used
 from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
 from llfc_jax.symmetry.spec import PermutationSpec
 from llfc_jax.symmetry.trace import constant_axes, propagate
@@ -34,7 +35,7 @@ def _axes_of_values(flat: Flat) -> tuple[list[Axes], list[Factor]]:
     }
     for value in range(flat.num_leaves):
         settle(axes_of(known[value]), "a leaf")
-    used: list[Factor] = []
+    used = Used([], [])
 
     def read(value: int) -> Known:
         return known[value] if value in known else constant_axes(flat.constants[value])
@@ -45,4 +46,4 @@ def _axes_of_values(flat: Flat) -> tuple[list[Axes], list[Factor]]:
         known.update(zip(instruction.results, results, strict=True))
     outputs = [as_numbers(read(value), "an output") for value in flat.outputs]
     fix(factors_of(outputs), "an output")
-    return [axes_of(known.get(value, ())) for value in range(len(flat.avals))], used
+    return [axes_of(known.get(value, ())) for value in range(len(flat.avals))], used.factors

@@ -11,7 +11,17 @@ from llfc_jax import symmetry
 from llfc_jax.symmetry.spec import shape_of_permutation
 
 NOT_FOUND = {"looked-up experts", "ragged experts"}
-"""Within each expert the units have an order of their own, which follows a position that is looked up."""
+"""Within each expert the units have an order of their own, which follows a position that is looked up.
+
+What moves within what is told by the axes of one array. The result of a lookup has the examples' axis in the
+place of the experts'; that example n reads expert c[n] is in the entries of the indices c. To find the group,
+a value would have to carry, beside its axes, which indices it was looked up by and along which of its axes
+they lie; every rule would have to say whether it keeps these examples apart (elementwise operations and
+batches of a product do, sums over examples and products between them don't); two values would be of one
+expert only where their indices are the same; and activations of such units, which have no axis of experts,
+would have to be shared out by expert for those who match by them. Until then all experts are given one order,
+and `describe` says so.
+"""
 
 
 def spec_of(network):
@@ -29,6 +39,33 @@ def test_the_group_is_the_derived_one(name):
     spec = spec_of(NETWORKS[name])
     found = [shape_of_permutation(spec, permutation) for permutation in spec.sizes]
     assert sorted(found) == sorted(NETWORKS[name].group)
+
+
+def told_alike(spec):
+    return [
+        line for line in symmetry.describe(spec).splitlines() if line.startswith("alike at all positions")
+    ]
+
+
+@pytest.mark.parametrize("name", NOT_FOUND)
+def test_what_is_not_found_is_told(name):
+    spec = spec_of(NETWORKS[name])
+    (line,) = told_alike(spec)
+    assert line.endswith(": down[1] (4), up[2] (4)")
+    assert "alike at all positions looked up by " in symmetry.describe(spec)
+
+
+def test_layers_looked_up_in_a_loop_are_told_to_have_one_order():
+    def apply(w, x):
+        return lax.fori_loop(0, 3, lambda i, h: h + jnp.tanh(h @ w["up"][i]) @ w["down"][i], x)
+
+    weights = {"up": jnp.ones((3, 5, 4)), "down": jnp.ones((3, 4, 5))}
+    assert told_alike(symmetry.permutation_spec(apply, weights, X))
+
+
+@pytest.mark.parametrize("name", ["gpt", "codebook", "sparse autoencoder", "soft mixture"])
+def test_nothing_is_told_of_lookups_that_cost_no_symmetry(name):
+    assert not told_alike(spec_of(NETWORKS[name]))
 
 
 @pytest.mark.parametrize("name", ["parallel block", "mixture of the best two", "padded stages"])
