@@ -14,7 +14,7 @@ import jax
 from jax.extend.core import JaxprEqn, Literal
 
 from llfc_jax.symmetry.factors import Axes, Axis, fix, flatten, is_fixed, new_axes
-from llfc_jax.symmetry.rules import shape_of
+from llfc_jax.symmetry.rule import shape_of
 from llfc_jax.symmetry.unification import unify_all
 
 _ALL_LAST_TWO = (2, 2, 2)

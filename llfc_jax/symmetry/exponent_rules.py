@@ -15,15 +15,13 @@ Each operation asks for equations between exponents, linear ones, which depend o
 The solutions are the symmetries: what a new operation isn't known to allow is only missed, never wrong.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from llfc_jax.program.flat import Flat, Instruction
-from llfc_jax.symmetry.exponents import KINDS, MATRICES, TURNS, Equations, Key
-
-Rule: TypeAlias = Callable[[Equations, Instruction], None]
+from llfc_jax.symmetry import exponent_products as products
+from llfc_jax.symmetry.exponents import KINDS, MATRICES, TURNS, Equations, Key, Rule, columns, unknown
 
 
 def equations(flat: Flat, keys: Mapping[int, Sequence[Key]]) -> Equations:
@@ -31,45 +29,15 @@ def equations(flat: Flat, keys: Mapping[int, Sequence[Key]]) -> Equations:
     found = Equations(flat, keys)
     for instruction in flat.instructions:
         if any(found.of(value) for value in (*instruction.operands, *instruction.results)):
-            RULES.get(instruction.primitive, _unknown)(found, instruction)
+            RULES.get(instruction.primitive, unknown)(found, instruction)
     return found
 
 
-def _unknown(found: Equations, instruction: Instruction) -> None:
-    found.none(KINDS, *(key for x in (*instruction.operands, *instruction.results) for key in found.of(x)))
-
-
-def _columns(found: Equations, instruction: Instruction) -> Iterable[tuple[Key, list[Key], list[int]]]:
-    """For each group on the result of an elementwise operation, where it is on operands, and the others."""
-    for key in found.of(instruction.results[0]):
-        present = [
-            other
-            for operand in instruction.operands
-            for other in found.of(operand)
-            if (other.axis, other.group) == (key.axis, key.group)
-        ]
-        having = {other.value for other in present}
-        yield key, present, [operand for operand in instruction.operands if operand not in having]
-
-
-def _varying(found: Equations, keys: Sequence[Key]) -> list[Key]:
-    return [key for key in keys if key not in found.uniform]
-
-
-def _settle_uniform(found: Equations, result: Key, present: Sequence[Key]) -> bool:
-    """Whether all that an elementwise operation reads is uniform; then nothing acts on the result either."""
-    if _varying(found, present):
-        return False
-    found.uniform.add(result)
-    found.none(KINDS, result)
-    return True
-
-
 def _add(found: Equations, instruction: Instruction) -> None:
-    for result, present, absent in _columns(found, instruction):
-        if _settle_uniform(found, result, present):
+    for result, present, absent in columns(found, instruction):
+        if found.settle_uniform(result, present):
             continue
-        varying = _varying(found, present)
+        varying = found.varying(present)
         shifted = len(varying) < len(present) or any(not found.is_zero(x) for x in absent)
         for key in varying:
             found.equal(KINDS, result, key)
@@ -79,67 +47,10 @@ def _add(found: Equations, instruction: Instruction) -> None:
             found.none([kind for kind in KINDS if kind != "mean-fixing orthogonal"], result, *present)
 
 
-def _multiply(found: Equations, instruction: Instruction) -> None:
-    sign = -1 if instruction.primitive == "div" else 1
-    for result, present, _ in _columns(found, instruction):
-        if _settle_uniform(found, result, present):
-            continue
-        varying = _varying(found, present)
-        first = [key for key in present if key.value == instruction.operands[0]]
-        terms = [(key, -1 if key in first else -sign) for key in present]
-        found.state(("scaling", "sign"), (result, 1), *terms)
-        divided = sign < 0 and varying != first[:1]
-        if len(varying) == 1 and not divided:
-            found.carry(varying[0], result, MATRICES)
-            if (scale := _scale(found, varying)) is not None:
-                found.scales[result] = scale[1]
-        elif sign > 0 and len(varying) == 2 and varying[0] == varying[1]:
-            _squared(found, varying[0], result)
-        elif sign > 0 and len({*varying}) == 2 and (scale := _scale(found, varying)):
-            (other,) = {*varying} - {scale[0]}
-            found.none(("invertible",), *varying, result)
-            found.none(TURNS, scale[0])
-            found.constant.append(scale[1])
-            found.carry(other, result, TURNS)
-        else:
-            found.none(MATRICES, *varying, result)
-
-
-def _scale(found: Equations, keys: Iterable[Key]) -> tuple[Key, Key] | None:
-    """The one of several factors that is made of weights, if one is, and these weights.
-
-    It may have been multiplied by what doesn't vary: a norm's scale, by one over the deviation.
-    """
-    made = [(key, key) for key in keys if found.flat.is_weight(key.value)]
-    made += [(key, found.scales[key]) for key in keys if key in found.scales]
-    return made[0] if len(made) == 1 else None
-
-
-def _squared(found: Equations, key: Key, result: Key) -> None:
-    found.none(MATRICES, result)
-    found.none(("invertible",), key)
-    if key in found.squares:
-        found.none(TURNS, key)
-    found.squares[result] = key
-
-
-def _power(found: Equations, instruction: Instruction) -> None:
-    power = instruction.eqn.params.get("y", 2)
-    for result, present, _ in _columns(found, instruction):
-        if _settle_uniform(found, result, present):
-            continue
-        (key,) = present
-        found.state(("scaling", "sign"), (result, 1), (key, -power))
-        if power == 2:
-            _squared(found, key, result)
-        else:
-            found.none(MATRICES, key, result)
-
-
 def _root(found: Equations, instruction: Instruction) -> None:
     sign = 1 if instruction.primitive == "sqrt" else -1
-    for result, present, _ in _columns(found, instruction):
-        if not _settle_uniform(found, result, present):
+    for result, present, _ in columns(found, instruction):
+        if not found.settle_uniform(result, present):
             found.state(("scaling",), (result, 2), (present[0], -sign))
             found.none((*MATRICES, "sign"), result, *present)
 
@@ -153,8 +64,8 @@ def _elementwise(*kinds: str, even: bool = False) -> Rule:
     """
 
     def rule(found: Equations, instruction: Instruction) -> None:
-        for result, present, absent in _columns(found, instruction):
-            if _settle_uniform(found, result, present):
+        for result, present, absent in columns(found, instruction):
+            if found.settle_uniform(result, present):
                 continue
             passing = kinds if all(found.is_zero(x) for x in absent) else ()
             for key in present:
@@ -167,24 +78,24 @@ def _elementwise(*kinds: str, even: bool = False) -> Rule:
 
 
 def _compare(found: Equations, instruction: Instruction) -> None:
-    for result, present, absent in _columns(found, instruction):
+    for result, present, absent in columns(found, instruction):
         for key in present[1:]:
             found.equal(("scaling",), present[0], key)
         if not all(found.is_zero(x) for x in absent):
             found.none(("scaling",), *present)
-        if not _settle_uniform(found, result, present):
+        if not found.settle_uniform(result, present):
             found.none((*MATRICES, "sign"), *present)
         found.none(KINDS, result)
 
 
 def _select(found: Equations, instruction: Instruction) -> None:
     which = instruction.operands[0]
-    for result, present, absent in _columns(found, instruction):
-        if _settle_uniform(found, result, present):
+    for result, present, absent in columns(found, instruction):
+        if found.settle_uniform(result, present):
             continue
         cases = [key for key in present if key.value != which]
         for key in cases:
-            _pass(found, key, result)
+            found.pass_on(key, result)
         if any(not found.is_zero(x) for x in absent if x != which):
             found.none(KINDS, result)
         if len(cases) < len(present):
@@ -195,7 +106,7 @@ def _moved(found: Equations, instruction: Instruction) -> None:
     """Numbers in another order or form, some left out, zeros put in."""
     types = [found.flat.avals[value].dtype for value in (instruction.operands[0], instruction.results[0])]
     if np.issubdtype(types[0], np.inexact) and not np.issubdtype(types[1], np.inexact):
-        _unknown(found, instruction)
+        unknown(found, instruction)
         return
     carried = set[Key]()
     for operand in instruction.operands:
@@ -250,7 +161,7 @@ def _reduce(*kinds: str, total: bool = False) -> Rule:
 
     def rule(found: Equations, instruction: Instruction) -> None:
         axes = instruction.eqn.params["axes"]
-        kept = [axis for axis in range(_ndim(found, instruction.operands[0])) if axis not in axes]
+        kept = [axis for axis in range(found.ndim(instruction.operands[0])) if axis not in axes]
         new = {(kept[key.axis], key.group): key for key in found.of(instruction.results[0])}
         for key in found.of(instruction.operands[0]):
             if key.axis in kept:
@@ -266,96 +177,10 @@ def _reduce(*kinds: str, total: bool = False) -> Rule:
     return rule
 
 
-def _ndim(found: Equations, value: int) -> int:
-    return len(found.flat.avals[value].shape)
-
-
-def _dot_general(found: Equations, instruction: Instruction) -> None:
-    (left_sum, right_sum), (left_batch, right_batch) = instruction.eqn.params["dimension_numbers"]
-    left, right = (list(found.of(operand)) for operand in instruction.operands)
-    new = {(key.axis, key.group): key for key in found.of(instruction.results[0])}
-    _meet(found, _on(left, left_sum), _on(right, right_sum))
-    for i, (x, y) in enumerate(zip(left_batch, right_batch, strict=True)):
-        pair = _on(left, (x,)), _on(right, (y,))
-        if len(pair[0]) != len(pair[1]):
-            _unknown(found, instruction)
-            return
-        for first, second in zip(*pair, strict=True):
-            _scaled(found, new[i, first.group], first, second)
-    frees, start = ((left, left_sum, left_batch, 0), (right, right_sum, right_batch, 1)), len(left_batch)
-    for keys, summed, batch, side in frees:
-        ndim = _ndim(found, instruction.operands[side])
-        free = [axis for axis in range(ndim) if axis not in (*summed, *batch)]
-        for key in keys:
-            if key.axis in free:
-                _pass(found, key, new[start + free.index(key.axis), key.group])
-        start += len(free)
-
-
-def _on(keys: Sequence[Key], axes: Sequence[int]) -> list[Key]:
-    return [key for axis in axes for key in keys if key.axis == axis]
-
-
-def _pass(found: Equations, old: Key, new: Key) -> None:
-    """A linear operation along other axes, after which squares are squares no more."""
-    found.equal(KINDS, new, old)
-    if old in found.uniform:
-        found.uniform.add(new)
-    if old in found.squares:
-        found.none(TURNS, old)
-
-
-def _scaled(found: Equations, result: Key, first: Key, second: Key) -> None:
-    """A product of two values unit by unit."""
-    if _settle_uniform(found, result, (first, second)):
-        return
-    varying = _varying(found, (first, second))
-    found.state(("scaling", "sign"), (result, 1), (first, -1), (second, -1))
-    if len(varying) == 1:
-        _pass(found, varying[0], result)
-    else:
-        found.none(MATRICES, result, *varying)
-
-
-def _meet(found: Equations, left: Sequence[Key], right: Sequence[Key]) -> None:
-    """A sum over units of products of two values."""
-    pairs = zip(left, right, strict=True) if [x.group for x in left] == [y.group for y in right] else ()
-    if not pairs:
-        found.none(KINDS, *left, *right)
-    for first, second in pairs:
-        varying = _varying(found, (first, second))
-        if len(varying) < 2:
-            found.none([kind for kind in KINDS if kind != "mean-fixing orthogonal"], *varying)
-            continue
-        found.state(("scaling", "invertible"), (first, 1), (second, 1))
-        found.equal(("sign", *TURNS), first, second)
-        for key in varying:
-            if key in found.squares:
-                found.none(TURNS, key)
-
-
-def _convolution(found: Equations, instruction: Instruction) -> None:
-    params = instruction.eqn.params
-    numbers = params["dimension_numbers"]
-    entry, weight = (found.of(operand) for operand in instruction.operands)
-    if params["feature_group_count"] != 1 or params["batch_group_count"] != 1:
-        _unknown(found, instruction)
-        return
-    _meet(found, _on(entry, (numbers.lhs_spec[1],)), _on(weight, (numbers.rhs_spec[1],)))
-    new = {(key.axis, key.group): key for key in found.of(instruction.results[0])}
-    carried = (entry, numbers.lhs_spec, numbers.out_spec[0]), (weight, numbers.rhs_spec, numbers.out_spec[1])
-    for keys, spec, axis in carried:
-        for key in keys:
-            if key.axis == spec[0]:
-                _pass(found, key, new[axis, key.group])
-            elif key.axis != spec[1]:
-                found.none(KINDS, key)
-
-
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("add", "sub", "add_any"), _add),
-    **dict.fromkeys(("mul", "div"), _multiply),
-    **dict.fromkeys(("square", "integer_pow"), _power),
+    **dict.fromkeys(("mul", "div"), products.multiply),
+    **dict.fromkeys(("square", "integer_pow"), products.power),
     **dict.fromkeys(("sqrt", "rsqrt"), _root),
     **dict.fromkeys(("neg", "real", "stop_gradient"), _elementwise(*KINDS)),
     **dict.fromkeys(("max", "min"), _elementwise("scaling")),
@@ -379,7 +204,7 @@ RULES: dict[str, Rule] = {
     "broadcast_in_dim": _broadcast,
     "reduce_sum": _reduce(*KINDS, total=True),
     **dict.fromkeys(("reduce_max", "reduce_min"), _reduce("scaling")),
-    "dot_general": _dot_general,
-    "conv_general_dilated": _convolution,
+    "dot_general": products.dot_general,
+    "conv_general_dilated": products.convolution,
 }
 """Primitive name -> what it asks."""

@@ -5,14 +5,14 @@ power T^e: a scaling s of hidden units multiplies their incoming weights by s an
 What each operation asks of these exponents, `exponent_rules` says.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from llfc_jax.program.flat import Flat
+from llfc_jax.program.flat import Flat, Instruction
 
 KINDS = ("invertible", "orthogonal", "mean-fixing orthogonal", "sign", "scaling")
 """Kinds of maps, the larger groups first."""
@@ -91,3 +91,49 @@ class Equations:
         """Whether a value is a constant 0."""
         constant = self.flat.constants.get(value)
         return value in self.zeros or (constant is not None and not np.any(np.asarray(constant)))
+
+    def varying(self, keys: Sequence[Key]) -> list[Key]:
+        """Those of some places along which the value isn't uniform."""
+        return [key for key in keys if key not in self.uniform]
+
+    def settle_uniform(self, result: Key, present: Sequence[Key]) -> bool:
+        """Whether all that an elementwise operation reads is uniform; if so, nothing acts on the result."""
+        if self.varying(present):
+            return False
+        self.uniform.add(result)
+        self.none(KINDS, result)
+        return True
+
+    def pass_on(self, old: Key, new: Key) -> None:
+        """States that an operation is linear along other axes; after it squares are squares no more."""
+        self.equal(KINDS, new, old)
+        if old in self.uniform:
+            self.uniform.add(new)
+        if old in self.squares:
+            self.none(TURNS, old)
+
+    def ndim(self, value: int) -> int:
+        """The number of axes of a value."""
+        return len(self.flat.avals[value].shape)
+
+
+def columns(found: Equations, instruction: Instruction) -> Iterable[tuple[Key, list[Key], list[int]]]:
+    """For each group on the result of an elementwise operation, where it is on operands, and the others."""
+    for key in found.of(instruction.results[0]):
+        present = [
+            other
+            for operand in instruction.operands
+            for other in found.of(operand)
+            if (other.axis, other.group) == (key.axis, key.group)
+        ]
+        having = {other.value for other in present}
+        yield key, present, [operand for operand in instruction.operands if operand not in having]
+
+
+def unknown(found: Equations, instruction: Instruction) -> None:
+    """The rule of what nothing is known of: no map acts on what it touches."""
+    found.none(KINDS, *(key for x in (*instruction.operands, *instruction.results) for key in found.of(x)))
+
+
+Rule: TypeAlias = Callable[[Equations, Instruction], None]
+"""States what an operation asks."""

@@ -13,7 +13,7 @@ from jax.extend.core import JaxprEqn, Literal
 
 from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, flatten
 from llfc_jax.symmetry.provenance import Lines, shown
-from llfc_jax.symmetry.rules import shape_of
+from llfc_jax.symmetry.rule import shape_of
 
 
 class Lookup(NamedTuple):

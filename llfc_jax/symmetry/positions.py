@@ -13,7 +13,8 @@ import numpy as np
 from jax.extend.core import JaxprEqn, Literal
 
 from llfc_jax.symmetry.factors import Axes, Axis, fix, new_axes, new_axis, size_of
-from llfc_jax.symmetry.rules import RULES, shape_of
+from llfc_jax.symmetry.rule import shape_of
+from llfc_jax.symmetry.rules import RULES
 from llfc_jax.symmetry.unification import settle, settle_along, unify, unify_arrays
 
 

@@ -28,7 +28,8 @@ from llfc_jax.symmetry.lookups import Used, lookups
 from llfc_jax.symmetry.positions import Known, as_numbers, axes_of, positions_rule, settle_value
 from llfc_jax.symmetry.provenance import lines_of
 from llfc_jax.symmetry.reading import read
-from llfc_jax.symmetry.rules import RULES, opaque, shape_of
+from llfc_jax.symmetry.rule import opaque, shape_of
+from llfc_jax.symmetry.rules import RULES
 from llfc_jax.symmetry.spec import PermutationSpec
 from llfc_jax.symmetry.unification import settle, unify_all, unify_arrays
 from llfc_jax.types import PyTree
