@@ -5,6 +5,7 @@ latter by the statistics of training data under theta_alpha (Izmailov et al. 201
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -110,12 +111,7 @@ class Updates:
             raise UserError("apply_train: expected (outputs, updated variables)")
         updated = _by_path(shapes[1])
         known = _by_path(variables)
-        found: dict[str, dict[str, str]] = {}
-        for path in updated:
-            module, name, rest = _split(path, "mean")
-            partner = "/".join(part for part in (module, name.replace("mean", "var"), rest) if part)
-            if name and partner in updated and {path, partner} <= known.keys():
-                found[module] = {"mean": path, "var": partner}
+        found = running_statistics(path for path in updated if path in known)
         if not found:
             raise UserError(
                 "apply_train: expected updated statistics, such as batch_stats/bn/mean and var; found "
@@ -125,12 +121,13 @@ class Updates:
 
     def replaced(self, variables: Variables, statistics: Statistics) -> Variables:
         """The same parameters with other running statistics."""
-        new = {}
-        for path in _by_path(variables):
-            for which in ("mean", "var"):
-                module, name, _ = _split(path, which)
-                if name and module in statistics:
-                    new[path] = statistics[module][which]
+        places = running_statistics(_by_path(variables))
+        new = {
+            path: statistics[module][which]
+            for module, pair in places.items()
+            if module in statistics
+            for which, path in pair.items()
+        }
         return _with(variables, new)
 
     def _filled(
@@ -139,6 +136,33 @@ class Updates:
         known = _by_path(variables)
         paths = [path for pair in places.values() for path in pair.values()]
         return _with(variables, {path: jnp.full_like(known[path], value) for path in paths})
+
+
+def running_statistics(paths: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Module -> `mean` and `var` -> the path of that leaf, of all modules that have both.
+
+    What is neither `mean` nor PyTorch's `running_mean` is told apart by its name, of which a module may have
+    several.
+
+    Example:
+        >>> running_statistics(["stats/bn/mean", "stats/bn/var", "stats/ema/mean", "params/bn/scale"])
+        {'stats/bn': {'mean': 'stats/bn/mean', 'var': 'stats/bn/var'}}
+        >>> list(running_statistics(["1.bn.running_mean", "1.bn.running_var", "mean_2", "var_2"]))
+        ['1.bn', 'mean_2']
+    """
+    known, found = dict.fromkeys(paths), {}
+    for path in known:
+        if (parts := _OF_MEAN.fullmatch(path)) is not None:
+            partner = path[: parts.start(2)] + parts[2].replace("mean", "var") + path[parts.end(2) :]
+            if partner in known:
+                module = (parts[1] or "") if parts[2] in _USUAL else path
+                found[module] = {"mean": path, "var": partner}
+    return found
+
+
+_OF_MEAN = re.compile(r"(?:(.*)[/.])?([^/.]*mean[^/.]*)(?:[/.].*)?")
+"""The module and the name of a mean; a variable of NNX has a part behind it."""
+_USUAL = ("mean", "running_mean")
 
 
 def _check_moved(statistics: Mapping[float, Statistics]) -> None:
@@ -165,12 +189,3 @@ def _by_path(tree: PyTree) -> dict[str, Array]:
 def _with(variables: Variables, new: Mapping[str, Array]) -> Variables:
     leaves = {**_by_path(variables), **new}
     return jax.tree.unflatten(jax.tree.structure(variables), leaves.values())
-
-
-def _split(path: str, word: str) -> tuple[str, str, str]:
-    """The module before the last part of a path that has a word in it, that part, and the rest."""
-    parts = path.split("/")
-    for index in reversed(range(len(parts))):
-        if word in parts[index]:
-            return "/".join(parts[:index]), parts[index], "/".join(parts[index + 1 :])
-    return "", "", ""

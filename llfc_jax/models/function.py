@@ -19,6 +19,7 @@ class FunctionModel:
     steps: tuple[str, ...] = ()
     convolutional: bool = True
     """It may be."""
+    unmoved_statistics: tuple[str, ...] = ()
 
     def shapes(self, inputs: Any) -> PyTree:
         """Of the parameters."""

@@ -18,6 +18,10 @@ class Model(Protocol):
     def convolutional(self) -> bool:
         """Whether anything in it is a convolution."""
 
+    @property
+    def unmoved_statistics(self) -> tuple[str, ...]:
+        """Modules that have running statistics which training leaves as they are."""
+
     def shapes(self, inputs: Any) -> PyTree:
         """Its variables as `jax.ShapeDtypeStruct`s, for inputs of the shape and dtype of these."""
 
@@ -40,4 +44,4 @@ class Model(Protocol):
         """Variables with other parameters, and with what `apply_train` said has changed."""
 
     def recompute(self, preprocess: Callable[[Any], Array]) -> Correction | None:
-        """Re-estimates running statistics on raw inputs; None for a network that has none."""
+        """Re-estimates running statistics on raw inputs; None where training moves none."""

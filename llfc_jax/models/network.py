@@ -151,6 +151,11 @@ class Network:
         """Whether any stage is a convolution."""
         return any(stage.kind == "conv" for stage in self.stages)
 
+    @property
+    def unmoved_statistics(self) -> tuple[str, ...]:
+        """Every stage is run, so that training moves them all."""
+        return ()
+
     def apply(self, variables: Variables, inputs: Array) -> Array:
         """Logits in evaluation mode: (n, ...) -> (n, classes), or (n, t, classes) of tokens."""
         return self.apply_with_features(variables, inputs)[0]

@@ -22,7 +22,7 @@ from llfc_jax.reporting import writing
 from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import pair, workdir
-from llfc_jax.run.measurement import measure, paths, read_network
+from llfc_jax.run.measurement import corrections, measure, paths, read_network
 from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
 from llfc_jax.runtime import compilation, environment, output, progress
@@ -225,7 +225,8 @@ def merge(bench: Workbench, checkpoints: Path) -> None:
     alpha = float(config.merge.alpha)
     variables = lerp(a.variables, b.variables, alpha)
     program = read_network(bench, a.variables)
-    for path, correct in paths(bench, program, a.variables, b.variables, (alpha,)).values():
+    mended_by = corrections(bench, program)
+    for path, correct in paths(bench, program, a.variables, b.variables, (alpha,), mended_by).values():
         if correct is not None and path.corrections is not None:
             variables = correct(variables, path.corrections[alpha])
     metadata = {

@@ -1,7 +1,7 @@
 """What is measured on trained networks: their ends, and every path between them."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,14 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     measures = build(bench.config.measures, _options(bench))
     corrected_at = _all_alphas(bench) if any(one.along_corrected for one in measures) else []
     program = read_network(bench, networks[names[0]].variables)
+    mended_by = corrections(bench, program) if corrected_at else ()
     for name_a, name_b in [*pairs, *aligned]:
         a, b = networks[name_a].variables, networks[name_b].variables
         plain = PathKey.parse(f"{name_a}-{name_b}")
         results.setdefault("weights", {})[str(plain)] = weights_apart(a, b)
         if bench.dataset.is_text and bench.config.sample.length:
             results.setdefault("samples", {})[str(plain)] = samples(bench, a, b)
-        for correction, path in paths(bench, program, a, b, corrected_at).items():
+        for correction, path in paths(bench, program, a, b, corrected_at, mended_by).items():
             key = str(plain._replace(correction=correction))
             for measure_name, result in _measure_path(bench, program, measures, path, key).items():
                 results.setdefault(measure_name, {})[key] = result
@@ -88,7 +89,12 @@ def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
 
 
 def paths(
-    bench: Workbench, program: Program, a: Variables, b: Variables, alphas: Sequence[float]
+    bench: Workbench,
+    program: Program,
+    a: Variables,
+    b: Variables,
+    alphas: Sequence[float],
+    mended_by: Iterable[Correction],
 ) -> dict[str, CorrectedPath]:
     """Correction, of its key in `results.json` -> the path: plain, and with each, known at `alphas`."""
     wanted = bench.config.corrections.examples
@@ -100,20 +106,24 @@ def paths(
     def data(name: str) -> Iterator[Batch]:
         return training_stream(bench, examples, batch_size, f"{name} on training data", passes)
 
-    corrections = _corrections(bench, program) if alphas else ()
-    return corrected_paths(program, a, b, alphas, corrections, data)
+    return corrected_paths(program, a, b, alphas, mended_by, data)
 
 
-def _corrections(bench: Workbench, program: Program) -> Iterator[Correction]:
-    """Those that the network can have and the configuration asks for."""
+def corrections(bench: Workbench, program: Program) -> tuple[Correction, ...]:
+    """Those that the configuration asks for and the network can have; says where it can't."""
+    asked = bench.config.corrections
     if bench.recompute is not None:
-        if bench.config.corrections.recompute:
-            yield bench.recompute
-    elif bench.config.corrections.repair:
+        return (bench.recompute,) if asked.recompute else ()
+    if asked.recompute and (unmoved := bench.network.unmoved_statistics):
+        progress.say(
+            "recomputed paths are left out: training moves no running statistics of this network, "
+            f"such as those of {unmoved[0]}"
+        )
+    if asked.repair:
         if sites(program):
-            yield repair(program)
-        else:
-            progress.say("REPAIR is left out: no layer of this network has units with a scale and a bias")
+            return (repair(program),)
+        progress.say("REPAIR is left out: no layer of this network has units with a scale and a bias")
+    return ()
 
 
 def _describe_data(bench: Workbench) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from llfc_jax.models.model import Model
 from llfc_jax.run import pair
 from llfc_jax.runtime import environment, progress, sharding
 from llfc_jax.training import lineage, optimizers
-from llfc_jax.types import Array, Batch, Features, PRNGKey, Variables
+from llfc_jax.types import Array, Batch, Features, PRNGKey, PyTree, Variables
 
 ALIGN_STREAM, AS_IN_TRAINING_STREAM, SAMPLE_STREAM = 1_000, 1_001, 1_002
 """What the seed is folded with; beyond the streams of the lineages."""
@@ -150,16 +150,6 @@ def prepare(config: ConfigDict, network: Model | None = None) -> Workbench:
             f"config.train.batch_size: expected a multiple of {jax.device_count()} (the devices); "
             f"found {config.train.batch_size}"
         )
-    image = dataset.train.images.shape[1:]
-    if network is None:
-        models.check_kind(config.model.name, dataset.is_text)
-        network = models.make(config.model, image, dataset.num_classes)
-    _check_memory(network, _inputs(dataset))
-    given: pair.Given = {}
-    if not trains:
-        network, given = pair.load(config, files, network, image, dataset.num_classes)
-    some = min(config.eval.train_examples, examples)
-    measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
     steps_per_epoch = examples // config.train.batch_size
     if trains and config.train.epochs * steps_per_epoch > _LAST_STEP:
         raise UserError(
@@ -167,6 +157,16 @@ def prepare(config: ConfigDict, network: Model | None = None) -> Workbench:
             f"steps; found {config.train.epochs}"
         )
     optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
+    image = dataset.train.images.shape[1:]
+    if network is None:
+        models.check_kind(config.model.name, dataset.is_text)
+        network = models.make(config.model, image, dataset.num_classes)
+    _check_memory(config, network, network.shapes(_inputs(dataset)), optimizer if trains else None)
+    given: pair.Given = {}
+    if not trains:
+        network, given = pair.load(config, files, network, image, dataset.num_classes)
+    some = min(config.eval.train_examples, examples)
+    measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
     lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
     return Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
 
@@ -176,16 +176,25 @@ def _inputs(dataset: data.Dataset) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, *raw.shape[1:]), raw.dtype if dataset.is_text else jnp.float32)
 
 
-def _check_memory(network: Model, inputs: jax.ShapeDtypeStruct) -> None:
-    """That two networks fit into memory, without which nothing can be done."""
-    leaves = jax.tree.leaves(network.shapes(inputs))
-    parameters = sum(math.prod(leaf.shape) for leaf in leaves)
-    needed, there = 2 * parameters * jnp.float32(0).nbytes, environment.memory_bytes()
+def _check_memory(
+    config: ConfigDict, network: Model, variables: Variables, optimizer: optax.GradientTransformation | None
+) -> None:
+    """That two networks fit into memory, and where there is any, the training of one: the least it takes."""
+    parameters = network.parameters(variables)
+    least = {"two networks of them take": 2 * _bytes(variables)}
+    if optimizer is not None:
+        state = variables, variables if config.opt.ema else (), jax.eval_shape(optimizer.init, parameters)
+        least["training takes"] = _bytes((state, parameters))  # with their gradients
+    (what, needed), there = max(least.items(), key=lambda item: item[1]), environment.memory_bytes()
     if needed > there:
         raise UserError(
-            f"config.model: {parameters:,} parameters are too many: two networks of them take "
-            f"{needed / 2**30:,.0f} GiB, of {there / 2**30:,.0f} GiB that are there"
+            f"config.model: {models.count_parameters(parameters):,} parameters are too many: {what} "
+            f"{needed / 2**30:,.1f} GiB at least, of {there / 2**30:,.1f} GiB that are there"
         )
+
+
+def _bytes(shapes: PyTree) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:

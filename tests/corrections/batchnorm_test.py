@@ -140,6 +140,26 @@ def test_an_nnx_network_is_recomputed_through_its_own_training_mode():
     np.testing.assert_allclose(mended["layers"][1]["var"], hidden.var(0), rtol=1e-4)
 
 
+def test_statistics_by_pytorchs_names_are_each_of_their_own_module():
+    """Two norms of one size in a flat state dict, and a module with two kinds of statistics of its own."""
+    names = {"one.running": 1.0, "body.0.two.running": 2.0, "own.first": 3.0, "own.last": 4.0}
+    variables = {f"{name}_{which}": jnp.zeros(3) for name in names for which in ("mean", "var")}
+
+    def apply_train(variables, x):
+        seen = {f"{name}_mean": (factor * x).mean(0) for name, factor in names.items()}
+        seen |= {f"{name}_var": (factor * x).var(0) for name, factor in names.items()}
+        return x, {path: 0.9 * leaf + 0.1 * seen[path] for path, leaf in variables.items()}
+
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    batch = Batch(x, np.zeros(20, np.int32), np.ones(20, np.float32))
+    correction = recompute(apply_train)
+    (found,) = correction.statistics(None, variables, variables, (0.0,), lambda: [batch]).values()
+    mended = correction.mend(variables, found)
+    for name, factor in names.items():
+        np.testing.assert_allclose(mended[f"{name}_mean"], factor * x.mean(0), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(mended[f"{name}_var"], factor**2 * x.var(0), rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("apply_train", "line"),
     [

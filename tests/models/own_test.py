@@ -15,6 +15,7 @@ import pytest
 from llfc_jax import models
 from llfc_jax.errors import UserError
 from llfc_jax.models.own import network as own
+from llfc_jax.types import Batch
 
 SHAPE, CLASSES = (8, 8, 1), 10
 HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "torchax"))
@@ -95,6 +96,35 @@ def test_training_moves_the_statistics_to_those_of_the_batch(made, variables):
         np.testing.assert_allclose(momentum, momentum[0], rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("jax_nets.py:Idle", "norm"),
+        ("jax_nets.py:Frozen", "batch_stats/norm"),
+        pytest.param("torch_nets.py:Idle", "norm", marks=WITH_TORCH),
+    ],
+)
+def test_statistics_that_training_leaves_alone_are_named_and_not_recomputed(name, module, directory):
+    made = make(directory, name)
+    assert made.unmoved_statistics[0].startswith(module)
+    assert made.recompute(lambda images: images) is None
+
+
+def test_statistics_that_training_moves_are_recomputed_beside_others(directory):
+    made = make(directory, "jax_nets.py:Idle", runs="norm")
+    variables = made.draw(jax.random.key(0), IMAGES)
+    assert made.unmoved_statistics == ("other",)
+    correction = made.recompute(lambda images: images)
+    batch = Batch(IMAGES, np.zeros(len(IMAGES), np.int32), np.ones(len(IMAGES), np.float32))
+    found = correction.statistics(None, variables, variables, (0.0,), lambda: [batch])[0.0]
+    first = jax.tree.map(np.float64, variables["first"])
+    hidden = IMAGES.reshape(len(IMAGES), -1) @ first["kernel"] + first["bias"]
+    np.testing.assert_allclose(found["norm"]["mean"], hidden.mean(0), rtol=1e-4, atol=1e-6)
+    mended = correction.mend(variables, found)
+    assert same(mended["other"], variables["other"])
+    assert not same(mended["norm"], variables["norm"])
+
+
 @WITH_TORCH
 def test_a_module_of_pytorch_sees_channels_first_and_computes_what_it_does(directory):
     import torch
@@ -143,7 +173,7 @@ FAULTS = {
     "no name": (
         "jax_nets.py:Nett",
         {},
-        r"config.model.name: .* has no Nett; expected one of Linen, Nnx, functions",
+        r"config.model.name: .* has no Nett; expected one of Linen, Nnx, Idle, Frozen, functions",
     ),
     "nothing named": ("jax_nets.py", {}, r"config.model.name: expected FILE.py:NAME; found .*/jax_nets.py"),
     "a syntax error": ("wrong.py:Net", {}, r".*wrong.py:Net: wrong.py:2: SyntaxError: .*"),

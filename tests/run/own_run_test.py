@@ -59,6 +59,26 @@ def test_a_network_in_a_file_is_trained_continued_and_refused_once_the_file_has_
     command.assert_one_line(process, ".* belongs to another run: config.model.sha256 was .*")
 
 
+def test_recomputed_paths_are_left_out_and_said_where_training_moves_no_statistics(tmp_path):
+    file = tmp_path / "nets.py"
+    file.write_text(own_files.FLAX)
+    process = command.run_here(
+        *command.SMALL_RUN,
+        "--config.train.epochs=1",
+        "--config.train.spawn_steps=0",
+        "--config.measures=lmc",
+        f"--config.model.name={file}:Idle",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert process.returncode == 0, process.stderr
+    assert results(tmp_path / "run")["lmc"].keys() == {"a-b"}
+    said = [line for line in process.stderr.splitlines() if "left out" in line]
+    assert said == [
+        "recomputed paths are left out: training moves no running statistics of this network, "
+        "such as those of norm"
+    ]
+
+
 @WITH_TORCH
 def test_two_files_of_a_module_are_imported_aligned_and_go_out_as_they_came(tmp_path):
     """B is A with its hidden units in another order."""

@@ -11,7 +11,7 @@ from llfc_jax.matching import alignment, weight_matching
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.models.network import with_statistics
 from llfc_jax.run import experiment, measurement
-from llfc_jax.run.measurement import measure, paths, read_network
+from llfc_jax.run.measurement import corrections, measure, paths, read_network
 from llfc_jax.run.workbench import prepare
 from llfc_jax.storage import checkpoint
 
@@ -137,7 +137,7 @@ def test_corrections_see_every_image_and_few_of_them_in_several_crops(file, monk
         bench = prepare(
             make_config(file, corrections__examples=2500, eval__batch_size=350, data__augment=augment_)
         )
-        measurement.paths(bench, None, {"batch_stats": {}}, {}, (0.5,))
+        measurement.paths(bench, None, {"batch_stats": {}}, {}, (0.5,), corrections(bench, None))
         assert len(seen[-1]) == images  # 1024 in three batches of 341, once or until there are 2500
     crops, clean = seen
     assert np.unique(crops, axis=0).shape[0] > 2 * 1023
@@ -173,7 +173,8 @@ def test_repair_estimates_on_images_as_in_training(file):
     config = make_config(file, model__norm="none", corrections__repair=True)
     bench = prepare(config)
     a, b = (bench.network.init(jax.random.key(seed), np.zeros((1, SIDE, SIDE, 1))) for seed in (1, 2))
-    mended = paths(bench, read_network(bench, a), a, b, (0.5,))["repair"]
+    program = read_network(bench, a)
+    mended = paths(bench, program, a, b, (0.5,), corrections(bench, program))["repair"]
     found = mended.path.corrections[0.5]["dense1"]["shift"]
 
     def first_layer(end, images):

@@ -37,6 +37,17 @@ class Tied(nn.Module):
         return self.head(torch.tanh(self.two(torch.tanh(self.one(x.flatten(1))))))
 
 
+class Idle(nn.Module):
+    """A norm that is never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.first(x.flatten(1))))
+
+
 class Branching(Plain):
     def forward(self, x):
         return super().forward(x) if x.sum() > 0 else 2 * super().forward(x)
@@ -45,7 +56,7 @@ class Branching(Plain):
 made = Plain()
 '''
 
-FLAX = """
+FLAX = '''
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -75,6 +86,30 @@ class Nnx(nnx.Module):
         return self.head(self.drop(nnx.relu(self.norm(self.first(x.reshape(len(x), -1))))))
 
 
+class Idle(nnx.Module):
+    """Of two norms, those of the names in `runs` are called."""
+
+    def __init__(self, runs: str = "", *, rngs):
+        self.first = nnx.Linear(64, 8, rngs=rngs)
+        self.norm, self.other = (nnx.BatchNorm(8, rngs=rngs) for _ in range(2))
+        self.head = nnx.Linear(8, 10, rngs=rngs)
+        self.runs = runs
+
+    def __call__(self, x):
+        x = self.first(x.reshape(len(x), -1))
+        x = self.norm(x) if self.runs == "norm" else x
+        return self.head(nnx.relu(x))
+
+
+class Frozen(nn.Module):
+    """A norm that keeps its statistics in training."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(8)(x.reshape(len(x), -1))
+        return nn.Dense(10)(nn.relu(nn.BatchNorm(use_running_average=True, name="norm")(x)))
+
+
 def functions(hidden=8, num_classes=10, scale=1.0):
     def init(key, x):
         first, head = jax.random.split(key)
@@ -85,4 +120,4 @@ def functions(hidden=8, num_classes=10, scale=1.0):
         return jax.nn.relu(x.reshape(len(x), -1) @ variables["first"]) @ variables["head"]
 
     return init, apply
-"""
+'''

@@ -47,8 +47,7 @@ def build(
     with at_fault(written, found.path):
         make = _maker(named, written, given, known)
         definition = _definition(make, inputs, num_classes)
-    network = OwnNetwork(found, definition, num_classes)
-    return dataclasses.replace(network, convolutional=_is_convolutional(network, inputs))
+    return _traced(OwnNetwork(found, definition, num_classes), inputs)
 
 
 def _maker(
@@ -100,10 +99,11 @@ def _is_of(framework: str, value: Any) -> bool:
     return framework in sys.modules and isinstance(value, sys.modules[framework].Module)
 
 
-def _is_convolutional(network: OwnNetwork, inputs: jax.ShapeDtypeStruct) -> bool:
-    """By its traces in both modes, for two images, which are checked with this."""
+def _traced(network: OwnNetwork, inputs: jax.ShapeDtypeStruct) -> OwnNetwork:
+    """With what is seen in its traces in both modes, for two images, which are checked with this."""
     two = jax.ShapeDtypeStruct((2, *inputs.shape[1:]), inputs.dtype)
     evaluation = flatten(network.apply_with_features, network.shapes(), two)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    jax.eval_shape(network.apply_train, network.shapes(), two, key)
-    return any(one.primitive == "conv_general_dilated" for one in evaluation.instructions)
+    _, changes = jax.eval_shape(network.apply_train, network.shapes(), two, key)
+    convolutional = any(one.primitive == "conv_general_dilated" for one in evaluation.instructions)
+    return dataclasses.replace(network, convolutional=convolutional, moved=frozenset(changes))

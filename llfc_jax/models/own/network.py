@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.corrections.batchnorm import recompute
+from llfc_jax.corrections.batchnorm import recompute, running_statistics
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.models.own.file import FIELD, Origin, at_fault
@@ -50,7 +50,7 @@ class Definition(Protocol):
         """In evaluation mode, with the features that have names."""
 
     def train(self, variables: Variables, inputs: Array, key: PRNGKey | None) -> tuple[Any, dict[str, Array]]:
-        """Outputs in training mode, and path -> what becomes of a leaf that isn't optimised."""
+        """Outputs in training mode, and path -> leaf after it: of all that change, or of more."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -61,11 +61,19 @@ class OwnNetwork:
     definition: Definition
     num_classes: int
     convolutional: bool = False
+    moved: frozenset[str] = frozenset()
+    """Paths of what `apply_train` changes."""
 
     @property
     def steps(self) -> tuple[str, ...]:
         """Nobody has named them."""
         return ()
+
+    @property
+    def unmoved_statistics(self) -> tuple[str, ...]:
+        """Of modules that are never called, or called as in evaluation."""
+        paths = [path for path in by_path(self.definition.variables) if path not in self.definition.trainable]
+        return tuple(sorted(running_statistics(paths).keys() - running_statistics(self.moved).keys()))
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -104,7 +112,9 @@ class OwnNetwork:
     ) -> tuple[Array, dict[str, Array]]:
         """Logits in training mode, and what else changes, by path."""
         with self._watched():
-            outputs, changes = self.definition.train(variables, inputs, key)
+            outputs, after = self.definition.train(variables, inputs, key)
+        before = by_path(variables)
+        changes = {path: leaf for path, leaf in after.items() if leaf is not before[path]}
         return self._logits(outputs, len(inputs)), changes
 
     def parameters(self, variables: Variables) -> Params:
@@ -122,10 +132,7 @@ class OwnNetwork:
         def apply_train(variables: Variables, inputs: Any) -> tuple[Array, dict[str, Array]]:
             return self.apply_train(variables, preprocess(inputs), None)
 
-        names = by_path(self.definition.variables).keys() - self.definition.trainable
-        if not any("mean" in name for name in names):
-            return None
-        return recompute(apply_train)
+        return recompute(apply_train) if running_statistics(self.moved) else None
 
     def _watched(self) -> Any:
         return at_fault(self.origin.written, self.origin.path)

@@ -45,8 +45,7 @@ class TorchDefinition:
         self, variables: Variables, inputs: Array, key: PRNGKey | None
     ) -> tuple[Array, dict[str, Array]]:
         """Buffers change."""
-        outputs, updated = self._network.apply_train(variables, _channels_first(inputs), key)
-        return outputs, {name: leaf for name, leaf in updated.items() if leaf is not variables[name]}
+        return self._network.apply_train(variables, _channels_first(inputs), key)
 
 
 def _drawn(make: Callable[[], Any], seed: int) -> Any:
