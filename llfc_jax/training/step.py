@@ -131,7 +131,12 @@ def _averaged(decay: float, state: TrainState, variables: Variables) -> Variable
     if state.average is None:
         return None
     rate = jnp.maximum(1 - decay, 9 / (10 + state.step))
-    return optax.incremental_update(variables, state.average, rate)
+
+    def averaged(new: Array, old: Array) -> Array:
+        counts = not jnp.issubdtype(new.dtype, jnp.inexact)  # as BatchNorm's batches are, by PyTorch
+        return new if counts else optax.incremental_update(new, old, rate)
+
+    return jax.tree.map(averaged, variables, state.average)
 
 
 def epoch_batches(key: PRNGKey, epoch: int, num_examples: int, batch_size: int) -> Array:

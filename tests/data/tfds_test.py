@@ -24,6 +24,7 @@ from PIL import Image
 from llfc_jax.data import Dataset, load
 from llfc_jax.data.preparation import quiet
 from llfc_jax.errors import UserError
+from llfc_jax.path.examples import masked_batches
 
 with quiet():  # its import raises deprecation warnings of others
     import tensorflow_datasets as tfds
@@ -192,6 +193,17 @@ def test_split_expressions_slice_what_tfds_would_read(prepared: Path) -> None:
     source = tfds.data_source("tiny_colours", split="train[-20%:]", data_dir=prepared)
     np.testing.assert_array_equal(part.test.labels, [example["label"] for example in source])
     np.testing.assert_array_equal(part.test.images, [example["image"] for example in source])
+
+
+def test_what_grain_reads_of_a_set_are_batches_for_the_library(prepared: Path) -> None:
+    grain = pytest.importorskip("grain")
+    source = tfds.data_source("tiny_colours", split="test", data_dir=prepared)
+    read = grain.MapDataset.source(source).batch(8).to_iter_dataset()
+    batches = list(masked_batches(read))
+    kept = [np.asarray(batch.mask) > 0 for batch in batches]
+    found = zip(*((b.images[rows], b.labels[rows]) for b, rows in zip(batches, kept, strict=True)), strict=True)
+    images, labels = map(np.concatenate, found)
+    assert _by_content(images, labels) == _by_content(*TINY["test"])
 
 
 def test_reading_twice_gives_the_same_fingerprint_and_prepares_once(prepared: Path) -> None:

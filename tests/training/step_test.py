@@ -202,3 +202,27 @@ def test_every_optimizer_with_every_schedule_lowers_the_loss(name, schedule):
 def test_what_cannot_be_is_one_line(changes, message):
     with pytest.raises(UserError, match=f"^{message}$"):
         optimizers.build(OPT | changes, 100)
+
+
+class Counting:
+    """A softmax regression that counts its batches, as PyTorch's BatchNorm does."""
+
+    def parameters(self, variables):
+        return {"weight": variables["weight"]}
+
+    def updated(self, variables, params, changes):
+        return {**variables, **params, **changes}
+
+    def apply_train(self, variables, inputs, key):
+        return inputs.reshape(len(inputs), -1) @ variables["weight"], {"count": variables["count"] + 1}
+
+
+@pytest.mark.parametrize("scan", [True, False])
+def test_counts_are_no_numbers_to_average(scan):
+    one = Recipe(Counting(), optimizers.build(OPT, 8)[0], lambda key, images: images / 255, ema=0.9)
+    state = init_state(one, {"weight": jnp.ones((4, CLASSES)), "count": jnp.int32(7)})
+    indices = epoch_batches(jax.random.key(0), 0, EXAMPLES, BATCH)
+    *_, (state, _) = make_runner(one, *data(), scan=scan)(jax.random.key(0), state, indices)
+    assert state.average["count"] == state.variables["count"] == 7 + len(indices)
+    assert state.average["count"].dtype == jnp.int32
+    assert np.abs(state.average["weight"] - state.variables["weight"]).max() > 1e-4
