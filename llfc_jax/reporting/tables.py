@@ -113,12 +113,14 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
     if perplexity := _perplexities(results):
         _print(console, "Perplexity", perplexity)
     if paths:
-        console.print(describe(criteria(results), results["data"].get("num_classes")))
+        console.print(describe(criteria(results), results["data"].get("num_classes"), llfc=bool(llfc)))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
-def describe(by: Criteria, classes: int | None) -> str:
+def describe(by: Criteria, classes: int | None, *, llfc: bool = True) -> str:
     """By which paths are judged, in a few words; a loss of the caller's own, without classes, is not.
+
+    `llfc` is whether that was measured.
 
     >>> print(describe(Criteria(), classes=10))
     LMC: barriers below 2 % and 0.0461 nats, on test and train, for sure (95 %).
@@ -129,6 +131,8 @@ def describe(by: Criteria, classes: int | None) -> str:
         error, loss = f"{100 * by.max_error_barrier:g} %", f"{reading.nats(by.loss_limit(classes))} nats"
         sure = f"{100 * by.confidence:g} %"
         lmc = f"LMC: barriers below {error} and {loss}, on test and train, for sure ({sure})."
+    if not llfc:
+        return lmc
     return (
         f"{lmc}\n"
         f"LLFC: at α = ½ every layer at most {by.max_llfc:g} of the nearer end's distance from the line."
