@@ -1,6 +1,6 @@
 """Write a network of a run to a file.
 
-    llfc_jax export RUN [--what=b_aligned] [--format=safetensors|npz|pt|orbax] [--out=PATH]
+    llfc_jax export RUN [--what=b_aligned] [--format=safetensors|pt|npz|orbax] [--out=PATH]
 
 A network that came from a file (`--config.pair.a` and `b`) goes out in that file's names and layout, for the
 program that wrote it to go on with; as `orbax` only if it came as a pytree. Others have our names, such as

@@ -1,4 +1,6 @@
-"""From outside the package: a matcher, a correction, a model, a figure, each a line of its registry."""
+"""From outside the package: a matcher, a correction, a model, a figure, a format: each one line."""
+
+import json
 
 import flax.linen as nn
 import jax
@@ -11,6 +13,9 @@ import llfc_jax
 from llfc_jax import models
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError
+from llfc_jax.interchange import formats
+from llfc_jax.interchange.format import Format
+from llfc_jax.interchange.stored import File, in_memory
 from llfc_jax.matching import MatchInfo, alignment
 from llfc_jax.models import layers
 from llfc_jax.models.network import Network, sequence
@@ -65,6 +70,20 @@ def draw_names(results):
     figure = Figure(figsize=(2, 1))
     figure.text(0, 0, results["model"]["name"])
     return figure
+
+
+def recognises_lists(path, start):
+    """A format: lists of numbers in JSON."""
+    return start.startswith(b'{"')
+
+
+def read_lists(path):
+    stored = {name: in_memory(np.array(one)) for name, one in json.loads(path.read_text()).items()}
+    return File(stored, "json", "", {}, True, {})
+
+
+def write_lists(path, arrays):
+    path.write_text(json.dumps({name: array.tolist() for name, array in arrays.items()}))
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +147,12 @@ def test_a_model(monkeypatch):
         ("in", (2, 16)),
         ("out", (2, 3)),
     ]
+
+
+def test_a_format(monkeypatch, tmp_path):
+    lists = Format("JSON", recognises_lists, read_lists, write_lists, (".json",))
+    monkeypatch.setitem(formats.FORMATS, "json", lists)
+    arrays = {"last": np.arange(3.0), "first": np.eye(2)}
+    formats.write(tmp_path / "a.json", arrays, "json")
+    assert formats.holds(tmp_path / "a.json", arrays)
+    assert list(formats.read(tmp_path).arrays) == ["last", "first"]

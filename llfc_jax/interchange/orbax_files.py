@@ -2,13 +2,16 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import unflatten_dict
 
 from llfc_jax.errors import UserError
+from llfc_jax.interchange.format import Format
 from llfc_jax.interchange.reading import readable
 from llfc_jax.interchange.stored import Arrays, File, Stored, flatten, in_memory, in_natural_order, unreadable
 from llfc_jax.storage import checkpoint
@@ -17,35 +20,41 @@ _SIZE = 256 * 1024**2
 """Bytes that an array may claim beyond those that all files of its pytree have together."""
 
 
-def is_one(directory: Path) -> bool:
-    """Whether Orbax has written a directory, or something in it."""
-    return bool(_pytrees(directory))
+def recognises(path: Path, start: bytes) -> bool:
+    """Whether a path is a directory that Orbax has written, or something in it."""
+    del start
+    return path.is_dir() and (_is_ours(path) or bool(_pytrees(path)))
 
 
 def read(directory: Path) -> File:
     """All arrays, by their paths in the tree; of the last step where there are several.
 
     Raises:
-        UserError: Orbax didn't write the directory, or it is damaged.
+        UserError: the directory is damaged.
     """
-    steps = checkpoint.steps(directory)
-    if steps and (directory / str(steps[-1]) / "variables").is_dir():
+    if _is_ours(directory):
         found = checkpoint.restore(directory)
         return _file(
             {name: in_memory(array) for name, array in flatten(found.variables).items()}, found.metadata
         )
     pytrees = _pytrees(directory)
-    if not pytrees:
-        raise UserError(
-            f"{directory}: expected a checkpoint of llfc_jax, a pytree saved by Orbax, or a directory with "
-            "one file of weights; found none of them"
-        )
     alone = len(pytrees) == 1
     stored: dict[str, Stored] = {}
     for name, path in pytrees.items():
         prefix = "" if alone else f"{name}/"
         stored |= {prefix + leaf: array for leaf, array in _read_pytree(path).items()}
     return _file(stored, {})
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """A bare pytree; slashes in the names make it."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path.absolute(), unflatten_dict(dict(arrays), sep="/"))
+
+
+def _is_ours(directory: Path) -> bool:
+    steps = checkpoint.steps(directory)
+    return bool(steps) and (directory / str(steps[-1]) / "variables").is_dir()
 
 
 def _pytrees(directory: Path) -> dict[str, Path]:
@@ -102,3 +111,6 @@ def _file(stored: dict[str, Stored], metadata: dict) -> File:
         if one.dtype != "object":
             digest.update(f"{name}{one.dtype}{one.shape}".encode() + one.read().tobytes())
     return File(in_natural_order(stored), "orbax", digest.hexdigest(), metadata, False, {})
+
+
+FORMAT = Format("Orbax", recognises, read, write)

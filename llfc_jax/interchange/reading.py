@@ -1,6 +1,7 @@
-"""What a damaged file makes libraries raise, as one line."""
+"""What every format does with a file: its digest, and what damage makes libraries raise as one line."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +23,9 @@ def readable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: there is not enough memory for what it claims to hold") from error
     except Exception as error:
         raise UserError(f"{path} is damaged, or not what its name says ({first_line(error)})") from error
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

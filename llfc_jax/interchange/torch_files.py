@@ -17,8 +17,10 @@ import numpy as np
 
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import pickles
-from llfc_jax.interchange.reading import readable
+from llfc_jax.interchange.format import Format
+from llfc_jax.interchange.reading import digest, readable
 from llfc_jax.interchange.stored import File, Stored, in_memory, unreadable
+from llfc_jax.storage import files
 
 TORCH = (2, 6)
 """The first PyTorch whose loading is known to call nothing but what the unpickler finds."""
@@ -30,22 +32,20 @@ _SIZE = 64 * 1024**2
 """Bytes up to which the storage of an expanded tensor may be smaller than the tensor."""
 
 
-def is_legacy(start: bytes) -> bool:
-    """Whether a file begins as PyTorch's before 1.6, or as any pickle."""
-    return start[:1] == b"\x80" and 2 <= start[1] <= 5 if len(start) > 1 else False
+def recognises(path: Path, start: bytes) -> bool:
+    """Whether a file is an archive with a pickle, or begins as PyTorch's before 1.6 and any pickle do."""
+    if start.startswith(b"PK"):
+        return any(member.filename.endswith("data.pkl") for member in _members(path))
+    return len(start) > 1 and start[0] == 0x80 and 2 <= start[1] <= 5
 
 
-def read(path: Path, members: list[zipfile.ZipInfo], sha256: str) -> File:
+def read(path: Path) -> File:
     """Names, shapes and types of the tensors and NumPy arrays in all mappings of a file.
-
-    Args:
-        path: of the file.
-        members: of the archive that it is; none of a legacy file.
-        sha256: its digest.
 
     Raises:
         UserError: PyTorch is needed and not installed, or the file is damaged, or holds what isn't data.
     """
+    members = _members(path)
     if any(member.filename.endswith("/constants.pkl") for member in members):
         raise UserError(f"{path} is a TorchScript archive, which holds a program: save model.state_dict()")
     torch = _import_torch(path)
@@ -73,18 +73,27 @@ def read(path: Path, members: list[zipfile.ZipInfo], sha256: str) -> File:
     if not stored:
         raise UserError(f"{path}: {_without_arrays(found, others)}")
     roots = {prefix + key: prefix for prefix, key, _ in leaves}
-    return File(stored, "pt", sha256, {}, True, roots, tuple(others))
+    return File(stored, "pt", digest(path), {}, True, roots, tuple(others))
 
 
-def content(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
-    """A file of PyTorch's with these arrays as a state dict.
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """A state dict.
 
     Raises:
         UserError: PyTorch is needed and not installed, or has no such arrays.
     """
     torch, buffer = _import_torch(path), io.BytesIO()
     torch.save({name: _to_tensor(torch, path, name, array) for name, array in arrays.items()}, buffer)
-    return buffer.getvalue()
+    files.write_bytes(path, buffer.getvalue())
+
+
+def _members(path: Path) -> list[zipfile.ZipInfo]:
+    """Of the archive that a file is; none of one that isn't, or is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except zipfile.BadZipFile:
+        return []
 
 
 def _load(torch: ModuleType, path: Path, *, is_archive: bool) -> Any:
@@ -196,3 +205,6 @@ def _import_torch(path: Path) -> ModuleType:
     if tuple(map(int, torch.__version__.split(".")[:2])) < TORCH:
         raise UserError(f"{path}: expected PyTorch {TORCH[0]}.{TORCH[1]} or newer; found {torch.__version__}")
     return torch
+
+
+FORMAT = Format("PyTorch", recognises, read, write, (".pt", ".pth"))

@@ -12,8 +12,6 @@ from llfc_jax.run import configuration
 from llfc_jax.runtime import command_line, output
 from llfc_jax.storage.paths import expand
 
-FORMATS = ("safetensors", "npz", "pt", "orbax")
-
 
 def experiment(arguments: Sequence[str], text: str | None) -> int:
     """`llfc_jax`: the path of the report is the last line printed."""
@@ -79,13 +77,11 @@ def _export(arguments: Sequence[str], text: str | None) -> None:
         default="b_aligned",
         help="a, b, b_aligned, merged, ...; by default %(default)s",
     )
-    parser.add_argument("--format", default=FORMATS[0], help=f"{', '.join(FORMATS)}; by default %(default)s")
+    parser.add_argument("--format", default="safetensors", help="by default %(default)s")
     parser.add_argument("--out", metavar="PATH", help="by default RUN/exports/NETWORK.FORMAT")
     found = parser.parse_all(arguments)
     if len(found.runs) != 1:
         raise UserError(f"expected one RUN, the workdir of a run; found {', '.join(found.runs) or 'none'}")
-    if found.format not in FORMATS:
-        raise UserError(f"--format={found.format}: expected one of {', '.join(FORMATS)}")
     run = expand(found.runs[0], "RUN")
     by_default = run / "exports" / f"{found.what}.{found.format}"
     out = expand(found.out, "--out") if found.out else by_default

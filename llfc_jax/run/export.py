@@ -12,16 +12,19 @@ def export(run: Path, what: str, format: str, out: Path) -> Path:
     """Write the network `what` of a run to `out`, unless it is there already.
 
     Raises:
-        UserError: there is no such run or network, its checkpoint is damaged, or `out` is named as another
-            format, holds something else, or can't be written.
+        UserError: there is no such run, network or format, its checkpoint is damaged, or `out` is named as
+            another format, holds something else, or can't be written.
     """
+    written = {name: one.suffixes for name, one in formats.FORMATS.items() if one.write is not None}
+    if format not in written:
+        raise UserError(f"--format={format}: expected one of {', '.join(written)}")
     directory = run / CHECKPOINTS
     known = sorted(path.name for path in directory.glob("*") if checkpoint.steps(path))
     if what not in known:
         raise UserError(
             f"--what={what}: expected one of the networks in {directory}: {', '.join(known) or 'none'}"
         )
-    if format != "orbax" and formats.FORMATS.get(out.suffix) != format:
+    if written[format] and out.suffix not in written[format]:
         raise UserError(f"--out={out}: expected a name ending in .{format}, as --format={format}")
     found = checkpoint.restore(directory / what)
     arrays = source_arrays(found.variables, found.metadata.get("source"))

@@ -201,7 +201,9 @@ def test_what_grain_reads_of_a_set_are_batches_for_the_library(prepared: Path) -
     read = grain.MapDataset.source(source).batch(8).to_iter_dataset()
     batches = list(masked_batches(read))
     kept = [np.asarray(batch.mask) > 0 for batch in batches]
-    found = zip(*((b.images[rows], b.labels[rows]) for b, rows in zip(batches, kept, strict=True)), strict=True)
+    found = zip(
+        *((b.images[rows], b.labels[rows]) for b, rows in zip(batches, kept, strict=True)), strict=True
+    )
     images, labels = map(np.concatenate, found)
     assert _by_content(images, labels) == _by_content(*TINY["test"])
 

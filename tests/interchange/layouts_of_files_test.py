@@ -211,7 +211,7 @@ def test_a_directory_whose_name_is_no_step_is_none(name, tmp_path):
         (b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS, not the file itself"),
         (b"\x93NUMPY", "is a single array of NumPy"),
         (b"\x1f\x8b", "is compressed by gzip"),
-        (b"hello", "expected a file of PyTorch, safetensors, "),
+        (b"hello", "expected weights in one of the formats safetensors, PyTorch"),
         (b"\xde\xff\xff", "is damaged, or not what its name says"),
         (b"\x81\xa1a\xc7\xff\x01", "is damaged, or not what its name says"),
         ((2**62).to_bytes(8, "little") + b"{", "is damaged, or not what its name says"),

@@ -251,7 +251,7 @@ def test_the_export_command_ends_with_the_path_of_the_file(run):
     ("arguments", "line"),
     [
         ([], "expected one RUN, the workdir of a run; found none"),
-        (["RUN", "--format=onnx"], "--format=onnx: expected one of safetensors, npz, pt, orbax"),
+        (["RUN", "--format=onnx"], "--format=onnx: expected one of safetensors, pt, npz, orbax"),
         (["RUN", "--what=c"], "--what=c: expected one of the networks in RUN/checkpoints: none"),
     ],
 )
