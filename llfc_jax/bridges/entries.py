@@ -41,12 +41,13 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
 
 
-def chosen(found: Mapping[str, Any], output: str | int | None) -> str:
+def chosen(found: Mapping[str, Any], output: str | int | None, where: str) -> str:
     """The name of the entry that is the network's outputs.
 
     Args:
         found: what a module returns, by name, with shape and dtype.
         output: a name, or a position in a tuple; `None`: the only one, or `logits`.
+        where: what `output` is called by the caller, for messages.
 
     Raises:
         UserError: there is no such entry, or several where none was asked for.
@@ -55,13 +56,13 @@ def chosen(found: Mapping[str, Any], output: str | int | None) -> str:
         f"{name or 'the array'} {array.dtype}{list(array.shape)}" for name, array in found.items()
     )
     if not found:
-        raise UserError("from_torch: expected a module that returns arrays; found none in what it returns")
+        raise UserError(f"{where}: expected a module that returns arrays; found none in what it returns")
     if output is not None:
         if str(output) not in found:
-            raise UserError(f"from_torch: output: expected one of {listed}; found {output}")
+            raise UserError(f"{where}: expected one of {listed}; found {output}")
         return str(output)
     if len(found) == 1:
         return next(iter(found))
     if LOGITS in found:
         return LOGITS
-    raise UserError(f"from_torch: the module returns several arrays; say which by output=: {listed}")
+    raise UserError(f"{where}: expected the name of one, as the module returns several: {listed}; found none")

@@ -162,7 +162,7 @@ def from_torch(module: Any, example_inputs: Any, *, output: str | int | None = N
     }
     source = Source(module, layout, inputs, variables, constants)
     evaluation = read(source, training=False)
-    logits = chosen(evaluation.outputs(), output)
+    logits = chosen(evaluation.outputs(), output, "from_torch: output")
     position = evaluation.position(logits)
     return TorchNetwork(
         variables,

@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
     # wideresnet10/16/22/28/40
     config.model.name = "mlp"
     config.model.args = ConfigDict()  # of your own, name=FILE.py:NAME: help("llfc_jax.models.own")
+    config.model.output = placeholder(str)  # FILE.py:NAME: which of several are the logits; None: `logits`
     config.model.sha256 = placeholder(str)  # FILE.py:NAME: of the file; None: as it is at the start
     config.model.width = 1.0  # multiplies all hidden widths; of wideresnet, the widening factor
     config.model.norm = placeholder(str)  # none, batch, layer, rms; None: the model's own default, as below

@@ -74,7 +74,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """Options that take one of a few values, of which a model may know a part."""
 
 
-OWN_ALONE = ("args", "sha256")
+OWN_ALONE = ("args", "output", "sha256")
 """Fields of `config.model` for networks in files."""
 
 
@@ -86,7 +86,7 @@ def make(config: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: i
     """
     if is_in_file(config["name"]):
         options_of(config)
-        return build_own(config["name"], dict(config["args"]), input_shape, num_classes)
+        return build_own(config["name"], dict(config["args"]), input_shape, num_classes, config.get("output"))
     return build(config, input_shape, num_classes)
 
 

@@ -42,6 +42,7 @@ RULES: Mapping[str, Rule] = {
         lambda value: isinstance(value, str) and (value in MODELS or is_in_file(value)),
         f"one of {', '.join(MODELS)}, FILE.py:NAME",
     ),
+    "model.output": text(),
     "model.sha256": Rule(
         lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
         "64 hexadecimal digits",

@@ -139,7 +139,7 @@ def no_arrays(self, x):
         (lost_operator, r"the module's 1 \(.*\): torchax [\d.]+ has no aten::adaptive_max_pool.* in JAX$"),
         (other_meaning, r"output differs from PyTorch's by .* of its largest entry: torchax gives"),
         (wrong_shape, r"the module's 1.linear \(.*return self.linear\(x\[:, :3\]\)\) fails: "),
-        (no_arrays, r"expected a module that returns arrays; found none"),
+        (no_arrays, r"output: expected a module that returns arrays; found none"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -201,7 +201,8 @@ def pair(self, x):
 
 
 def test_which_of_several_outputs_is_the_logits_is_asked_for():
-    with pytest.raises(UserError, match=r"say which by output=: 0 float32\[4, 12\], 1.0 float32\[4, 12\]$"):
+    several = r"0 float32\[4, 12\], 1.0 float32\[4, 12\]"
+    with pytest.raises(UserError, match=rf"^from_torch: output: .* returns several: {several}; found none$"):
         llfc_jax.from_torch(module(pair), X)
     with pytest.raises(UserError, match=r"output: expected one of 0 .*, 1.0 .*; found 2$"):
         llfc_jax.from_torch(module(pair), X, output=2)

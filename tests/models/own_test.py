@@ -187,7 +187,13 @@ FAULTS = {
     "another return": ("other.py:nothing", {}, r".*; found one that returns None"),
     "an error when it is made": ("other.py:failing", {}, r".*: other.py:4: KeyError: 'depth'"),
     "an error when it is applied": ("other.py:misshapen", {}, r".*: other.py:7: TypeError: .*"),
-    "no logits": ("other.py:pair", {}, r".*: expected logits \(2, 10\), .*; found a tuple of 2"),
+    "no logits": ("other.py:nameless", {}, r".*: expected logits \(2, 10\), .*; found None"),
+    "no name of the logits": (
+        "other.py:several",
+        {},
+        r"config.model.output: expected the name of one, as the module returns several: "
+        r"0 float32\[2, 8, 8, 1\], 1.out float32\[2, 10\]; found none",
+    ),
     "other classes": ("jax_nets.py:functions", {"num_classes": 7}, r".*found an array of shape \(2, 7\)"),
     "an unknown argument": (
         "jax_nets.py:functions",
@@ -213,8 +219,12 @@ def misshapen():
     def apply(variables, x):
         return x.reshape(len(x), -1) @ variables
     return lambda key, x: jax.numpy.ones((3, 10)), apply
-def pair():
-    return lambda key, x: jax.numpy.ones(()), lambda variables, x: (variables * x, x)
+def nameless():
+    return lambda key, x: jax.numpy.ones(()), lambda variables, x: None
+def several():
+    def apply(variables, x):
+        return x, {"out": x.reshape(len(x), -1) @ variables}
+    return lambda key, x: jax.numpy.ones((64, 10)), apply
 def asking(depth): ...
 """
 
@@ -232,6 +242,18 @@ def test_what_is_wrong_with_a_file_is_one_line_with_its_place(name, directory):
     with pytest.raises(UserError) as caught:
         make(directory, written, **arguments)
     assert re.fullmatch(line, str(caught.value)), str(caught.value)
+
+
+def test_the_logits_are_the_output_that_is_asked_for(directory):
+    (directory / "several.py").write_text(OTHER)
+    config = {"name": f"{directory / 'several.py'}:several", "args": {}, "output": "1.out"}
+    made = models.make(config, SHAPE, CLASSES)
+    logits = made.apply(jnp.ones((64, CLASSES)), IMAGES)
+    np.testing.assert_allclose(logits, np.repeat(IMAGES.reshape(6, -1).sum(-1)[:, None], 10, 1), rtol=1e-5)
+    with pytest.raises(
+        UserError, match=r"^config.model.output: expected one of 0 .*, 1.out .*; found logits"
+    ):
+        models.make({**config, "output": "logits"}, SHAPE, CLASSES)
 
 
 @WITH_TORCH

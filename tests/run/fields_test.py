@@ -13,7 +13,7 @@ FIELDS = dict(configuration.fields(default.get_config()))
 SEVERAL = ("data.mean", "data.std", "model.hidden", "model.head")
 SWITCHES = ("data.augment", "model.tied", "corrections.recompute", "corrections.repair")
 TEXTS = ("name", "data.name", "data.data_dir", "data.train_split", "data.test_split", "pair.a", "pair.b")
-TEXTS += ("sample.prompt",)
+TEXTS += ("sample.prompt", "model.output")
 OF_FLOATS = ("data.mean", "data.std", "opt.decay_at", "train.spawn_sweep", "llfc.alphas")
 
 REPEATED = ("train.epochs", "align.restarts", "align.max_sweeps", "align.epochs", "lmc.num_alphas")

@@ -10,6 +10,9 @@ height, width, channels), where it asks for them by name and has no default, are
 * `init(key, inputs)` draws any pytree of arrays, of which all floats are trained; `apply(variables, inputs)`
   returns logits.
 
+Of a network that returns several arrays, the logits are the one called `logits`, or the one that
+`config.model.output` names: a key, a field or a position, joined by dots (`1`, `head.scores`).
+
 The file is run, once, with its directory on the path, as Python would; nothing else is. What it raises is one
 line that names its place in the file.
 """

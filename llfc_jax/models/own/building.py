@@ -26,7 +26,11 @@ _KEYS = "rngs"
 
 
 def build(
-    written: str, given: Mapping[str, Any], input_shape: tuple[int, ...], num_classes: int
+    written: str,
+    given: Mapping[str, Any],
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    output: str | None = None,
 ) -> OwnNetwork:
     """The network that a file defines.
 
@@ -35,6 +39,7 @@ def build(
         given: `config.model.args`.
         input_shape: of one image, (height, width, channels), or of one text, (tokens,).
         num_classes: of the data.
+        output: which of several arrays that it returns is the logits; `None`: the only one, or `logits`.
 
     Raises:
         UserError: the file, what it calls so, or an argument is at fault, or it computes no logits.
@@ -46,8 +51,8 @@ def build(
     known = {"num_classes": num_classes, "input_shape": input_shape}
     with at_fault(written, found.path):
         make = _maker(named, written, given, known)
-        definition = _definition(make, inputs, num_classes)
-    return _traced(OwnNetwork(found, definition, num_classes), inputs)
+        definition = _definition(make, inputs, num_classes, output)
+    return _traced(OwnNetwork(found, definition, num_classes, output), inputs)
 
 
 def _maker(
@@ -71,7 +76,9 @@ def _takes_keys(make: Callable[..., Any]) -> bool:
     return any(parameter.name == _KEYS for parameter in asked_for(make))
 
 
-def _definition(make: Callable[..., Any], inputs: jax.ShapeDtypeStruct, num_classes: int) -> Definition:
+def _definition(
+    make: Callable[..., Any], inputs: jax.ShapeDtypeStruct, num_classes: int, output: str | None
+) -> Definition:
     if isinstance(make, partial) and _takes_keys(make.func):
         from llfc_jax.models.own.nnx import NnxDefinition  # NNX takes long to import
 
@@ -82,7 +89,7 @@ def _definition(make: Callable[..., Any], inputs: jax.ShapeDtypeStruct, num_clas
     if _is_of("torch.nn", made):
         from llfc_jax.models.own.torch import TorchDefinition
 
-        return TorchDefinition(make, inputs.shape[1:], num_classes)
+        return TorchDefinition(make, inputs.shape[1:], num_classes, output)
     if _is_of("flax.nnx", made):
         raise UserError("an NNX module is drawn from keys: expected an argument called rngs; found none")
     if isinstance(made, tuple) and len(made) == 2 and all(map(callable, made)):

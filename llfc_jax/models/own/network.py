@@ -8,11 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from llfc_jax.bridges.entries import chosen, entries
 from llfc_jax.corrections.batchnorm import recompute, running_statistics
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.models.own.file import FIELD, Origin, at_fault
 from llfc_jax.types import Array, Features, Params, PRNGKey, PyTree, Variables
+
+OUTPUT = "config.model.output"
+"""The field that says which output is the logits."""
 
 
 class Entry(NamedTuple):
@@ -60,6 +64,8 @@ class OwnNetwork:
     origin: Origin
     definition: Definition
     num_classes: int
+    output: str | None = None
+    """Which of several arrays that it returns is the logits."""
     convolutional: bool = False
     moved: frozenset[str] = frozenset()
     """Paths of what `apply_train` changes."""
@@ -138,18 +144,20 @@ class OwnNetwork:
         return at_fault(self.origin.written, self.origin.path)
 
     def _logits(self, outputs: Any, n: int) -> Array:
-        """The outputs, if that is what they are.
+        """The outputs, or the one of them that was asked for, if that is what they are.
 
         Raises:
             UserError: says what they are else.
         """
+        found = entries(outputs, lambda value: isinstance(value, jax.Array))
+        outputs = found[chosen(found, self.output, OUTPUT)] if found else outputs
         expected = f"expected logits ({n}, {self.num_classes}), for the classes of the data"
         if not isinstance(outputs, jax.Array):
             raise UserError(f"{FIELD}={self.origin.written}: {expected}; found {kind_of(outputs)}")
         real = jnp.issubdtype(outputs.dtype, jnp.floating)
         if not real or outputs.ndim < 2 or outputs.shape[0] != n or outputs.shape[-1] != self.num_classes:
-            found = f"{kind_of(outputs)}" if real else f"an array of {outputs.dtype}"
-            raise UserError(f"{FIELD}={self.origin.written}: {expected}; found {found}")
+            kind = f"{kind_of(outputs)}" if real else f"an array of {outputs.dtype}"
+            raise UserError(f"{FIELD}={self.origin.written}: {expected}; found {kind}")
         return outputs
 
     def _check_same(self, drawn: Variables) -> None:

@@ -19,10 +19,12 @@ class TorchDefinition:
 
     framework = "PyTorch"
 
-    def __init__(self, make: Callable[[], Any], input_shape: tuple[int, ...], num_classes: int) -> None:
+    def __init__(
+        self, make: Callable[[], Any], input_shape: tuple[int, ...], num_classes: int, output: str | None
+    ) -> None:
         self._make = make
         module = _drawn(make, 0)
-        self._network = from_torch(module, _example(input_shape, num_classes))
+        self._network = from_torch(module, _example(input_shape, num_classes), output=output)
         self.variables = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._network.variables
         )
