@@ -16,7 +16,8 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
 * permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`,
   `check_equivalence`;
 * a PyTorch module as such a network: `from_torch`;
-* moving B into A's basin: `align`; by itself, `weight_matching`, `activation_matching`, `straight_through`;
+* moving B into A's basin: `align`; by itself, `weight_matching`, `activation_matching`, `straight_through`,
+  and along all `symmetries`, rotations and scalings too, `procrustes_matching`, `learned_matching`;
 * a pair to try it on, trained by a configuration of the command: `train_pair`.
 
 The names are imported when they are first used: `import llfc_jax` alone doesn't import JAX.
@@ -34,7 +35,7 @@ A map of the house. The library, which knows no architecture:
     program/         what a network computes: interpreter of jaxprs, named nodes
     path/            interpolation, the pass over data along the line, what is hoisted out of it
     symmetry/        permutations that change nothing; a primitive: `rules`
-    matching/        permutations that move B to A; a `Matcher`, listed in `alignment`
+    matching/        permutations, and more, that move B to A; a `Matcher`, listed in `alignment`
     measures/        one file for each; a `Measure`, listed in `measures/__init__`
     corrections/     BatchNorm recomputation, REPAIR
     results/         what `results.json` holds: `schema`
@@ -67,13 +68,16 @@ if TYPE_CHECKING:
         check_equivalence,
         describe,
         evaluate_path,
+        learned_matching,
         lerp,
         measure,
         measure_features,
         permutation_spec,
+        procrustes_matching,
         read,
         report,
         straight_through,
+        symmetries,
         weight_matching,
     )
     from llfc_jax.bridges.torch import from_torch
@@ -90,13 +94,16 @@ __all__ = [
     "describe",
     "evaluate_path",
     "from_torch",
+    "learned_matching",
     "lerp",
     "measure",
     "measure_features",
     "permutation_spec",
+    "procrustes_matching",
     "read",
     "report",
     "straight_through",
+    "symmetries",
     "train_pair",
     "weight_matching",
 ]

@@ -61,13 +61,16 @@ __all__ = [
     "check_equivalence",
     "describe",
     "evaluate_path",
+    "learned_matching",
     "lerp",
     "measure",
     "measure_features",
     "permutation_spec",
+    "procrustes_matching",
     "read",
     "report",
     "straight_through",
+    "symmetries",
     "weight_matching",
 ]
 
@@ -78,6 +81,9 @@ apply_permutation = checked(symmetry.apply_permutation)
 check_equivalence = checked(symmetry.check_equivalence)
 weight_matching = checked(matching.weight_matching)
 straight_through = checked(matching.straight_through)
+symmetries = checked(symmetry.symmetries)
+procrustes_matching = checked(matching.procrustes_matching)
+learned_matching = checked(matching.learned_matching)
 read = checked(reading.read)
 
 
@@ -373,27 +379,28 @@ def align(
     loss: Callable[[Variables, Batch], Array] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Aligned:
-    """Permute B's units so that it lies in A's basin, and check on data that it is still B.
+    """Move B along its symmetries so that it lies in A's basin, and check on data that it is still B.
 
     Args:
         network: from `read`, or an `apply(variables, inputs)` in evaluation mode; pure.
         a: variables of A.
         b: variables of B.
         batches: any iterable of `llfc_jax.path.examples.Examples` that can be read again, such as a list;
-            labels are looked at by `straight_through` alone, and may be left out for the others.
-        method: `weight_matching`, `activation_matching`, `straight_through`, or a
-            `llfc_jax.matching.problem.Matcher` of your own.
+            labels are looked at by `straight_through` and `learned_matching`, and may be left out for others.
+        method: `weight_matching`, `activation_matching`, `commutativity_matching`, `straight_through`, which
+            permute units; `procrustes_matching`, `learned_matching`, which also scale, turn and map them; or
+            a `llfc_jax.matching.problem.Matcher` of your own.
         seed: of what the method draws.
-        loss: variables, `llfc_jax.types.Batch` -> mean loss, for `straight_through`; by default the
+        loss: variables, `llfc_jax.types.Batch` -> mean loss, for those that look at labels; by default the
             cross-entropy of the logits. With BatchNorm better that of the training mode.
         options: for the method, among those of `llfc_jax.matching.alignment.DEFAULTS`.
 
     Returns:
-        `variables` of B, permuted; the `permutation`; `info` and `summary` of how it was found.
+        `variables` of B, moved; the `permutation`, or None; `info` and `summary` of how it was found.
 
     Raises:
         UserError: A and B differ in structure, one has a NaN, `network` is not deterministic, the method or
-            an option is unknown, permuting B changes its outputs, or a batch is not one or there is none.
+            an option is unknown, moving B changes its outputs, or a batch is not one or there is none.
 
     Example:
         >>> import jax.numpy as jnp

@@ -19,7 +19,7 @@ from llfc_jax.measures.measure import Measure
 from llfc_jax.path.arrays import as_arrays
 from llfc_jax.path.interpolation import check_same_structure
 from llfc_jax.program.nodes import Program
-from llfc_jax.symmetry import PermutationSpec, readable_path
+from llfc_jax.symmetry import PermutationSpec, Symmetry, readable_path
 from llfc_jax.types import Permutation, PyTree
 
 _Parameters = ParamSpec("_Parameters")
@@ -238,7 +238,7 @@ def _found(value: Any) -> str:
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "apply": _function("variables, inputs"),
     "apply_with_features": _function("variables, inputs"),
-    "loss_fn": _function("outputs, labels, or variables, batch of straight_through"),
+    "loss_fn": _function("outputs, labels, or variables, batch of a matcher"),
     "output": _output,
     "num_examples": _num_examples,
     **dict.fromkeys(_NETWORKS, _network),
@@ -251,13 +251,16 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "name": _instance(str, "a name"),
     "top_k": _count(1, _MOST_PASSES),
     "spec": _instance(PermutationSpec, "what `permutation_spec` returns"),
+    "symmetry": _instance(Symmetry, "what `symmetries` returns"),
+    "classes": _names,
+    "start_b": _network,
     "permutation": _permutation,
     "start": _permutation,
     "alpha": _alpha,
     "alphas": _alphas,
     "num_alphas": _count(2, _MOST_ALPHAS),
     "size": _count(2, _MOST_ALPHAS),
-    **dict.fromkeys(("epochs", "sweeps", "restarts", "max_sweeps"), _count(1, _MOST_PASSES)),
+    **dict.fromkeys(("epochs", "sweeps", "restarts", "max_sweeps", "max_rounds"), _count(1, _MOST_PASSES)),
     "statistic": _instance(str, "a name"),
     "assignment": _instance(str, "a name"),
     "exclude": _names,

@@ -32,6 +32,7 @@ def network(seed):
 
 A, B = network(0), network(1)
 SPEC = llfc_jax.permutation_spec(apply, A, X)
+SYMMETRY = llfc_jax.symmetries(apply, A, X)
 IDENTITY = {"P0": jnp.arange(8)}
 MATCHED = {"key": KEY, "spec": SPEC}
 
@@ -71,6 +72,16 @@ CALLS = {
         **{"optimizer": optax.adam(0.1), "epochs": 1, "start": IDENTITY, "sweeps": 1},
         **{"assignment": "auto", "exclude": ("batch_stats",)},
     },
+    "symmetries": {"apply": apply, "variables": A, "inputs": X},
+    "procrustes_matching": {
+        **{"key": KEY, "symmetry": SYMMETRY, "variables_a": A, "variables_b": B, "classes": ("scaling",)},
+        **{"max_rounds": 1, "exclude": ("batch_stats",)},
+    },
+    "learned_matching": {
+        **{"key": KEY, "symmetry": SYMMETRY, "variables_a": A, "variables_b": B, "loss_fn": loss},
+        **{"batches": [(X, Y)], "optimizer": optax.adam(0.1), "epochs": 1, "classes": ()},
+        **{"start_b": B, "exclude": ("batch_stats",)},
+    },
     "lerp": {"a": A, "b": B, "alpha": 0.5},
     "alpha_grid": {"size": 5},
 }
@@ -94,11 +105,15 @@ WRONG = {
     "inputs": ["x", object(), np.zeros((0, 5), np.float32), [[1.0, 2.0], [3.0]]],
     "key": NO_KEY,
     "spec": [None, {}, "P0", 8],
+    "symmetry": [None, {}, SPEC],
+    "classes": [3, "scaling", ("orthogonal",), (3,)],
+    "start_b": NO_NETWORK[1:],
     "permutation": [None, *NO_PERMUTATION],
     "start": NO_PERMUTATION,
     "alpha": [None, "half", np.nan, np.inf, 1j, (0.5,), [0.5], jnp.ones(3), A],
     "alphas": [None, 0.5, "half", (), (None,), (0.5, 1.5), (np.nan,), A],
     **dict.fromkeys(("num_alphas", "top_k", "size", "epochs", "sweeps", "restarts", "max_sweeps"), NO_COUNT),
+    "max_rounds": NO_COUNT,
     "program": [None, 3, "network", SPEC],
     "features": [3, "features", A],
     "measures": [None, 3, "lmc", (3,), ("likeness",), [object()]],

@@ -57,6 +57,10 @@ WRONG = {
         ["--config.data.test_split=tset"],
         r"data.test_split='tset': no split 'tset'; expected train, test, or a slice .*",
     ),
+    "a class of symmetries that the network lacks": (
+        ["--config.align.method=procrustes_matching", "--config.align.classes=mean-fixing orthogonal,sign"],
+        r"config.align.classes: expected some of those that the network has \(scaling\); found 'mean-fix.*",
+    ),
     "unknown optimizer": (
         ["--config.opt.name=sdg"],
         r"config.opt.name: expected one of sgd, adam, adamw; found 'sdg'",

@@ -18,15 +18,19 @@ SIGNATURES = {
     "describe": "spec",
     "evaluate_path": "apply, a, b, batches, num_alphas, *, loss_fn, output, num_examples",
     "from_torch": "module, example_inputs, *, output",
+    "learned_matching": "key, symmetry, variables_a, variables_b, *, loss_fn, batches, "
+    "optimizer, epochs, classes, start_b, exclude",
     "lerp": "a, b, alpha",
     "measure": "program, a, b, batches, *, measures, num_alphas, alphas, top_k, corrections, loss_fn, "
     "num_examples, name",
     "measure_features": "apply_with_features, a, b, batches, alphas, *, num_examples",
     "permutation_spec": "apply, variables, *inputs",
+    "procrustes_matching": "key, symmetry, variables_a, variables_b, *, classes, max_rounds, exclude",
     "read": "apply, variables, inputs, features, output",
     "report": "results, directory",
     "straight_through": "key, spec, variables_a, variables_b, *, loss_fn, batches, "
     "optimizer, epochs, start, sweeps, assignment, exclude",
+    "symmetries": "apply, variables, inputs",
     "train_pair": "config, fields, network",
     "weight_matching": "key, spec, params_a, params_b, *, restarts, max_sweeps, assignment, exclude",
 }

@@ -113,15 +113,17 @@ def get_config() -> ConfigDict:
     config.corrections.repair = False  # without: rescaled units (REPAIR)
     config.corrections.examples = 5_000  # training images to estimate them on, seen as in training; 0: all
 
-    config.align = ConfigDict()  # of b (c, ...) to a, by permuting units
-    # none, weight_matching, activation_matching, commutativity_matching, straight_through
+    config.align = ConfigDict()  # of b (c, ...) to a, by symmetries: permutations of units, and more
+    # none, weight_matching, activation_matching, commutativity_matching, straight_through; beyond
+    # permutations procrustes_matching, and from there learned_matching
     config.align.method = "none"
     config.align.restarts = 8  # weight_matching: descents, of which the best counts
-    config.align.max_sweeps = 100  # weight_matching, commutativity_matching
+    config.align.max_sweeps = 100  # weight_matching, commutativity_matching, procrustes_matching
     config.align.statistic = "correlation"  # activation_matching: correlation, covariance
     config.align.examples = 5_000  # random subset of the training data that the others look at; 0: all
-    config.align.epochs = 5  # straight_through
-    config.align.learning_rate = 1e-3  # straight_through
+    config.align.epochs = 5  # straight_through, learned_matching
+    config.align.learning_rate = 1e-3  # of the same
+    config.align.classes = ()  # beyond permutations: some of invertible, orthogonal, ...; (): all there are
 
     config.sample = ConfigDict()  # of text: what the networks write, in the report
     config.sample.length = 100  # bytes; 0: nothing

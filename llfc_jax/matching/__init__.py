@@ -1,6 +1,6 @@
 """Matchers: `match(key, spec, params_a, params_b) -> (permutation, info)`, which puts B into A's basin.
 
-Those that go beyond permutations take a `Symmetry` and return B moved: `procrustes_matching`,
+Those that go beyond permutations take a `Symmetry` and return B `Moved`: `procrustes_matching`,
 `learned_matching`.
 """
 
@@ -9,7 +9,8 @@ from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.commutativity import commutativity_matching
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.learned import learned_matching
-from llfc_jax.matching.procrustes import Moved, procrustes_matching
+from llfc_jax.matching.moved import Moved
+from llfc_jax.matching.procrustes import procrustes_matching
 from llfc_jax.matching.straight_through import straight_through
 from llfc_jax.matching.weights import weight_matching
 

@@ -1,5 +1,6 @@
-"""Putting B into A's basin: symmetries, a matcher, the permuted network, and a check that it is still B."""
+"""Putting B into A's basin: symmetries, a matcher, the moved network, and a check that it is still B."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -10,17 +11,22 @@ from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import by_activations
 from llfc_jax.matching.commutativity import by_commutativity
 from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.learned import by_learning
 from llfc_jax.matching.leaves import by_path, check_finite
+from llfc_jax.matching.moved import AS_IT_WAS, PERMUTED, Moved, Rung, ladder
 from llfc_jax.matching.problem import Matcher, Problem
+from llfc_jax.matching.procrustes import by_procrustes
 from llfc_jax.matching.straight_through import by_straight_through
 from llfc_jax.matching.weights import by_weights
 from llfc_jax.path.interpolation import check_same_structure
 from llfc_jax.symmetry import (
     PermutationSpec,
+    Symmetry,
     apply_permutation,
     check_deterministic,
     check_equivalence,
     describe,
+    describe_actions,
     permutation_spec,
 )
 from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
@@ -30,6 +36,8 @@ MATCHERS: dict[str, Matcher] = {
     "activation_matching": by_activations,
     "commutativity_matching": by_commutativity,
     "straight_through": by_straight_through,
+    "procrustes_matching": by_procrustes,
+    "learned_matching": by_learning,
 }
 """Name -> matcher."""
 
@@ -39,18 +47,20 @@ DEFAULTS: Mapping[str, Any] = {
     "statistic": "correlation",
     "epochs": 5,
     "learning_rate": 1e-3,
+    "classes": (),
 }
 """What the matchers can be told."""
 
 MAX_EQUIVALENCE_ERROR = 1e-3
-"""Relative error of the permuted network's logits above which something is wrong, not just rounded."""
+"""Relative error of the moved network's logits above which something is wrong, not just rounded."""
 
 
 class Aligned(NamedTuple):
-    """B, permuted towards A."""
+    """B, moved towards A along its symmetries."""
 
     variables: Variables
-    permutation: Permutation
+    permutation: Permutation | None
+    """None where B was moved by more than a permutation."""
     info: MatchInfo
     summary: dict[str, Any]
     """The same for `results.json`, with the symmetries, and by how much B's outputs moved."""
@@ -68,7 +78,7 @@ def align(
     inputs: Callable[[], Iterable[PyTree]],
     options: Mapping[str, Any] = DEFAULTS,
 ) -> Aligned:
-    """Permute B's units so that it lies in A's basin.
+    """Move B along its symmetries so that it lies in A's basin: permute its units, or more.
 
     Args:
         key: draws whatever the method draws.
@@ -76,14 +86,14 @@ def align(
         b: variables of B.
         method: a name in `MATCHERS`, or a matcher of one's own.
         apply: see `Problem`, as the next three.
-        loss: for the straight-through estimator.
+        loss: for the straight-through estimator, and learned matching.
         batches: the same.
-        inputs: of the first batch all methods see what permuting B changes.
+        inputs: of the first batch all methods see what moving B changes.
         options: for the matcher.
 
     Raises:
         UserError: A and B differ in architecture or have NaN parameters, `apply` is not deterministic,
-            permuting B changes its outputs, or there is no such method.
+            moving B changes its outputs, or there is no such method.
     """
     if isinstance(method, str) and method not in MATCHERS:
         raise UserError(f"method: expected one of {', '.join(MATCHERS)}; found {method!r}")
@@ -96,27 +106,49 @@ def align(
     spec = permutation_spec(apply, a, some)
     started = time.monotonic()
     match = MATCHERS[method] if isinstance(method, str) else method
-    permutation, info = match(key, Problem(spec, a, b, apply, loss, batches, inputs), options)
-    info = jax.device_get(info)
+    found = match(key, Problem(spec, a, b, apply, loss, batches, inputs), options)
+    permutation, moved = (None, found) if isinstance(found, Moved) else _permuted(spec, a, b, *found)
+    moved = moved._replace(info=jax.device_get(moved.info))
     seconds = time.monotonic() - started
-    aligned = apply_permutation(spec, permutation, b)
-    error = check_equivalence(jax.jit(apply), b, aligned, some)
+    error = check_equivalence(jax.jit(apply), b, moved.variables, some)
     if not error <= MAX_EQUIVALENCE_ERROR:
         raise UserError(
-            f"align: permuting B moved its logits by {error:.1e} (relative), expected at most "
+            f"align: moving B moved its logits by {error:.1e} (relative), expected at most "
             f"{MAX_EQUIVALENCE_ERROR}: is the network a function of its variables and inputs alone?"
         )
     name = method if isinstance(method, str) else method.__name__
-    summary = _summary(spec, info) | {"method": name, "equivalence_error": error, "seconds": seconds}
-    return Aligned(aligned, permutation, info, summary)
+    summary = _summary(moved) | {"method": name, "equivalence_error": error, "seconds": seconds}
+    return Aligned(moved.variables, permutation, moved.info, summary)
 
 
-def _summary(spec: PermutationSpec, info: MatchInfo) -> dict[str, Any]:
+def _permuted(
+    spec: PermutationSpec, a: Variables, b: Variables, permutation: Permutation, info: MatchInfo
+) -> tuple[Permutation, Moved]:
+    aligned = apply_permutation(spec, permutation, b)
+    steps = ladder(a, {AS_IT_WAS: b, PERMUTED: aligned})
+    return permutation, Moved(aligned, info, Symmetry(spec, {}), (), steps)
+
+
+def _summary(moved: Moved) -> dict[str, Any]:
+    info, spec, actions = moved.info, moved.symmetry.spec, moved.symmetry.actions
     return {
-        "objective": info.objective[: info.sweeps + 1].tolist(),
+        "objective": [_number(value) for value in info.objective[: info.sweeps + 1].tolist()],
         "sweeps": int(info.sweeps),
         "converged": bool(info.converged),
         "restart_objectives": info.restart_objectives.tolist(),
         "permutations": dict(spec.sizes),
-        "description": describe(spec),
+        "classes": [*["permutation"] * bool(spec.sizes), *moved.classes],
+        "ladder": [_plain(rung) for rung in moved.ladder],
+        "description": "\n".join((describe(spec), *[describe_actions(moved.symmetry)] * bool(actions))),
     }
+
+
+def _plain(rung: Rung) -> dict[str, Any]:
+    """For JSON; without a loss where there is none."""
+    found = {"step": rung.step, "relative": _number(rung.relative)}
+    return found if rung.loss is None else found | {"loss": _number(rung.loss)}
+
+
+def _number(value: float) -> float | None:
+    """None for NaN and infinity, which JSON has not."""
+    return value if math.isfinite(value) else None

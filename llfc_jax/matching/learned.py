@@ -1,6 +1,6 @@
 """Learned matching: move B along all its symmetries at once, towards low loss between it and A."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -11,12 +11,16 @@ import numpy as np
 import optax
 
 from llfc_jax.matching.assignment import linear_assignment
+from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.losses import LossFn, batches_for, check_start, mean_loss
-from llfc_jax.matching.procrustes import Moved, procrustes_matching
+from llfc_jax.matching.moved import AS_IT_WAS, LEARNED, Moved, chosen_classes, ladder
+from llfc_jax.matching.problem import Problem
+from llfc_jax.matching.procrustes import procrustes_steps
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.symmetry import held_fixed, symmetries
 from llfc_jax.symmetry.classes import Action, Symmetry
 from llfc_jax.symmetry.exponents import MATRICES, TURNS
-from llfc_jax.symmetry.maps import Maps, act, fold_scales, scales_of, shape_of_map
+from llfc_jax.symmetry.maps import Maps, act, fold_scales, free_scalings, scales_of, shape_of_map
 from llfc_jax.symmetry.spec import shape_of_permutation
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
@@ -34,16 +38,19 @@ def learned_matching(
     batches: Iterable[Any],
     optimizer: optax.GradientTransformation,
     epochs: int,
-    start: Variables | None = None,
+    classes: tuple[str, ...] | None = None,
+    start_b: Variables | None = None,
+    exclude: tuple[str, ...] = ("batch_stats",),
 ) -> Moved:
     """B moved along its symmetries by descending `E L((1 - alpha) A + alpha g(B))`, alpha ~ U(0.4, 0.6).
 
-    All of g is descended at once, from the identity, on B as `procrustes_matching` has moved it: rotations as
-    exp(K - K^T), for LayerNorm with K centred, so that they fix the mean's direction; invertible maps as
-    exp(K), scalings as exp(k); permutations by a straight-through estimator, whose forward pass assigns the
-    free matrix and whose backward pass takes it for the assignment (Git Re-Basin, Algorithm 3). Signs stay as
-    they are. After each epoch the loss of the midpoint on all batches decides, and the best g wins; a NaN
-    ends the descent. On them, the result is never worse than the start.
+    All of g is descended at once, from the identity, on B as it is, or as weight matching or
+    `procrustes_matching` moves it, whichever leaves the lowest loss: rotations as exp(K - K^T), for LayerNorm
+    with K centred, so that they fix the mean's direction; invertible maps as exp(K), scalings as exp(k);
+    permutations by a straight-through estimator, whose forward pass assigns the free matrix and whose
+    backward pass takes it for the assignment (Git Re-Basin, Algorithm 3). Signs stay as they are. After each
+    epoch the loss of the midpoint on all batches decides, and the best g wins; a NaN ends the descent. On
+    them, the result is never worse than the start.
 
     Args:
         key: Draws the order of the batches, alphas, and what `procrustes_matching` needs.
@@ -54,21 +61,21 @@ def learned_matching(
         batches: Some training data, cut into batches of one shape.
         optimizer: Moves K, k and the free matrices.
         epochs: Passes over `batches`.
-        start: B moved already, with A's scales of norms; as `procrustes_matching` moves it if left out.
+        classes: Kinds of maps beside permutations; all that the network has if left out.
+        start_b: B moved already, with A's scales of norms; found as said if left out.
+        exclude: Collections that are moved, but have no say in where to start.
 
     Returns:
-        B moved; the objective is the loss of the midpoint at the start and after each epoch.
+        B moved; the objective is the loss of the midpoint at the start and after each epoch, the less the
+        better; converged means that the last epoch was not the best.
 
     Raises:
         UserError: On what `procrustes_matching` refuses, no batches, or a loss that is no scalar, or NaN or
             infinite at the start.
     """
+    chosen = chosen_classes(symmetry, classes)
     batches = batches_for(loss_fn, variables_a, batches)
     start_key, order_key = jax.random.split(key)
-    if start is None:
-        start = procrustes_matching(start_key, symmetry, variables_a, variables_b).variables
-    folded = fold_scales(symmetry, start)
-    free = _still(symmetry)
 
     def moved(free: Maps, pair: tuple[Variables, Variables]) -> Variables:
         a, b = pair
@@ -87,40 +94,74 @@ def learned_matching(
         return optax.apply_updates(free, updates), opt_state
 
     @jax.jit
-    def midpoint(free: Maps, pair: tuple[Variables, Variables], batch: Any) -> Array:
-        return loss_fn(lerp(pair[0], moved(free, pair), 0.5), batch)
+    def midpoint(a: Variables, b: Variables, batch: Any) -> Array:
+        return loss_fn(lerp(a, b, 0.5), batch)
 
-    pair = (variables_a, folded)
+    def loss(b: Variables) -> float:
+        return mean_loss(partial(midpoint, variables_a, b), batches)
 
-    def loss(free: Maps) -> float:
-        return mean_loss(partial(midpoint, free, pair), batches)
-
-    losses, best = [loss(free)], free
-    check_start(losses[0])
+    steps = {AS_IT_WAS: variables_b}
+    if start_b is None:
+        steps |= procrustes_steps(start_key, symmetry, variables_a, variables_b, chosen, exclude=exclude)[0]
+    known = {step: loss(b) for step, b in steps.items()}
+    starts = [start_b]
+    if start_b is None:
+        starts = [scales_of(symmetry, b, variables_a) for b in steps.values()]
+    start_losses = [loss(b) for b in starts]
+    first = int(np.argmin(np.nan_to_num(start_losses, nan=np.inf)))
+    check_start(start_losses[first])
+    pair = (variables_a, fold_scales(symmetry, starts[first]))
+    free = _still(symmetry, chosen)
+    move = jax.jit(moved)
+    losses, best = [start_losses[first]], free
     state = (free, optimizer.init(free))
     for epoch in range(epochs if free else 0):
         own = jax.random.fold_in(order_key, epoch)
         alphas = jax.random.uniform(own, (len(batches),), minval=_MIDDLE[0], maxval=_MIDDLE[1])
         for i in jax.random.permutation(own, len(batches)).tolist():
             state = step(state, pair, alphas[i], batches[i])
-        losses.append(loss(state[0]))
+        losses.append(loss(move(state[0], pair)))
         if not np.isfinite(losses[-1]):
             break
         if losses[-1] < min(losses[:-1]):
             best = state[0]
-    return Moved(jax.jit(moved)(best, pair), tuple(losses))
+    steps[LEARNED], known[LEARNED] = move(best, pair), float(np.nanmin(losses))
+    objective = jnp.asarray(losses)
+    info = MatchInfo(
+        objective,
+        jnp.int32(len(losses) - 1),
+        jnp.bool_(bool(free) and losses[-1] > np.nanmin(losses)),
+        jnp.nanmin(objective, keepdims=True),
+        held_fixed(symmetry.spec),
+    )
+    return Moved(steps[LEARNED], info, symmetry, chosen, ladder(variables_a, steps, known))
 
 
-def _still(symmetry: Symmetry) -> Maps:
+def by_learning(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Moved:
+    """A `Matcher`, over all batches."""
+    return learned_matching(
+        key,
+        symmetries(problem.apply, problem.a, next(iter(problem.inputs()))),
+        problem.a,
+        problem.b,
+        loss_fn=problem.loss,
+        batches=problem.batches(),
+        optimizer=optax.adam(options["learning_rate"]),
+        epochs=options["epochs"],
+        classes=options["classes"] or None,
+    )
+
+
+def _still(symmetry: Symmetry, classes: Sequence[str]) -> Maps:
     """What the identity is made of: zeros, and for permutations the matrix of each."""
     free: Maps = {}
-    turned = {action.group for action in symmetry.actions.values() if action.kind in MATRICES}
-    scales = {path for action in symmetry.actions.values() for path in action.uniform}
+    actions = {name: action for name, action in symmetry.actions.items() if action.kind in classes}
+    turned = {action.group for action in actions.values() if action.kind in MATRICES}
     for name, size in symmetry.spec.sizes.items():
         if name not in turned:
             free[name] = jnp.broadcast_to(jnp.eye(size), (*shape_of_permutation(symmetry.spec, name), size))
-    for name, action in symmetry.actions.items():
-        if action.kind != "sign" and not scales & action.powers.keys():
+    for name, action in actions.items():
+        if action.kind in MATRICES or name in free_scalings(symmetry):
             free[name] = jnp.zeros(shape_of_map(symmetry, name))
     return free
 

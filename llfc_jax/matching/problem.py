@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from llfc_jax.errors import UserError
 from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.moved import Moved
 from llfc_jax.symmetry import PermutationSpec
 from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
 
@@ -41,5 +42,5 @@ def at_least_one(batches: Iterable[Any]) -> Iterator[Any]:
 
 Found: TypeAlias = tuple[Permutation, MatchInfo]
 """The permutation of B, and how it was found."""
-Matcher: TypeAlias = Callable[[PRNGKey, Problem, Mapping[str, Any]], Found]
-"""Key, problem, options -> what it found. Of the options it takes those that it knows."""
+Matcher: TypeAlias = Callable[[PRNGKey, Problem, Mapping[str, Any]], Found | Moved]
+"""Key, problem, options -> what it found, or B moved. Of the options it takes those that it knows."""

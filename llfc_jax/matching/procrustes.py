@@ -2,36 +2,36 @@
 
 import itertools
 import string
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
+from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import Leaves, by_path, matched_leaves
+from llfc_jax.matching.moved import AS_IT_WAS, PERMUTED, Moved, chosen_classes, ladder
+from llfc_jax.matching.problem import Problem
 from llfc_jax.matching.weights import weight_matching
-from llfc_jax.symmetry import apply_permutation
+from llfc_jax.symmetry import apply_permutation, held_fixed, symmetries
+from llfc_jax.symmetry.balance import balance
 from llfc_jax.symmetry.classes import Action, Symmetry
-from llfc_jax.symmetry.maps import Maps, apply_maps, fold_scales, nearest_rotation, scales_of
+from llfc_jax.symmetry.maps import (
+    Maps,
+    apply_maps,
+    fold_scales,
+    free_scalings,
+    inverse_maps,
+    nearest_rotation,
+    scales_of,
+)
 from llfc_jax.symmetry.spec import around, shape_of_permutation
 from llfc_jax.types import Array, PRNGKey, Variables
 
 _PROGRESS = 1e-6
 """Part of the objective by which a round must grow to be followed by another."""
-
-
-class Moved(NamedTuple):
-    """B, moved along its symmetries towards A, and how that went.
-
-    Attributes:
-        variables: of the moved B, which computes what B does.
-        objective: at the start and after each round; what it is, the matcher says.
-    """
-
-    variables: Variables
-    objective: tuple[float, ...]
 
 
 def procrustes_matching(
@@ -44,7 +44,7 @@ def procrustes_matching(
     max_rounds: int = 20,
     exclude: tuple[str, ...] = ("batch_stats",),
 ) -> Moved:
-    """B moved by permutations, rotations and signs towards the largest `<A, g(B)>`, norms' scales folded.
+    """B moved by permutations, rotations and signs towards the largest `<A, g(B)>`, in canonical scales.
 
     Rounds of weight matching and, for each other group of maps in turn, its closed form: with leaves as
     matrices whose rows it moves and C = sum_leaves A B^T, the rotation U V^T of the singular value
@@ -53,10 +53,12 @@ def procrustes_matching(
     maps the rotations are tried: T and its inverse meet A on two sides, which has no closed form. Each is the
     exact optimum with the others held, where it moves one axis of each leaf; it is taken if the objective
     grows. Before the first round rotations are found from what they alone move, such as what the inputs are
-    read by: hidden units that aren't matched yet would be noise.
+    read by: hidden units that aren't matched yet would be noise. If that ends below weight matching alone,
+    rounds go on from there.
 
-    Where rotations need the scales of norms uniform, they are folded into the next layer while B is moved,
-    and B gets A's in the end: on the line between the two they stay.
+    Scales are made canonical before: where rotations need the scales of norms uniform, they are folded into
+    the next layer; what else can be scaled gets the smallest weights (`balance`). In the end B gets the
+    scales that A has: the line between the two is that of the canonical networks, scaled.
 
     Args:
         key: for `weight_matching`.
@@ -68,40 +70,120 @@ def procrustes_matching(
         exclude: collections that are moved but not compared.
 
     Returns:
-        B moved, for the line from A as it is; the objective is `<A, g(B)>` of folded networks.
+        B moved, for the line from A as it is; the objective is `<A, g(B)>` in canonical scales, at the
+        start and after each round.
 
     Raises:
         UserError: on trees that differ or are not finite, a class that the network lacks, or a scale that
             can't be folded.
     """
+    chosen = chosen_classes(symmetry, classes)
+    steps, trace = procrustes_steps(
+        key, symmetry, variables_a, variables_b, chosen, max_rounds=max_rounds, exclude=exclude
+    )
+    objective = jnp.asarray(trace)
+    info = MatchInfo(
+        objective,
+        jnp.int32(len(trace) - 1),
+        jnp.bool_(bool(symmetry.spec.sizes) and not (chosen and _grew(trace))),
+        objective[-1:],
+        held_fixed(symmetry.spec),
+    )
+    moved = [*steps.values()][-1]
+    return Moved(moved, info, symmetry, chosen, ladder(variables_a, {AS_IT_WAS: variables_b} | steps))
+
+
+def procrustes_steps(
+    key: PRNGKey,
+    symmetry: Symmetry,
+    variables_a: Variables,
+    variables_b: Variables,
+    classes: tuple[str, ...],
+    *,
+    max_rounds: int = 20,
+    exclude: tuple[str, ...] = ("batch_stats",),
+) -> tuple[dict[str, Variables], list[float]]:
+    """B moved by permutations alone, and by those and maps of some classes; and the objective's course.
+
+    Args:
+        key: see `procrustes_matching`, as all but the next.
+        symmetry: the same.
+        variables_a: the same.
+        variables_b: the same.
+        classes: kinds of maps that the network has.
+        max_rounds: the same.
+        exclude: the same.
+    """
+    if max_rounds < 1:
+        raise UserError(f"max_rounds: expected at least 1, found {max_rounds}")
     matched_leaves(symmetry.spec, variables_a, variables_b, exclude)
-    kinds = {action.kind for action in symmetry.actions.values()} - {"scaling"}
-    if missing := [kind for kind in classes or () if kind not in kinds]:
-        found = ", ".join(sorted(kinds)) or "permutations alone"
-        raise UserError(
-            f"classes: expected some of those that the network has ({found}); found {missing[0]!r}"
-        )
-    chosen = kinds if classes is None else {*classes}
-    turned = {name: action for name, action in symmetry.actions.items() if action.kind in chosen}
+    sides = (symmetry, variables_a, variables_b)
+    permuted, trace = _descend(key, *sides, (), max_rounds, exclude)
+    if not classes:
+        return {PERMUTED: permuted}, trace
+    moved, trace = _descend(key, *sides, classes, max_rounds, exclude)
+    return {PERMUTED: permuted, ", ".join((PERMUTED, *classes)): moved}, trace
+
+
+def _descend(
+    key: PRNGKey,
+    symmetry: Symmetry,
+    variables_a: Variables,
+    variables_b: Variables,
+    classes: tuple[str, ...],
+    max_rounds: int,
+    exclude: tuple[str, ...],
+) -> tuple[Variables, list[float]]:
+    """B moved by permutations and maps of some classes, and the objective before and after each round."""
+    turned = [name for name, action in symmetry.actions.items() if action.kind in {*classes} - {"scaling"}]
+    scaled = [name for name in free_scalings(symmetry) if "scaling" in classes]
     a, b = (fold_scales(symmetry, variables) for variables in (variables_a, variables_b))
+    weights = tuple(matched_leaves(symmetry.spec, a, b, exclude)[0])
+    own, others = (balance(symmetry, variables, scaled, weights) for variables in (a, b))
+    a, b = apply_maps(symmetry, own, a), apply_maps(symmetry, others, b)
     compared = matched_leaves(symmetry.spec, a, b, exclude)[0]
-    trace = [_agreement(compared, b)]
-    for name, action in turned.items():
-        if action.kind != "sign":
-            maps = _closed_form(symmetry, name, compared, by_path(b), alone=True)
+
+    def permuted(key: PRNGKey, b: Variables) -> Variables:
+        permutation, _ = weight_matching(key, symmetry.spec, a, b, exclude=exclude)
+        return _better(compared, b, apply_permutation(symmetry.spec, permutation, b))
+
+    def turn(b: Variables, names: Sequence[str], *, alone: bool = False) -> Variables:
+        for name in names:
+            maps = _closed_form(symmetry, name, compared, by_path(b), alone=alone)
             b = _better(compared, b, apply_maps(symmetry, maps, b))
-    for round_ in range(max_rounds):
-        permutation, _ = weight_matching(
-            jax.random.fold_in(key, round_), symmetry.spec, a, b, exclude=exclude
-        )
-        b = _better(compared, b, apply_permutation(symmetry.spec, permutation, b))
-        for name in turned:
-            maps = _closed_form(symmetry, name, compared, by_path(b))
-            b = _better(compared, b, apply_maps(symmetry, maps, b))
-        trace.append(_agreement(compared, b))
-        if trace[-1] - trace[-2] <= _PROGRESS * abs(trace[-1]):
-            break
-    return Moved(scales_of(symmetry, b, variables_a), tuple(trace))
+        return b
+
+    def rounds(b: Variables) -> tuple[Variables, list[float]]:
+        trace = [_agreement(compared, b)]
+        for round_ in range(max_rounds):
+            b = turn(permuted(jax.random.fold_in(key, round_), b), turned)
+            trace.append(_agreement(compared, b))
+            if not turned or not _grew(trace):
+                break
+        return b, trace
+
+    found, trace = rounds(turn(b, [name for name in turned if symmetry[name].kind != "sign"], alone=True))
+    if turned and trace[-1] < _agreement(compared, start := permuted(key, b)):
+        found, trace = rounds(start)
+    found = apply_maps(symmetry, inverse_maps(symmetry, own), found)
+    return scales_of(symmetry, found, variables_a), trace
+
+
+def by_procrustes(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Moved:
+    """A `Matcher`, of weights alone."""
+    return procrustes_matching(
+        key,
+        symmetries(problem.apply, problem.a, next(iter(problem.inputs()))),
+        problem.a,
+        problem.b,
+        classes=options["classes"] or None,
+        max_rounds=options["max_sweeps"],
+    )
+
+
+def _grew(trace: Sequence[float]) -> bool:
+    """Whether the last round was worth another one."""
+    return trace[-1] - trace[-2] > _PROGRESS * abs(trace[-1])
 
 
 def _agreement(a: Leaves, b: Variables) -> float:

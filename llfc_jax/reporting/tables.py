@@ -40,6 +40,9 @@ MARKS = {
 MAX_ROWS = 16
 """The terminal shows every layer of a network with no more than this many."""
 
+FEW_STEPS = 2
+"""An alignment by permutations alone has these: before and after, of which the barriers tell."""
+
 MAX_PATHS = 3
 """Paths that fit side by side in 100 columns."""
 
@@ -98,6 +101,10 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
     paths = list(dict.fromkeys([*results.get("lmc", {}), *results.get("llfc", {})]))
     _print(console, "Endpoints", _endpoints(results))
     _print(console, "Barriers", _barriers(results, paths))
+    for path, found in results.get("alignment", {}).items():
+        if len(found.get("ladder", ())) > FEW_STEPS:
+            title = f"{reading.path_label(path)}: what is left between the two"
+            _print(console, title, _ladder(found["ladder"]))
     for path, found in results.get("samples", {}).items():
         _print(console, f"What they write: {reading.path_label(path)}", _samples(path, found))
     if llfc := results.get("llfc"):
@@ -231,6 +238,15 @@ def _samples(path: str, found: Results) -> Table:
     table = Table("", "", box=None, pad_edge=False, show_header=False)
     for alpha, text in zip(found["alphas"], found["texts"], strict=True):
         table.add_row(reading.point_label(path, alpha), Text(reading.written(text, newline="↵")))
+    return table
+
+
+def _ladder(rungs: Sequence[Mapping[str, Any]]) -> Table:
+    with_loss = any("loss" in rung for rung in rungs)
+    table = _table("‖A − B‖, relative", *["loss at α = ½"] * with_loss)
+    for rung in rungs:
+        loss = [reading.nats(rung.get("loss"))] * with_loss
+        table.add_row(rung["step"], reading.coefficient(rung["relative"]), *loss)
     return table
 
 

@@ -403,12 +403,23 @@ class Temperature(TypedDict):
     recalibrated_barrier: Number
 
 
+class Rung(TypedDict):
+    """What is left between A and B after a step (`matching.moved`)."""
+
+    step: str
+    """What B may be moved by: `as it was`, `permutations`, those and some classes, `learned`."""
+    relative: Number
+    """||theta_A - theta_B||, in units of sqrt(||theta_A|| ||theta_B||)."""
+    loss: NotRequired[Number]
+    """Of the midpoint, in nats, on the training data that was looked at; of methods that look at losses."""
+
+
 class Alignment(TypedDict):
-    """How B was permuted towards A (`matching.alignment`)."""
+    """How B was moved towards A along symmetries (`matching.alignment`)."""
 
     method: str
     objective: list[Number]
-    """Before the first sweep and after each."""
+    """Before the first sweep and after each; null where it turned NaN."""
     sweeps: NotRequired[int]
     converged: bool
     restart_objectives: NotRequired[list[Number]]
@@ -417,6 +428,9 @@ class Alignment(TypedDict):
     seconds: NotRequired[Number]
     permutations: NotRequired[dict[str, int]]
     """Name -> units."""
+    classes: NotRequired[list[str]]
+    """Kinds of symmetries that B could be moved by."""
+    ladder: NotRequired[list[Rung]]
     description: str
     """Of the network's symmetries."""
 

@@ -170,7 +170,7 @@ def train(bench: Workbench, checkpoints: Path) -> None:
 
 
 def align_to_first(bench: Workbench, checkpoints: Path) -> None:
-    """Permute every other network into the basin of `a`; saves `b_aligned`, ... with their permutations."""
+    """Move every other network into the basin of `a`; saves `b_aligned`, ..., permuted ones with how."""
     if bench.config.align.method != "none":
         for first, *others in bench.families:
             _align_family(bench, checkpoints, first, others)
@@ -210,6 +210,8 @@ def _align_family(bench: Workbench, checkpoints: Path, first: str, others: Seque
             )
             seconds = aligned.summary["seconds"]
             progress.say(f"aligned {name} to {first} by {config.align.method}: {seconds:.1f} s")
+            if None in aligned.summary["objective"]:
+                progress.say("  the loss turned NaN on the way: what was best before is kept")
 
 
 def merge(bench: Workbench, checkpoints: Path) -> None:

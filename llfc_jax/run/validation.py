@@ -15,6 +15,7 @@ from llfc_jax.models import CHOICES, MODELS, options_of
 from llfc_jax.run.configuration import fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand, is_in_file
+from llfc_jax.symmetry.exponents import KINDS
 from llfc_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from llfc_jax.training.step import PRECISIONS
 
@@ -103,6 +104,7 @@ RULES: Mapping[str, Rule] = {
     "align.examples": _COUNT,
     "align.epochs": whole(1, _EPOCHS),
     "align.learning_rate": number(0, above=True),
+    "align.classes": choice(*KINDS),
     "sample.length": whole(0, 100_000),
     "sample.prompt": text(),
     "sample.temperature": number(0),

@@ -15,9 +15,11 @@ from llfc_jax import data, models
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.data.batches import batches, full_batches, num_batches
 from llfc_jax.errors import UserError
+from llfc_jax.matching.moved import chosen_classes
 from llfc_jax.models.model import Model
 from llfc_jax.run import pair
 from llfc_jax.runtime import environment, progress, sharding
+from llfc_jax.symmetry import symmetries
 from llfc_jax.training import lineage, optimizers
 from llfc_jax.types import Array, Batch, Features, PRNGKey, PyTree, Variables
 
@@ -168,7 +170,19 @@ def prepare(config: ConfigDict, network: Model | None = None) -> Workbench:
     some = min(config.eval.train_examples, examples)
     measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
     lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
-    return Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
+    bench = Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
+    if config.align.classes:
+        _check_classes(bench)
+    return bench
+
+
+def _check_classes(bench: Workbench) -> None:
+    """That the network has the symmetries that it shall be moved by: known before it is trained."""
+    found = symmetries(bench.apply, bench.network.shapes(bench.inputs), bench.inputs)
+    try:
+        chosen_classes(found, bench.config.align.classes)
+    except UserError as error:
+        raise UserError(f"config.align.{error}") from error
 
 
 def _inputs(dataset: data.Dataset) -> jax.ShapeDtypeStruct:

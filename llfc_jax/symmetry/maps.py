@@ -207,6 +207,16 @@ def scales_of(symmetry: Symmetry, variables: PyTree, reference: PyTree) -> PyTre
     return _rescaled(symmetry, variables, lambda scale, path: scale / _leaf(reference, path))
 
 
+def free_scalings(symmetry: Symmetry) -> list[str]:
+    """The scalings by which no norm's scale is folded."""
+    folded = {path for action in symmetry.actions.values() for path in action.uniform}
+    return [
+        name
+        for name, action in symmetry.actions.items()
+        if action.kind == "scaling" and not folded & action.powers.keys()
+    ]
+
+
 def _rescaled(symmetry: Symmetry, variables: PyTree, divisor: Callable[[Array, str], Array]) -> PyTree:
     """Divides norms' scales, and multiplies the next layer, where rotations need the scales uniform."""
     needed = {path for action in symmetry.actions.values() for path in action.uniform}

@@ -94,21 +94,21 @@ def test_a_planted_rotation_of_the_stream_is_recovered_and_with_it_a(planted):
 def test_rounds_raise_the_objective_and_rotations_raise_it_above_permutations():
     a, b = weights(0), weights(1)
     found = procrustes_matching(KEY, SYMMETRY, a, b)
-    assert (np.diff(found.objective) >= 0).all()
+    assert (np.diff(found.info.objective) >= 0).all()
     folded = [fold_scales(SYMMETRY, x) for x in (a, b)]
     _, info = weight_matching(KEY, SYMMETRY.spec, *folded)
-    assert found.objective[-1] > 1.1 * float(info.objective[-1])
+    assert found.info.objective[-1] > 1.1 * float(info.objective[-1])
     assert check_equivalence(apply, b, found.variables, X) < 1e-5
     np.testing.assert_allclose(found.variables["scale"], a["scale"], rtol=1e-5)
 
 
 def test_learning_lowers_the_loss_of_the_midpoint_and_keeps_the_function(learned):
     a, b = weights(0), weights(1)
-    assert len(learned.objective) == 6
-    assert min(learned.objective) < learned.objective[0] - 0.01
+    assert len(learned.info.objective) == 6
+    assert min(learned.info.objective) < learned.info.objective[0] - 0.01
     assert check_equivalence(apply, b, learned.variables, X) < 1e-4
     middle = float(loss_fn(lerp(a, learned.variables, 0.5), (X, LABELS)))
-    np.testing.assert_allclose(middle, min(learned.objective), rtol=1e-4)
+    np.testing.assert_allclose(middle, min(learned.info.objective), rtol=1e-4)
 
 
 def test_the_key_and_the_networks_determine_what_is_learned(learned):
@@ -119,11 +119,11 @@ def test_the_key_and_the_networks_determine_what_is_learned(learned):
 def test_a_loss_that_turns_nan_keeps_the_best_so_far(learned):
     def breaks(w, batch):
         loss = loss_fn(w, batch)
-        return jnp.where(loss < learned.objective[0] - 0.005, jnp.nan, loss)
+        return jnp.where(loss < learned.info.objective[0] - 0.005, jnp.nan, loss)
 
     found = learn(weights(0), weights(1), epochs=30, loss_fn=breaks, batches=[(X, LABELS)])
-    assert np.isnan(found.objective[-1])
-    assert np.isfinite(found.objective[:-1]).all()
+    assert np.isnan(found.info.objective[-1])
+    assert np.isfinite(found.info.objective[:-1]).all()
     assert check_equivalence(apply, weights(1), found.variables, X) < 1e-4
 
 

@@ -12,6 +12,7 @@ from configs import test as test_config
 from llfc_jax.data.batches import batches
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.reporting import tables
 from llfc_jax.run import experiment
 from llfc_jax.run.workbench import Workbench, prepare
 from llfc_jax.storage import checkpoint
@@ -67,6 +68,13 @@ def linear(tmp_path_factory):
     return run(tmp_path_factory.mktemp("linear"), **changes)
 
 
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """Beyond permutations; the two networks can be scaled."""
+    changes = {"align.method": "learned_matching", "align.epochs": 2, "align.classes": ("scaling",)}
+    return run(tmp_path_factory.mktemp("learned"), **changes)
+
+
 @pytest.fixture(
     params=[
         ("repaired", "/repair"),
@@ -119,6 +127,22 @@ def test_the_aligned_network_is_saved_with_its_permutation(each_run):
         aligned.variables,
     )
     assert any((indices != np.arange(16)).any() for indices in aligned.permutation.values())
+
+
+def test_what_each_step_beyond_permutations_gained_is_in_the_results_the_report_and_the_terminal(learned):
+    found = learned.results["alignment"]["a-b_aligned"]
+    assert found["classes"] == ["permutation", "scaling"]
+    steps = [rung["step"] for rung in found["ladder"]]
+    assert steps == ["as it was", "permutations", "permutations, scaling", "learned"]
+    losses = [rung["loss"] for rung in found["ladder"]]
+    assert losses[-1] == min(losses)
+    b, aligned = (learned.results["endpoints"][name]["test"]["loss"] for name in ("b", "b_aligned"))
+    assert b == pytest.approx(aligned, rel=1e-4)
+    page, terminal = (learned.directory / "report.html").read_text(), tables.terminal(learned.results)
+    for text in (page, terminal):
+        assert "permutations, scaling" in text
+        assert f"{losses[-1]:.3f}" in text
+    assert learned.restore("b_aligned").permutation is None
 
 
 @pytest.mark.slow

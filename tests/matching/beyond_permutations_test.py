@@ -1,0 +1,174 @@
+"""Matchers beyond permutations by `align`: planted maps come back, and ladders say what each step gained."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from symmetric_networks import (
+    DEEP,
+    HEADS,
+    SHALLOW,
+    X,
+    attention,
+    hidden,
+    layer_norm,
+    normal,
+    rms_norm,
+    stream,
+)
+
+import llfc_jax
+from llfc_jax.errors import UserError
+from llfc_jax.path.interpolation import lerp
+from llfc_jax.symmetry.balance import balance
+from llfc_jax.symmetry.maps import apply_maps, fold_scales, nearest_rotation, random_maps, scales_of
+
+KEY = jax.random.key(0)
+LABELS = jnp.arange(len(X)) % 3
+BATCHES = [(X, LABELS)]
+PLANTED = {
+    "scaling": (hidden(jax.nn.relu), SHALLOW, "P0 scaling"),
+    "sign": (hidden(jnp.tanh), SHALLOW, "P0 sign"),
+    "orthogonal": (stream(rms_norm), DEEP, "P0 orthogonal"),
+    "mean-fixing orthogonal": (stream(layer_norm), DEEP, "P0 mean-fixing orthogonal"),
+    "invertible": (attention, HEADS, "P0/P1 invertible"),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ranks_are_promoted():
+    """As users' networks do."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def planted(kind):
+    """A network, and the same moved by a map of one kind and by permutations."""
+    apply, a, name = PLANTED[kind]
+    symmetry = llfc_jax.symmetries(apply, a, X)
+    maps = random_maps(KEY, symmetry, name)
+    if kind == "invertible":  # of those the rotations are found in closed form
+        maps = {name: nearest_rotation(maps[name], "orthogonal")}
+    b = apply_maps(symmetry, maps, fold_scales(symmetry, a))
+    b = llfc_jax.apply_permutation(symmetry.spec, {k: jnp.roll(v, 1, -1) for k, v in still(symmetry)}, b)
+    return apply, a, b
+
+
+def still(symmetry):
+    shapes = {name: jnp.arange(size) for name, size in symmetry.spec.sizes.items()}
+    outer = {name: symmetry.spec.sizes.get(name.rpartition("/")[0]) for name in shapes}
+    return [(k, jnp.broadcast_to(v, (outer[k], len(v))) if outer[k] else v) for k, v in shapes.items()]
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_planted_map_of_each_kind_is_undone(kind):
+    apply, a, b = planted(kind)
+    found = llfc_jax.align(apply, a, b, BATCHES, method="procrustes_matching")
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-4), found.variables, a)
+    assert found.summary["equivalence_error"] < 1e-5
+    assert found.permutation is None
+    assert found.summary["classes"][0] == "permutation"
+    assert kind in found.summary["classes"]
+    first, *_, last = [rung["relative"] for rung in found.summary["ladder"]]
+    assert last < 1e-3 < first
+
+
+def test_a_class_that_is_not_asked_for_is_left_alone():
+    apply, a, b = planted("orthogonal")
+    options = {"classes": ("sign",)}
+    found = llfc_jax.align(apply, a, b, BATCHES, method="procrustes_matching", options=options)
+    assert found.summary["classes"] == ["permutation", "sign"]
+    assert [rung["step"] for rung in found.summary["ladder"]][1:] == ["permutations", "permutations, sign"]
+    assert found.summary["ladder"][-1]["relative"] > 0.5
+
+
+@pytest.mark.parametrize("method", ["procrustes_matching", "learned_matching"])
+def test_a_class_that_the_network_lacks_is_refused(method):
+    apply, a, b = planted("scaling")
+    expected = r"^classes: expected some of those that the network has \(scaling\); found 'orthogonal'$"
+    with pytest.raises(UserError, match=expected):
+        llfc_jax.align(apply, a, b, BATCHES, method=method, options={"classes": ("orthogonal",)})
+
+
+@pytest.fixture(scope="module")
+def learned():
+    apply, a, _ = PLANTED["scaling"]
+    b = {name: normal(*leaf.shape)[::-1] for name, leaf in a.items()}
+    options = {"epochs": 20, "learning_rate": 0.03}
+    return apply, a, b, llfc_jax.align(apply, a, b, BATCHES, method="learned_matching", options=options)
+
+
+def test_each_rung_of_a_learned_ladder_is_the_loss_of_a_midpoint(learned):
+    apply, a, b, found = learned
+
+    def loss(variables):
+        logits = np.float64(apply(lerp(a, variables, 0.5), X))
+        return np.mean(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(X)), LABELS])
+
+    ladder = found.summary["ladder"]
+    assert [rung["step"] for rung in ladder] == [
+        *("as it was", "permutations", "permutations, scaling", "learned")
+    ]
+    assert ladder[0]["loss"] == pytest.approx(loss(b), rel=1e-4)
+    assert ladder[-1]["loss"] == pytest.approx(loss(found.variables), rel=1e-4)
+    assert ladder[-1]["loss"] < min(rung["loss"] for rung in ladder[:-1]) - 0.001
+    assert found.summary["equivalence_error"] < 1e-5
+    assert json.loads(json.dumps(found.summary, allow_nan=False)) == found.summary
+
+
+def test_a_loss_that_turns_nan_is_null_and_the_best_is_kept(learned):
+    apply, a, b, before = learned
+    limit = (before.summary["ladder"][2]["loss"] + before.summary["ladder"][3]["loss"]) / 2
+
+    def breaks(variables, batch):
+        logits = apply(variables, batch.images)
+        loss = -jax.nn.log_softmax(logits)[jnp.arange(len(X)), batch.labels].mean()
+        return jnp.where(loss < limit, jnp.nan, loss)
+
+    options = {"epochs": 40, "learning_rate": 0.03}
+    found = llfc_jax.align(apply, a, b, BATCHES, method="learned_matching", loss=breaks, options=options)
+    assert found.summary["objective"][-1] is None
+    assert not found.summary["converged"]
+    assert limit < found.summary["ladder"][-1]["loss"] <= found.summary["objective"][0]
+    assert found.summary["equivalence_error"] < 1e-5
+
+
+def test_labels_are_needed_to_learn():
+    apply, a, b = planted("scaling")
+    with pytest.raises(UserError, match=r"^batches: expected \(inputs, labels\) or a dict"):
+        llfc_jax.align(apply, a, b, [X], method="learned_matching")
+
+
+def test_canonical_scales_are_those_of_the_smallest_weights_and_of_all_that_scalings_make():
+    apply, a, name = PLANTED["scaling"]
+    symmetry = llfc_jax.symmetries(apply, a, X)
+    moved = apply_maps(symmetry, random_maps(KEY, symmetry, name), a)
+    paths = [f"['{path}']" for path in a]
+    canonical = [apply_maps(symmetry, balance(symmetry, x, [name], paths), x) for x in (a, moved)]
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), *canonical)
+    coming, going = (np.square(canonical[0][leaf]) for leaf in ("in", "out"))
+    bias = np.square(canonical[0]["bias"])
+    np.testing.assert_allclose(coming.sum(0) + bias, going.sum(1), rtol=1e-4)
+
+
+def test_a_dead_unit_keeps_its_scale():
+    apply, a, name = PLANTED["scaling"]
+    symmetry = llfc_jax.symmetries(apply, a, X)
+    dead = a | {"in": a["in"].at[:, 3].set(0), "bias": a["bias"].at[3].set(0)}
+    found = balance(symmetry, dead, [name], [f"['{path}']" for path in a])[name]
+    assert found[3] == 1
+    assert np.isfinite(found).all()
+    assert (found > 0).all()
+
+
+def test_the_line_between_scaled_networks_is_that_of_the_canonical_ones():
+    apply, a, b = planted("orthogonal")
+    symmetry = llfc_jax.symmetries(apply, a, X)
+    found = llfc_jax.procrustes_matching(KEY, symmetry, a, b)
+    np.testing.assert_allclose(found.variables["scale"], a["scale"], rtol=1e-5)
+    middle = scales_of(symmetry, lerp(*(fold_scales(symmetry, x) for x in (a, found.variables)), 0.5), a)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), middle, lerp(a, found.variables, 0.5)
+    )
