@@ -8,7 +8,7 @@ import numpy as np
 
 from llfc_jax.measures.fold import Moments, add_moments, no_moments, variance
 from llfc_jax.measures.quantiles import add_counts, no_counts, quantile
-from llfc_jax.measures.scaling import in_units, joined, real_parts, sample_scales
+from llfc_jax.measures.scaling import in_units, joined, real_parts
 from llfc_jax.types import Array
 
 _ROUNDING = 1e-12
@@ -91,9 +91,7 @@ def decompose(u: Array, v: Array) -> Decomposition:
     def of_sample(scalars: Array) -> Array:
         return jnp.expand_dims(scalars, range(1, v.ndim))
 
-    u, v = real_parts(u), real_parts(v)
-    scale = sample_scales(u, v)
-    u, v = (in_units(x, scale) for x in (u, v))
+    scale, (u, v) = in_units(real_parts(u), real_parts(v))
     u_square, v_square = (_sum_features(jnp.square(x)) for x in (u, v))
     origin = jnp.where(4 * u_square < v_square, 0.0, 1.0)
     rest = _sum_features((u - of_sample(origin) * v) * v) / jnp.where(v_square == 0, 1, v_square)

@@ -13,13 +13,14 @@ and max pooling, which the theorem leaves out, each have a term of their own.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun
-from llfc_jax.measures.scaling import in_units, joined, real_parts, sample_scales
+from llfc_jax.measures.scaling import in_units, joined, real_parts
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.masks import samples_first
 from llfc_jax.path.traversal import Planned
@@ -93,7 +94,7 @@ def deviation(program: Program) -> Fold:
         return {"samples": jnp.zeros(()), "layers": nothing}
 
     def update(state: dict[str, Any], point: Point) -> dict[str, Any]:
-        accounts = (_account(node, point) for node in nodes)
+        accounts = (_account(*_layer(node, point)) for node in nodes)
         scales, *squares = map(jnp.stack, zip(*accounts, strict=True))
         seen: Account = state["layers"]
         scale, before, now = joined(seen.scale, jnp.where(point.samples > 0, scales, 0))
@@ -112,7 +113,8 @@ def deviation(program: Program) -> Fold:
     return Fold(init, update, finalize)
 
 
-def _account(node: Node, point: Point) -> Account:
+def _layer(node: Node, point: Point) -> tuple[Array, Array, Array]:
+    """f(theta_alpha), v, and F_theta_alpha(v), or v itself where nothing arises; (n, ...) and real."""
     flat, a, b = point.program.flat, point.a.values, point.b.values
 
     def between(value: int) -> Array:
@@ -127,15 +129,20 @@ def _account(node: Node, point: Point) -> Account:
     if node.kind in ARISING:
         entries = {entry: between(entry) for entry in node.entries}
         alone = by_sample(rerun(flat, node, point.theta.values, entries))
-    scales = sample_scales(theta, reference, alone)
-    theta, reference, alone = (in_units(x, scales) for x in (theta, reference, alone))
+    return theta, reference, alone
+
+
+@jax.jit
+def _account(theta: Array, reference: Array, alone: Array) -> Account:
+    """Of one layer, sample by sample."""
+    scale, (theta, reference, alone) = in_units(theta, reference, alone)
     delta, own = theta - reference, alone - reference
 
     def inner(x: Array, y: Array) -> Array:
         return (x * y).sum(range(1, x.ndim))
 
     return Account(
-        scales, inner(delta, delta), inner(own, own), inner(own, delta), inner(reference, reference)
+        scale, inner(delta, delta), inner(own, own), inner(own, delta), inner(reference, reference)
     )
 
 

@@ -3,28 +3,30 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import unit_rows, with_known_units
-from llfc_jax.measures.scaling import in_units, joined, sample_scales
+from llfc_jax.measures.scaling import in_units, joined
 from llfc_jax.measures.singular_values import of_gram, singular_values_along
 from llfc_jax.path.traversal import Planned
-from llfc_jax.program.nodes import Node, Program
+from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array, PyTree
 
 MAX_UNITS = 2048
 """Layers with more units are left out: their Gram matrices would outweigh everything else in memory."""
 
 
-class _Gram(NamedTuple):
-    """What was seen of the features of one layer."""
+class _Grams(NamedTuple):
+    """What was seen of the features of all layers."""
 
     scale: Array
-    products: Array
-    """Sums of products of units, in units of `scale` squared (see `measures.scaling`)."""
+    """(layers,)."""
+    products: list[Array]
+    """(units, units), sums of products in units of the layer's `scale` squared (see `measures.scaling`)."""
 
 
 def measure(options: Options) -> Measure:
@@ -61,30 +63,36 @@ def feature_rank(program: Program) -> Fold:
     """
     layers = with_known_units(program, MAX_UNITS)
 
-    def init(point: Point) -> dict[str, _Gram]:
+    def init(point: Point) -> _Grams:
         del point
-        widths = {node.name: node.shape[axis] for node, axis in layers}
-        return {layer: _Gram(jnp.zeros(()), jnp.zeros((width, width))) for layer, width in widths.items()}
+        widths = (node.shape[axis] for node, axis in layers)
+        return _Grams(jnp.zeros(len(layers)), [jnp.zeros((width, width)) for width in widths])
 
-    def update(state: dict[str, _Gram], point: Point) -> dict[str, _Gram]:
-        def add(seen: _Gram, node: Node, axis: int) -> _Gram:
-            rows, _ = unit_rows(point.theta, node, axis, point.mask)
-            scales = sample_scales(rows[None])
-            (rows,) = in_units(rows[None], scales)
-            scale, before, now = joined(seen.scale, scales)
-            return _Gram(scale, before * seen.products + now[:, None] * (rows.T @ rows))
-
-        return {node.name: add(state[node.name], node, axis) for node, axis in layers}
+    def update(state: _Grams, point: Point) -> _Grams:
+        if not layers:
+            return state
+        rows = (unit_rows(point.theta, node, axis, point.mask)[0] for node, axis in layers)
+        scales, products = zip(*map(_products, rows), strict=True)
+        scale, before, now = joined(state.scale, jnp.stack(scales))
+        shares = zip(before, now[:, 0], state.products, products, strict=True)
+        return _Grams(scale, [old * seen + new * own for old, new, seen, own in shares])
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> dict[str, list[float]]:
         del alphas
         resolution = float(np.finfo(np.float32).eps)
         return {
-            layer: [effective_rank(of_gram(gram, resolution)) for gram in seen.products]
-            for layer, seen in state.items()
+            node.name: [effective_rank(of_gram(gram, resolution)) for gram in grams]
+            for (node, _), grams in zip(layers, state.products, strict=True)
         }
 
     return Fold(init, update, finalize)
+
+
+@jax.jit
+def _products(rows: Array) -> tuple[Array, Array]:
+    """(1,), one scale for all rows; and the sums of products of units, in units of its square."""
+    scale, (together,) = in_units(rows[None])
+    return scale, together[0].T @ together[0]
 
 
 def join_ranks(program: Program, ranks: Mapping[str, Mapping[str, list[float]]]) -> list[dict[str, Any]]:

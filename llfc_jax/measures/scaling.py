@@ -13,15 +13,36 @@ from llfc_jax.types import Array
 
 _EXPONENT = 0x7F800000
 """The bits of float32 that hold it."""
+_UNIT = 1 << 23
+"""The lowest of them."""
+_INVERTED = 254 * _UNIT
+"""The exponents of a power of two and of its inverse together."""
 
 
-def sample_scales(*features: Array) -> Array:
-    """For each sample, the power of two near the largest entry that it has in any of these, (n, ...).
+@jax.jit
+def in_units(*features: Array) -> tuple[Array, tuple[Array, ...]]:
+    """For each sample, the power of two near its largest entry in any of these, and all of them over it.
+
+    Both the power and its inverse are an exponent without digits, so that nothing is divided: of a quotient
+    XLA would store what a product of the same it computes anew wherever it is read.
+
+    Args:
+        features: real, of one shape (n, ...).
 
     Returns:
-        (n,): 0 where all entries are zero, and 1 where one is no number, which then shows elsewhere.
+        (n,), for zeros the smallest power there is, and 1 where an entry is no number, which then shows
+        elsewhere; and the features, each (n, ...).
     """
-    return _power_of_two(reduce(jnp.maximum, (jnp.max(jnp.abs(x), range(1, x.ndim)) for x in features)))
+    entries = reduce(jnp.maximum, map(jnp.abs, features))
+    largest = entries.max(range(1, entries.ndim)).astype(jnp.float32)
+    exponent = jax.lax.bitcast_convert_type(largest, jnp.int32) & _EXPONENT
+    within = jnp.clip(exponent, _UNIT, _INVERTED - _UNIT)  # neither the power nor its inverse is subnormal
+    exponent = jnp.where(exponent < _EXPONENT, within, _INVERTED // 2)
+    powers, inverses = (
+        jax.lax.bitcast_convert_type(bits, jnp.float32) for bits in (exponent, _INVERTED - exponent)
+    )
+    inverses = jnp.expand_dims(inverses, range(1, entries.ndim))
+    return powers, tuple(x * inverses for x in features)
 
 
 def real_parts(x: Array) -> Array:
@@ -29,11 +50,6 @@ def real_parts(x: Array) -> Array:
     if jnp.iscomplexobj(x):
         x = jnp.stack([x.real, x.imag], -1)
     return x.astype(jnp.float32)
-
-
-def in_units(x: Array, scales: Array) -> Array:
-    """(n, ...) features, divided by a scale for each sample (by 1 where that is 0)."""
-    return x / jnp.expand_dims(jnp.where(scales > 0, scales, 1), range(1, x.ndim))
 
 
 def joined(before: Array, scales: Array) -> tuple[Array, Array, Array]:
@@ -49,9 +65,3 @@ def joined(before: Array, scales: Array) -> tuple[Array, Array, Array]:
     scale = jnp.maximum(before, scales.max(-1))
     unit = jnp.where(scale > 0, scale, 1)
     return scale, jnp.square(before / unit), jnp.square(scales / unit[..., None])
-
-
-def _power_of_two(x: Array) -> Array:
-    """The largest one up to x, which is its exponent alone; 0 for 0, and 1 for what is no number."""
-    exponent = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32) & _EXPONENT
-    return jnp.where(jnp.isfinite(x), jax.lax.bitcast_convert_type(exponent, jnp.float32), 1)
