@@ -18,6 +18,8 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
 * a PyTorch module as such a network: `from_torch`;
 * moving B into A's basin: `align`; by itself, `weight_matching`, `activation_matching`, `straight_through`,
   and along all `symmetries`, rotations and scalings too, `procrustes_matching`, `learned_matching`;
+* several networks at once: `universe_matching`, one permutation each; `simultaneous_matching`, one for all
+  checkpoints of two runs; `merge_many`;
 * a pair to try it on, trained by a configuration of the command: `train_pair`.
 
 The names are imported when they are first used: `import llfc_jax` alone doesn't import JAX.
@@ -72,12 +74,15 @@ if TYPE_CHECKING:
         lerp,
         measure,
         measure_features,
+        merge_many,
         permutation_spec,
         procrustes_matching,
         read,
         report,
+        simultaneous_matching,
         straight_through,
         symmetries,
+        universe_matching,
         weight_matching,
     )
     from llfc_jax.bridges.torch import from_torch
@@ -98,13 +103,16 @@ __all__ = [
     "lerp",
     "measure",
     "measure_features",
+    "merge_many",
     "permutation_spec",
     "procrustes_matching",
     "read",
     "report",
+    "simultaneous_matching",
     "straight_through",
     "symmetries",
     "train_pair",
+    "universe_matching",
     "weight_matching",
 ]
 

@@ -29,6 +29,7 @@ import jax
 from llfc_jax import matching, symmetry
 from llfc_jax import results as results_module
 from llfc_jax.arguments import checked
+from llfc_jax.corrections import merging
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError
 from llfc_jax.matching import MatchInfo, alignment
@@ -65,12 +66,15 @@ __all__ = [
     "lerp",
     "measure",
     "measure_features",
+    "merge_many",
     "permutation_spec",
     "procrustes_matching",
     "read",
     "report",
+    "simultaneous_matching",
     "straight_through",
     "symmetries",
+    "universe_matching",
     "weight_matching",
 ]
 
@@ -84,6 +88,8 @@ straight_through = checked(matching.straight_through)
 symmetries = checked(symmetry.symmetries)
 procrustes_matching = checked(matching.procrustes_matching)
 learned_matching = checked(matching.learned_matching)
+universe_matching = checked(matching.universe_matching)
+simultaneous_matching = checked(matching.simultaneous_matching)
 read = checked(reading.read)
 
 
@@ -427,6 +433,49 @@ def align(
         batches=lambda: masked_batches(batches),
         inputs=lambda: inputs_alone(batches),
         options={**alignment.DEFAULTS, **taken},
+    )
+
+
+@checked
+def merge_many(
+    networks: Sequence[Variables],
+    weights: Sequence[float] | None = None,
+    *,
+    correction: Correction | None = None,
+    program: Program | None = None,
+    batches: Iterable[Examples] = (),
+) -> Variables:
+    """The weighted mean of several networks, whose statistics or units may be corrected.
+
+    Put their units into one order first: `universe_matching`.
+
+    Args:
+        networks: of one structure, running statistics included.
+        weights: one each, of which only the ratios count; equal if left out.
+        correction: such as `llfc_jax.corrections.batchnorm.recompute(apply_train)`, or
+            `llfc_jax.corrections.repair.repair(program)`: units then have the weighted mean of the networks'
+            means and standard deviations.
+        program: from `read`; for a correction.
+        batches: training data that can be read again, see `llfc_jax.path.examples.Examples`; for the
+            same.
+
+    Raises:
+        UserError: the networks differ in structure, there is not one weight for each, or a correction lacks
+            the program or batches.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> merge_many([{"w": jnp.zeros(2)}, {"w": jnp.ones(2)}, {"w": jnp.full(2, 5.0)}])
+        {'w': Array([2., 2.], dtype=float32)}
+    """
+    if correction is None:
+        return interpolation.mean(networks, weights)
+    if program is None:
+        raise UserError("program: expected what `read` returns, as there is a correction; found None")
+    if isinstance(batches, Iterator):
+        raise UserError("batches: expected some that can be read again, such as a list; found an iterator")
+    return merging.merged(
+        networks, weights, correction, program, lambda: masked_batches(batches, labelled=False)
     )
 
 

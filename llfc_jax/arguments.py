@@ -178,6 +178,21 @@ def _alphas(name: str, value: Any) -> tuple[float, ...]:
     return alphas
 
 
+def _networks(name: str, value: Any) -> list[PyTree]:
+    if not isinstance(value, list | tuple):
+        raise UserError(f"{name}: expected several networks in a list; found {_found(value)}")
+    return [_network(f"{name}[{i}]", own) for i, own in enumerate(value)]
+
+
+def _weights(name: str, value: Any) -> tuple[float, ...]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise UserError(f"{name}: expected a number for each network, in a tuple; found {_found(value)}")
+    for own in (weights := tuple(value)):
+        if not isinstance(own, numbers.Real) or isinstance(own, bool):
+            raise UserError(f"{name}: expected numbers; found {_found(own)}")
+    return tuple(map(float, weights))
+
+
 def _output(name: str, value: Any) -> str | int:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise UserError(f"{name}: expected a key or an index; found {_found(value)}")
@@ -242,6 +257,9 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "output": _output,
     "num_examples": _num_examples,
     **dict.fromkeys(_NETWORKS, _network),
+    **dict.fromkeys(("networks", "networks_a", "networks_b"), _networks),
+    "weights": _weights,
+    "correction": _instance(Correction, "a Correction"),
     "inputs": _inputs,
     "key": _key,
     "program": _instance(Program, "what `read` returns"),

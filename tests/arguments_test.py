@@ -11,6 +11,7 @@ import pytest
 import llfc_jax
 from llfc_jax import api
 from llfc_jax.arguments import checked
+from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError
 
 KEY = jax.random.key(0)
@@ -35,6 +36,13 @@ SPEC = llfc_jax.permutation_spec(apply, A, X)
 SYMMETRY = llfc_jax.symmetries(apply, A, X)
 IDENTITY = {"P0": jnp.arange(8)}
 MATCHED = {"key": KEY, "spec": SPEC}
+
+UNCHANGED = Correction(
+    "unchanged",
+    lambda program, a, b, alphas, batches: {},
+    lambda variables, batches: variables,
+    lambda program, networks, shares, batches: [*batches()],
+)
 
 CALLS = {
     "evaluate_path": {"apply": apply, "a": A, "b": B, "batches": [(X, Y)], "num_alphas": 3}
@@ -82,6 +90,20 @@ CALLS = {
         **{"batches": [(X, Y)], "optimizer": optax.adam(0.1), "epochs": 1, "classes": ()},
         **{"start_b": B, "exclude": ("batch_stats",)},
     },
+    "universe_matching": {
+        **MATCHED,
+        **{"networks": [A, B, A], "restarts": 1, "max_sweeps": 5},
+        **{"assignment": "auto", "exclude": ("batch_stats",)},
+    },
+    "simultaneous_matching": {
+        **MATCHED,
+        **{"networks_a": [A, A], "networks_b": [B, B], "restarts": 1, "max_sweeps": 5},
+        **{"assignment": "auto", "exclude": ("batch_stats",)},
+    },
+    "merge_many": {
+        **{"networks": [A, B], "weights": (1, 2), "correction": UNCHANGED},
+        **{"program": llfc_jax.read(apply, A, X), "batches": [X]},
+    },
     "lerp": {"a": A, "b": B, "alpha": 0.5},
     "alpha_grid": {"size": 5},
 }
@@ -94,6 +116,7 @@ NO_PERMUTATION = [
     *([3, "P0", jnp.arange(8), {}, {"P0": None}, {"P0": list(range(8))}, {"P1": jnp.arange(8)}]),
     *({"P0": p} for p in (jnp.arange(7), jnp.zeros(8, int), jnp.arange(8) + 1, jnp.arange(8.0))),
 ]
+NO_NETWORKS = [None, 3, A, [], [A, 3], [A, {"in": A["in"]}]]
 WRONG = {
     **dict.fromkeys(("apply", "apply_with_features"), NO_FUNCTION),
     "loss_fn": [3, "apply", A],
@@ -108,6 +131,9 @@ WRONG = {
     "symmetry": [None, {}, SPEC],
     "classes": [3, "scaling", ("orthogonal",), (3,)],
     "start_b": NO_NETWORK[1:],
+    **dict.fromkeys(("networks", "networks_a", "networks_b"), NO_NETWORKS),
+    "weights": [3, "12", {}, (1,), (1, -1), (0, 0), (1, np.nan), (1, "2"), (True, 1)],
+    "correction": [3, "repair", apply],
     "permutation": [None, *NO_PERMUTATION],
     "start": NO_PERMUTATION,
     "alpha": [None, "half", np.nan, np.inf, 1j, (0.5,), [0.5], jnp.ones(3), A],

@@ -24,14 +24,18 @@ SIGNATURES = {
     "measure": "program, a, b, batches, *, measures, num_alphas, alphas, top_k, corrections, loss_fn, "
     "num_examples, name",
     "measure_features": "apply_with_features, a, b, batches, alphas, *, num_examples",
+    "merge_many": "networks, weights, *, correction, program, batches",
     "permutation_spec": "apply, variables, *inputs",
     "procrustes_matching": "key, symmetry, variables_a, variables_b, *, classes, max_rounds, exclude",
     "read": "apply, variables, inputs, features, output",
     "report": "results, directory",
+    "simultaneous_matching": "key, spec, networks_a, networks_b, *, restarts, max_sweeps, "
+    "assignment, exclude",
     "straight_through": "key, spec, variables_a, variables_b, *, loss_fn, batches, "
     "optimizer, epochs, start, sweeps, assignment, exclude",
     "symmetries": "apply, variables, inputs",
     "train_pair": "config, fields, network",
+    "universe_matching": "key, spec, networks, *, restarts, max_sweeps, assignment, exclude",
     "weight_matching": "key, spec, params_a, params_b, *, restarts, max_sweeps, assignment, exclude",
 }
 """A parameter that is renamed or moved breaks programs that exist: that is a decision, not an accident."""

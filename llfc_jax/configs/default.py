@@ -115,10 +115,11 @@ def get_config() -> ConfigDict:
 
     config.align = ConfigDict()  # of b (c, ...) to a, by symmetries: permutations of units, and more
     # none, weight_matching, activation_matching, commutativity_matching, straight_through; beyond
-    # permutations procrustes_matching, and from there learned_matching
+    # permutations procrustes_matching, and from there learned_matching; universe_matching of all networks at
+    # once, so that each pair is aligned, for more than two
     config.align.method = "none"
-    config.align.restarts = 8  # weight_matching: descents, of which the best counts
-    config.align.max_sweeps = 100  # weight_matching, commutativity_matching, procrustes_matching
+    config.align.restarts = 8  # weight_matching, universe_matching: descents, of which the best counts
+    config.align.max_sweeps = 100  # of these, commutativity_matching and procrustes_matching
     config.align.statistic = "correlation"  # activation_matching: correlation, covariance
     config.align.examples = 5_000  # random subset of the training data that the others look at; 0: all
     config.align.epochs = 5  # straight_through, learned_matching
@@ -139,6 +140,7 @@ def get_config() -> ConfigDict:
 
     config.merge = ConfigDict()
     config.merge.alpha = placeholder(float)  # save the network at this point of the path as `merged`
+    config.merge.weights = ()  # or the mean of all networks with these weights, such as (1, 1, 1)
     config.lock()  # a file that starts from here can't misspell a field
     config.model.args.unlock()  # but nobody knows those of a network of one's own
     return config

@@ -16,7 +16,7 @@ import numpy as np
 from llfc_jax.corrections.channel_moments import Statistics
 from llfc_jax.corrections.correction import Correction, stream_along
 from llfc_jax.errors import UserError
-from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.interpolation import lerp, mean
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array, Batch, PyTree, Variables
 
@@ -63,7 +63,16 @@ def recompute_by(
         del program
         return stream_along(_AlongLine(statistics_of), (a, b), alphas, batches())
 
-    return Correction("recompute", statistics, mend)
+    def of_mean(
+        program: Program,
+        networks: Sequence[Variables],
+        shares: Sequence[float],
+        batches: Callable[[], Iterable[Batch]],
+    ) -> Statistics:
+        merged = mean(networks, shares)
+        return statistics(program, merged, merged, (0.0,), batches)[0.0]
+
+    return Correction("recompute", statistics, mend, of_mean)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,8 @@ class Correction(NamedTuple):
     """The program, A, B, alphas, what starts a stream over training data -> what is known at each alpha."""
     mend: Callable[[Variables, PyTree], Variables]
     """theta_alpha and what is known there -> the network to look at; equal for equal corrections."""
+    of_mean: Callable[[Program, Sequence[Variables], Sequence[float], StartStream], PyTree] | None = None
+    """The program, networks, their shares in a mean, what starts a stream -> what is known of this mean."""
 
 
 class CorrectedPath(NamedTuple):

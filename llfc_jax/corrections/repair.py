@@ -17,7 +17,7 @@ from llfc_jax.corrections.channel_moments import Statistics
 from llfc_jax.corrections.correction import Correction, stream_along
 from llfc_jax.corrections.sites import Site, scaled, shifted, sites
 from llfc_jax.errors import UserError
-from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.interpolation import lerp, mean
 from llfc_jax.program.flat import Flat, arguments, run
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import reread
@@ -43,7 +43,7 @@ def repair(program: Program) -> Correction:
     found = sites(program)
     if not found:
         raise UserError("REPAIR: expected a layer whose units have a scale and a bias; found none")
-    return Correction("repair", _corrections, _Mend(program.flat, found))
+    return Correction("repair", _corrections, _Mend(program.flat, found), _correction_of_mean)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,22 +72,47 @@ def _corrections(
     alphas: Sequence[float],
     batches: Callable[[], Iterable[Batch]],
 ) -> dict[float, Affine]:
-    stream = iter(batches())
-    first = next(stream, None)
-    if first is None:
-        raise ValueError("batches: expected a complete one at least; found none")
-    program = reread(program, a, first.images)
-    seen = stream_along(_Seen(program), (a, b), (0.0, 1.0), itertools.chain([first], stream))
-    end_a, end_b = (
-        {name: {"mean": own["mean"], "std": jnp.sqrt(own["var"])} for name, own in statistics.items()}
-        for statistics in seen.values()
-    )
+    program, stream = _reread(program, a, batches())
+    seen = stream_along(_Seen(program), (a, b), (0.0, 1.0), stream)
+    end_a, end_b = map(_with_deviations, seen.values())
     ends = ((a, end_a), (b, end_b))
     seen_corrected = stream_along(_SeenCorrected(program), ends, alphas, batches())
     return {
         alpha: {name: _affine(found[name], wanted) for name, wanted in lerp(end_a, end_b, alpha).items()}
         for alpha, found in seen_corrected.items()
     }
+
+
+def _correction_of_mean(
+    program: Program,
+    networks: Sequence[Variables],
+    shares: Sequence[float],
+    batches: Callable[[], Iterable[Batch]],
+) -> Affine:
+    """Of the mean of several networks, whose units get the mean of theirs."""
+    program, _ = _reread(program, networks[0], batches())
+    each = [
+        _with_deviations(stream_along(_Seen(program), (own, own), (0.0,), batches())[0.0]) for own in networks
+    ]
+    wanted = mean(each, shares)
+    end = (mean(networks, shares), wanted)
+    found = stream_along(_SeenCorrected(program), (end, end), (0.0,), batches())[0.0]
+    return {name: _affine(found[name], own) for name, own in wanted.items()}
+
+
+def _reread(
+    program: Program, variables: Variables, batches: Iterable[Batch]
+) -> tuple[Program, Iterable[Batch]]:
+    """The program for batches of the size that there is, and all of them."""
+    stream = iter(batches)
+    first = next(stream, None)
+    if first is None:
+        raise ValueError("batches: expected a complete one at least; found none")
+    return reread(program, variables, first.images), itertools.chain([first], stream)
+
+
+def _with_deviations(statistics: Statistics) -> Statistics:
+    return {name: {"mean": own["mean"], "std": jnp.sqrt(own["var"])} for name, own in statistics.items()}
 
 
 @dataclasses.dataclass(frozen=True)

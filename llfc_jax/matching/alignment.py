@@ -1,8 +1,9 @@
 """Putting B into A's basin: symmetries, a matcher, the moved network, and a check that it is still B."""
 
 import math
+import string
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from llfc_jax.matching.moved import AS_IT_WAS, PERMUTED, Moved, Rung, ladder
 from llfc_jax.matching.problem import Matcher, Problem
 from llfc_jax.matching.procrustes import by_procrustes
 from llfc_jax.matching.straight_through import by_straight_through
+from llfc_jax.matching.universe import universe_matching
 from llfc_jax.matching.weights import by_weights
 from llfc_jax.path.interpolation import check_same_structure
 from llfc_jax.symmetry import (
@@ -40,6 +42,9 @@ MATCHERS: dict[str, Matcher] = {
     "learned_matching": by_learning,
 }
 """Name -> matcher."""
+
+UNIVERSE = "universe_matching"
+"""The matcher of several networks at once, see `align_many`."""
 
 DEFAULTS: Mapping[str, Any] = {
     "restarts": 8,
@@ -97,27 +102,79 @@ def align(
     """
     if isinstance(method, str) and method not in MATCHERS:
         raise UserError(f"method: expected one of {', '.join(MATCHERS)}; found {method!r}")
-    check_same_structure(a, b)
-    check_finite(by_path(a), "A")
-    check_finite(by_path(b), "B")
     some = next(iter(inputs()))
-    one = jax.tree.map(lambda leaf: leaf[:1], some)
-    check_deterministic(apply, a, one)  # not under jit, which would freeze randomness of Python's
-    spec = permutation_spec(apply, a, some)
+    spec = _symmetries_of([a, b], apply, some)
     started = time.monotonic()
     match = MATCHERS[method] if isinstance(method, str) else method
     found = match(key, Problem(spec, a, b, apply, loss, batches, inputs), options)
     permutation, moved = (None, found) if isinstance(found, Moved) else _permuted(spec, a, b, *found)
+    name = method if isinstance(method, str) else method.__name__
+    timed = {"method": name, "seconds": time.monotonic() - started}
+    return _aligned(apply, b, moved, permutation, some, timed)
+
+
+def align_many(
+    key: PRNGKey,
+    networks: Sequence[Variables],
+    *,
+    apply: Callable[[Variables, Any], PyTree],
+    inputs: Callable[[], Iterable[PyTree]],
+    options: Mapping[str, Any] = DEFAULTS,
+) -> tuple[Aligned, ...]:
+    """Permute all networks but the first so that all lie in one basin, by `universe_matching`.
+
+    Args:
+        key: draws whatever it draws.
+        networks: two or more.
+        apply: see `Problem`, as the next.
+        inputs: on the first batch it is checked that permuting changes no outputs.
+        options: `restarts`, `max_sweeps`.
+
+    Raises:
+        UserError: as `align`.
+    """
+    first, *others = networks
+    some = next(iter(inputs()))
+    spec = _symmetries_of(networks, apply, some)
+    started = time.monotonic()
+    taken = {name: options[name] for name in ("restarts", "max_sweeps")}
+    found = universe_matching(key, spec, networks, **taken)
+    timed = {"method": UNIVERSE, "seconds": time.monotonic() - started}
+    return tuple(
+        _aligned(apply, other, _permuted(spec, first, other, own, found.info)[1], own, some, timed)
+        for other, own in zip(others, found.permutations[1:], strict=True)
+    )
+
+
+def _symmetries_of(
+    networks: Sequence[Variables], apply: Callable[[Variables, Any], PyTree], some: PyTree
+) -> PermutationSpec:
+    """Those of networks that can be matched."""
+    for name, network in zip(string.ascii_uppercase, networks, strict=False):
+        check_same_structure(networks[0], network)
+        check_finite(by_path(network), name)
+    one = jax.tree.map(lambda leaf: leaf[:1], some)
+    check_deterministic(apply, networks[0], one)  # not under jit, which would freeze randomness of Python's
+    return permutation_spec(apply, networks[0], some)
+
+
+def _aligned(
+    apply: Callable[[Variables, Any], PyTree],
+    b: Variables,
+    moved: Moved,
+    permutation: Permutation | None,
+    some: PyTree,
+    told: Mapping[str, Any],
+) -> Aligned:
+    """What was found, checked on some inputs, and told for `results.json`."""
     moved = moved._replace(info=jax.device_get(moved.info))
-    seconds = time.monotonic() - started
     error = check_equivalence(jax.jit(apply), b, moved.variables, some)
     if not error <= MAX_EQUIVALENCE_ERROR:
         raise UserError(
             f"align: moving B moved its logits by {error:.1e} (relative), expected at most "
             f"{MAX_EQUIVALENCE_ERROR}: is the network a function of its variables and inputs alone?"
         )
-    name = method if isinstance(method, str) else method.__name__
-    summary = _summary(moved) | {"method": name, "equivalence_error": error, "seconds": seconds}
+    summary = _summary(moved) | {"equivalence_error": error, **told}
     return Aligned(moved.variables, permutation, moved.info, summary)
 
 

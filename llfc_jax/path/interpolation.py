@@ -1,7 +1,7 @@
 """The straight line between two pytrees, and the grid of points on it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -41,6 +41,53 @@ def lerp(a: PyTree, b: PyTree, alpha: Array | float) -> PyTree:
     check_same_structure(a, b)
     alpha = jnp.asarray(alpha)
     return jax.tree.map(leaf, a, b)
+
+
+def mean(networks: Sequence[PyTree], weights: Sequence[float] | None = None) -> PyTree:
+    """The weighted mean of several networks, leaf by leaf; what is no float is the first's.
+
+    Args:
+        networks: pytrees of one structure.
+        weights: one each, not negative, of which only the ratios count; equal if left out.
+
+    Raises:
+        UserError: there is no network, they differ in structure, or the weights are no such numbers.
+
+    Example:
+        >>> mean([{"w": jnp.zeros(2)}, {"w": jnp.full(2, 8.0)}], (3, 1))
+        {'w': Array([2., 2.], dtype=float32)}
+    """
+    shares = shares_of(len(networks), weights)
+    for network in networks[1:]:
+        check_same_structure(networks[0], network)
+
+    def leaf(*each: Array | float) -> Array | float:
+        dtype = jnp.result_type(each[0])
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            return each[0]
+        return jnp.asarray(sum(share * x for share, x in zip(shares, each, strict=True)), dtype)
+
+    return jax.tree.map(leaf, *networks)
+
+
+def shares_of(count: int, weights: Sequence[float] | None) -> tuple[float, ...]:
+    """Weights that sum to 1.
+
+    Raises:
+        UserError: they are not as many as networks, or no numbers of which one is positive and none negative.
+
+    Example:
+        >>> shares_of(2, None), shares_of(2, (3, 1))
+        ((0.5, 0.5), (0.75, 0.25))
+    """
+    if not count:
+        raise UserError("networks: expected one at least; found none")
+    own = [1.0] * count if weights is None else list(weights)
+    if len(own) != count:
+        raise UserError(f"weights: expected {count}, one for each network; found {len(own)}")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in own) or not sum(own):
+        raise UserError(f"weights: expected numbers of which none is negative, and not all 0; found {own}")
+    return tuple(float(weight / sum(own)) for weight in own)
 
 
 def weights_apart(a: PyTree, b: PyTree) -> dict[str, float]:

@@ -9,6 +9,7 @@ from llfc_jax.measures.lmc import excess
 from llfc_jax.reporting import reading, style
 from llfc_jax.reporting.judgement import Criteria, band
 from llfc_jax.reporting.reading import Results
+from llfc_jax.results import PathKey
 
 SCALE = {"loss": 1.0, "error": 100.0}
 LABELS = {"loss": "loss (nats)", "error": "error (%)"}
@@ -36,10 +37,10 @@ def curve_panel(
     the largest.
     """
     shown = curves(lmc, splits)
-    aligned_to = {reading.ends(path)[0] for path in lmc if reading.is_aligned(path)}
+    aligned_to = {_first_as_it_was(path) for path in lmc if reading.is_aligned(path)}
     lines, top = [], 0.0
     for (path, split), width in zip(shown, style.widths(len(shown)), strict=True):
-        naive = reading.ends(path)[0] in aligned_to and not reading.is_aligned(path)
+        naive = _first_as_it_was(path) in aligned_to and not reading.is_aligned(path)
         dashed, colour = naive or split != splits[0], colours[path]
         alphas = reading.numbers(lmc[path]["alphas"])
         values = SCALE[quantity] * reading.numbers(lmc[path][split][quantity])
@@ -58,6 +59,11 @@ def curve_panel(
         _mark_barrier(ax, *max(lines, key=lambda line: np.nanmax(excess(*line[:2]), initial=0)))
     _label_alpha(ax)
     ax.set_ylabel(LABELS[quantity] if "error" in reading.quantities(lmc) else quantity)
+
+
+def _first_as_it_was(path: str) -> str:
+    """The network at alpha = 0, before it was aligned, if it was."""
+    return str(PathKey.parse(path).a._replace(aligned=False))
 
 
 def curves(lmc: Results, splits: Sequence[str]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,14 @@ from llfc_jax.data.batches import batches
 from llfc_jax.data.crops import crop
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source, trained_source
-from llfc_jax.matching.alignment import align
+from llfc_jax.matching.alignment import UNIVERSE, Aligned, align, align_many
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.models.own import OwnNetwork, origin
-from llfc_jax.path.interpolation import lerp
 from llfc_jax.reporting import writing
 from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import pair, workdir
-from llfc_jax.run.measurement import corrections, measure, paths, read_network
+from llfc_jax.run.measurement import measure, merged_network
 from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
 from llfc_jax.runtime import compilation, environment, output, progress
@@ -31,7 +30,7 @@ from llfc_jax.storage.paths import is_in_file
 from llfc_jax.training import loop
 from llfc_jax.training.lineage import MERGED, aligned_name
 from llfc_jax.training.step import Recipe, gather, make_runner, scans
-from llfc_jax.types import Batch
+from llfc_jax.types import Batch, PRNGKey
 
 
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
@@ -171,73 +170,103 @@ def train(bench: Workbench, checkpoints: Path) -> None:
 
 def align_to_first(bench: Workbench, checkpoints: Path) -> None:
     """Move every other network into the basin of `a`; saves `b_aligned`, ..., permuted ones with how."""
-    if bench.config.align.method != "none":
-        for first, *others in bench.families:
-            _align_family(bench, checkpoints, first, others)
+    method = bench.config.align.method
+    for first, *others in bench.families if method != "none" else ():
+        missing = [name for name in others if not checkpoint.steps(checkpoints / aligned_name(name))]
+        if method == UNIVERSE and missing:
+            _align_all(bench, checkpoints, first, others)
+        elif missing:
+            _align_each(bench, checkpoints, first, missing)
 
 
-def _align_family(bench: Workbench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
+def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
+    """Each to the first by itself."""
     config, a = bench.config, checkpoint.restore(checkpoints / first)
-    examples = bench.some_training_data(config.align.examples)
-    batch_size = min(config.train.batch_size, len(examples.labels))
-
-    def data() -> Iterator[Batch]:
-        return bench.as_in_training(examples, batch_size)
-
+    data = _alignment_data(bench)
     for name in others:
-        directory = checkpoints / aligned_name(name)
-        if not checkpoint.steps(directory):
-            other = checkpoint.restore(checkpoints / name)
-            with progress.bar(f"align {name} to {first} by {config.align.method}", total=None):
-                aligned = align(
-                    jax.random.fold_in(jax.random.key(config.seed), ALIGN_STREAM),
-                    a.variables,
-                    other.variables,
-                    method=config.align.method,
-                    apply=bench.apply,
-                    loss=bench.loss,
-                    batches=data,
-                    inputs=lambda: (batch.images for batch in data()),
-                    options=config.align,
-                )
-            metadata = {
-                "config": config.to_dict(),
-                "alignment": aligned.summary,
-                "source": other.metadata.get("source"),
-            }
-            checkpoint.save(
-                directory, other.step, aligned.variables, metadata, permutation=aligned.permutation
+        other = checkpoint.restore(checkpoints / name)
+        with progress.bar(f"align {name} to {first} by {config.align.method}", total=None):
+            aligned = align(
+                _alignment_key(bench),
+                a.variables,
+                other.variables,
+                method=config.align.method,
+                apply=bench.apply,
+                loss=bench.loss,
+                batches=data,
+                inputs=lambda: (batch.images for batch in data()),
+                options=config.align,
             )
-            seconds = aligned.summary["seconds"]
-            progress.say(f"aligned {name} to {first} by {config.align.method}: {seconds:.1f} s")
-            if None in aligned.summary["objective"]:
-                progress.say("  the loss turned NaN on the way: what was best before is kept")
+        _save_aligned(bench, checkpoints, name, other, aligned)
+        seconds = aligned.summary["seconds"]
+        progress.say(f"aligned {name} to {first} by {config.align.method}: {seconds:.1f} s")
+        if None in aligned.summary["objective"]:
+            progress.say("  the loss turned NaN on the way: what was best before is kept")
+
+
+def _align_all(bench: Workbench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
+    """All at once."""
+    family = {name: checkpoint.restore(checkpoints / name) for name in (first, *others)}
+    data = _alignment_data(bench)
+    with progress.bar(f"align {', '.join(family)} with each other", total=None):
+        found = align_many(
+            _alignment_key(bench),
+            [one.variables for one in family.values()],
+            apply=bench.apply,
+            inputs=lambda: (batch.images for batch in data()),
+            options=bench.config.align,
+        )
+    for name, aligned in zip(others, found, strict=True):
+        _save_aligned(bench, checkpoints, name, family[name], aligned)
+    progress.say(f"aligned {', '.join(family)} with each other: {found[0].summary['seconds']:.1f} s")
+
+
+def _alignment_key(bench: Workbench) -> PRNGKey:
+    return jax.random.fold_in(jax.random.key(bench.config.seed), ALIGN_STREAM)
+
+
+def _alignment_data(bench: Workbench) -> Callable[[], Iterator[Batch]]:
+    """Starts a stream over the training data that alignment looks at."""
+    examples = bench.some_training_data(bench.config.align.examples)
+    batch_size = min(bench.config.train.batch_size, len(examples.labels))
+    return lambda: bench.as_in_training(examples, batch_size)
+
+
+def _save_aligned(
+    bench: Workbench, checkpoints: Path, name: str, other: checkpoint.Checkpoint, aligned: Aligned
+) -> None:
+    metadata = {
+        "config": bench.config.to_dict(),
+        "alignment": aligned.summary,
+        "source": other.metadata.get("source"),
+    }
+    directory = checkpoints / aligned_name(name)
+    checkpoint.save(directory, other.step, aligned.variables, metadata, permutation=aligned.permutation)
 
 
 def merge(bench: Workbench, checkpoints: Path) -> None:
-    """Save the network at `merge.alpha` between `a` and `b` (aligned, if it was) as `merged`.
+    """Save `merged`: the network at `merge.alpha` between `a` and `b`, or the mean of all by `merge.weights`.
 
-    Its running statistics or units are corrected where `corrections` says so.
+    Of those that were aligned. Its running statistics or units are corrected where `corrections` says so.
     """
     config, directory = bench.config, checkpoints / MERGED
-    if config.merge.alpha is None or checkpoint.steps(directory):
+    alpha, weights = config.merge.alpha, list(config.merge.weights)
+    if checkpoint.steps(directory) or (alpha is None and not weights):
         return
-    name_b = "b" if config.align.method == "none" else aligned_name("b")
-    a, b = (checkpoint.restore(checkpoints / name) for name in ("a", name_b))
-    alpha = float(config.merge.alpha)
-    variables = lerp(a.variables, b.variables, alpha)
-    program = read_network(bench, a.variables)
-    mended_by = corrections(bench, program)
-    for path, correct in paths(bench, program, a.variables, b.variables, (alpha,), mended_by).values():
-        if correct is not None and path.corrections is not None:
-            variables = correct(variables, path.corrections[alpha])
+    weights = weights or [1 - alpha, alpha]
+    first, *others = bench.families[0][: len(weights)]
+    names = [first, *(others if config.align.method == "none" else map(aligned_name, others))]
+    networks = [checkpoint.restore(checkpoints / name) for name in names]
+    variables = merged_network(bench, [one.variables for one in networks], weights)
     metadata = {
         "config": config.to_dict(),
-        "merged": {"alpha": alpha},
-        "source": a.metadata.get("source"),
+        "merged": {"weights": dict(zip(names, weights, strict=True))} if alpha is None else {"alpha": alpha},
+        "source": networks[0].metadata.get("source"),
     }
-    checkpoint.save(directory, a.step, variables, metadata)
-    progress.say(f"merged a and {name_b} at alpha = {alpha:g}: {directory}")
+    checkpoint.save(directory, networks[0].step, variables, metadata)
+    shown = ", ".join(f"{weight:g}" for weight in weights)
+    how = f"by weights {shown}" if alpha is None else f"at alpha = {alpha:g}"
+    progress.say(f"merged {' and '.join(names)} {how}: {directory}")
 
 
 def _how_to_write(bench: Workbench) -> dict[str, Any]:

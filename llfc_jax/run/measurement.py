@@ -1,7 +1,8 @@
 """What is measured on trained networks: their ends, and every path between them."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import jax
 
 from llfc_jax import models
 from llfc_jax.corrections.correction import CorrectedPath, Correction, corrected_paths
+from llfc_jax.corrections.merging import merged
 from llfc_jax.corrections.repair import repair
 from llfc_jax.corrections.sites import sites
 from llfc_jax.data import Split
 from llfc_jax.data.batches import batches, even_size
+from llfc_jax.matching.alignment import UNIVERSE
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
 from llfc_jax.path.interpolation import alpha_grid, weights_apart
@@ -41,6 +44,7 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
         if (checkpoints / lineage.aligned_name(name)).exists()
     ]
     names = [*itertools.chain(*bench.families), *(name for _, name in aligned)]
+    between = _aligned_with_each_other(aligned) if bench.config.align.method == UNIVERSE else []
     networks = {name: checkpoint.restore(checkpoints / name) for name in names}
     trunks = {
         one.name: checkpoint.restore(checkpoints / one.name)
@@ -70,7 +74,7 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     corrected_at = _all_alphas(bench) if any(one.along_corrected for one in measures) else []
     program = read_network(bench, networks[names[0]].variables)
     mended_by = corrections(bench, program) if corrected_at else ()
-    for name_a, name_b in [*pairs, *aligned]:
+    for name_a, name_b in [*pairs, *aligned, *between]:
         a, b = networks[name_a].variables, networks[name_b].variables
         plain = PathKey.parse(f"{name_a}-{name_b}")
         results.setdefault("weights", {})[str(plain)] = weights_apart(a, b)
@@ -81,6 +85,15 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
             for measure_name, result in _measure_path(bench, program, measures, path, key).items():
                 results.setdefault(measure_name, {})[key] = result
     return results
+
+
+def _aligned_with_each_other(aligned: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Pairs of networks that were aligned with the same one."""
+    return [
+        (one, other)
+        for (first, one), (second, other) in itertools.combinations(aligned, 2)
+        if first == second
+    ]
 
 
 def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
@@ -97,6 +110,19 @@ def paths(
     mended_by: Iterable[Correction],
 ) -> dict[str, CorrectedPath]:
     """Correction, of its key in `results.json` -> the path: plain, and with each, known at `alphas`."""
+    return corrected_paths(program, a, b, alphas, mended_by, _correction_data(bench))
+
+
+def merged_network(bench: Workbench, networks: Sequence[Variables], weights: Sequence[float]) -> Variables:
+    """The weighted mean of several networks, corrected where the configuration asks for it."""
+    program = read_network(bench, networks[0])
+    correction = next(iter(corrections(bench, program)), None)
+    name = "" if correction is None else correction.name
+    return merged(networks, weights, correction, program, partial(_correction_data(bench), name))
+
+
+def _correction_data(bench: Workbench) -> Callable[[str], Iterator[Batch]]:
+    """Name of a correction -> a stream over the training data that it looks at."""
     wanted = bench.config.corrections.examples
     examples = bench.some_training_data(wanted)
     seen = len(examples.labels)
@@ -106,7 +132,7 @@ def paths(
     def data(name: str) -> Iterator[Batch]:
         return training_stream(bench, examples, batch_size, f"{name} on training data", passes)
 
-    return corrected_paths(program, a, b, alphas, mended_by, data)
+    return data
 
 
 def corrections(bench: Workbench, program: Program) -> tuple[Correction, ...]:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from llfc_jax.configs import default
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
-from llfc_jax.matching.alignment import MATCHERS
+from llfc_jax.matching.alignment import MATCHERS, UNIVERSE
 from llfc_jax.measures import MEASURES
 from llfc_jax.models import CHOICES, MODELS, options_of
 from llfc_jax.run.configuration import fields, file_name
@@ -97,7 +97,7 @@ RULES: Mapping[str, Rule] = {
     "corrections.recompute": switch(),
     "corrections.repair": switch(),
     "corrections.examples": _COUNT,
-    "align.method": choice("none", *MATCHERS),
+    "align.method": choice("none", *MATCHERS, UNIVERSE),
     "align.restarts": whole(1, _DESCENTS),
     "align.max_sweeps": whole(1, _DESCENTS),
     "align.statistic": choice(*STATISTICS),
@@ -109,6 +109,7 @@ RULES: Mapping[str, Rule] = {
     "sample.prompt": text(),
     "sample.temperature": number(0),
     "merge.alpha": _FRACTION,
+    "merge.weights": number(0),
     "verdict.max_error_barrier": _FRACTION,
     "verdict.max_loss_barrier": number(0),
     "verdict.max_llfc": number(0),
@@ -171,6 +172,14 @@ def _check_pairs(config: ConfigDict) -> None:
         )
     if config.pair.entry and not config.pair.a:
         raise UserError("config.pair.entry: expected config.pair.a and b; found none")
+    if weights := config.merge.weights:
+        if config.merge.alpha is not None:
+            raise UserError("config.merge.alpha and config.merge.weights: expected one of them; found both")
+        if len(weights) != config.train.networks or not sum(weights):
+            raise UserError(
+                f"config.merge.weights: expected {config.train.networks}, one for each network, not all 0; "
+                f"found {weights}"
+            )
     if not config.llfc.alphas:
         raise UserError("config.llfc.alphas: expected one at least; found none")
 
@@ -183,6 +192,7 @@ def _check_spawning(config: ConfigDict) -> None:
         ("train.spawn_steps", config.train.spawn_steps is not None),
         ("pair.a", config.pair.a is not None),
         ("merge.alpha", config.merge.alpha is not None),
+        ("merge.weights", bool(config.merge.weights)),
     ):
         if sweep and unfit:
             raise UserError(f"config.train.spawn_sweep={sweep} doesn't go with config.{field}")

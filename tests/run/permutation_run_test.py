@@ -11,7 +11,7 @@ import pytest
 from configs import test as test_config
 from llfc_jax.data.batches import batches
 from llfc_jax.measures.evaluation import evaluate
-from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.interpolation import lerp, mean
 from llfc_jax.reporting import tables
 from llfc_jax.run import experiment
 from llfc_jax.run.workbench import Workbench, prepare
@@ -73,6 +73,18 @@ def learned(tmp_path_factory):
     """Beyond permutations; the two networks can be scaled."""
     changes = {"align.method": "learned_matching", "align.epochs": 2, "align.classes": ("scaling",)}
     return run(tmp_path_factory.mktemp("learned"), **changes)
+
+
+@pytest.fixture(scope="module")
+def universe(tmp_path_factory):
+    """Three networks, aligned with each other and merged."""
+    changes = {
+        "train.networks": 3,
+        "align.method": "universe_matching",
+        "merge.weights": (1, 1, 2),
+        "corrections.repair": True,
+    }
+    return run(tmp_path_factory.mktemp("universe"), **changes)
 
 
 @pytest.fixture(
@@ -143,6 +155,23 @@ def test_what_each_step_beyond_permutations_gained_is_in_the_results_the_report_
         assert "permutations, scaling" in text
         assert f"{losses[-1]:.3f}" in text
     assert learned.restore("b_aligned").permutation is None
+
+
+def test_several_networks_are_aligned_with_each_other_and_merged(universe):
+    aligned = [path for path in universe.results["lmc"] if "aligned" in path and "/" not in path]
+    assert aligned == ["a-b_aligned", "a-c_aligned", "b_aligned-c_aligned"]
+    assert universe.results["alignment"].keys() == {"a-b_aligned", "a-c_aligned"}
+    (method,) = {one["method"] for one in universe.results["alignment"].values()}
+    assert method == "universe_matching"
+    for before, after in (("a-b", aligned[0]), ("a-c", aligned[1]), ("b-c", aligned[2])):
+        apart = [universe.results["weights"][path]["relative"] for path in (before, after)]
+        assert apart[1] < apart[0]
+    merged = universe.restore("merged")
+    assert merged.metadata["merged"] == {"weights": {"a": 1, "b_aligned": 1, "c_aligned": 2}}
+    found = universe.results["endpoints"]["merged"]["test"]["loss"]
+    assert universe.loss(merged.variables) == pytest.approx(found, rel=1e-5)
+    naive = mean([universe.restore(name).variables for name in "abc"], (1, 1, 2))
+    assert found < universe.loss(naive)
 
 
 @pytest.mark.slow

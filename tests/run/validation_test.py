@@ -22,7 +22,7 @@ def test_a_config_that_lacks_a_field_of_the_default_is_refused():
     config = ConfigDict(default.get_config())
     config.unlock()
     del config.align
-    expected = r"^config.align.epochs: expected the fields of configs/default.py; found none of this name$"
+    expected = r"^config.align.classes: expected the fields of configs/default.py; found none of this name$"
     with pytest.raises(UserError, match=expected):
         validate(config)
 
@@ -42,6 +42,11 @@ def test_a_config_that_lacks_a_field_of_the_default_is_refused():
             "config.opt.learning_rate: expected a number above 0, up to 1e+30; found nan",
         ),
         ("pair.a", "a.npz", "config.pair.a and config.pair.b: expected both or none; found one"),
+        (
+            "merge.weights",
+            (1.0, 1.0, 1.0),
+            "config.merge.weights: expected 2, one for each network, not all 0; found (1.0, 1.0, 1.0)",
+        ),
     ],
 )
 def test_a_number_out_of_range_names_its_field(field, value, line):
