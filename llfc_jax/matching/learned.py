@@ -73,6 +73,7 @@ def learned_matching(
         UserError: On what `procrustes_matching` refuses, no batches, or a loss that is no scalar, or NaN or
             infinite at the start.
     """
+    found, symmetry = symmetry, symmetry.foldable
     chosen = chosen_classes(symmetry, classes)
     batches = batches_for(loss_fn, variables_a, batches)
     start_key, order_key = jax.random.split(key)
@@ -134,7 +135,7 @@ def learned_matching(
         jnp.nanmin(objective, keepdims=True),
         held_fixed(symmetry.spec),
     )
-    return Moved(steps[LEARNED], info, symmetry, chosen, ladder(variables_a, steps, known))
+    return Moved(steps[LEARNED], info, found, chosen, ladder(variables_a, steps, known))
 
 
 def by_learning(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Moved:

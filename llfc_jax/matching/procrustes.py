@@ -58,7 +58,8 @@ def procrustes_matching(
 
     Scales are made canonical before: where rotations need the scales of norms uniform, they are folded into
     the next layer; what else can be scaled gets the smallest weights (`balance`). In the end B gets the
-    scales that A has: the line between the two is that of the canonical networks, scaled.
+    scales that A has: the line between the two is that of the canonical networks, scaled. Rotations that a
+    scale forbids which can't be folded, such as that of a last norm before tied embeddings, are left out.
 
     Args:
         key: for `weight_matching`.
@@ -77,9 +78,10 @@ def procrustes_matching(
         UserError: on trees that differ or are not finite, a class that the network lacks, or a scale that
             can't be folded.
     """
-    chosen = chosen_classes(symmetry, classes)
+    usable = symmetry.foldable
+    chosen = chosen_classes(usable, classes)
     steps, trace = procrustes_steps(
-        key, symmetry, variables_a, variables_b, chosen, max_rounds=max_rounds, exclude=exclude
+        key, usable, variables_a, variables_b, chosen, max_rounds=max_rounds, exclude=exclude
     )
     objective = jnp.asarray(trace)
     info = MatchInfo(

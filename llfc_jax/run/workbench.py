@@ -180,7 +180,7 @@ def _check_classes(bench: Workbench) -> None:
     """That the network has the symmetries that it shall be moved by: known before it is trained."""
     found = symmetries(bench.apply, bench.network.shapes(bench.inputs), bench.inputs)
     try:
-        chosen_classes(found, bench.config.align.classes)
+        chosen_classes(found.foldable, bench.config.align.classes)
     except UserError as error:
         raise UserError(f"config.align.{error}") from error
 

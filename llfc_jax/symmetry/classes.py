@@ -72,6 +72,20 @@ class Symmetry:
             raise UserError(f"symmetry: expected one that the network has ({found}); found {name!r}")
         return self.actions[name]
 
+    def kept_by(self, action: Action) -> tuple[str, ...]:
+        """The arrays that a map needs uniform and that no scaling folds into another layer.
+
+        Such as the scale of a last norm before tied embeddings: unless it is uniform, the map is no symmetry.
+        """
+        folded = {path for one in self.actions.values() if one.kind == "scaling" for path in one.powers}
+        return tuple(path for path in action.uniform if path not in folded)
+
+    @property
+    def foldable(self) -> "Symmetry":
+        """The same without maps that need arrays uniform which can't be made so."""
+        kept = {name: action for name, action in self.actions.items() if not self.kept_by(action)}
+        return Symmetry(self.spec, kept)
+
 
 def symmetries(apply: Callable[..., PyTree], variables: PyTree, inputs: PyTree) -> Symmetry:
     """Derives which linear maps of units leave a model's outputs unchanged, beside permutations.
@@ -159,6 +173,8 @@ def describe_actions(symmetry: Symmetry) -> str:
             for i, power in of.items()
         ]
         needs = f"; where uniform: {', '.join(map(readable_path, action.uniform))}" if action.uniform else ""
+        if kept := symmetry.kept_by(action):
+            needs += f"; no layer takes in {', '.join(map(readable_path, kept))}"
         outer = [f" in each of {symmetry.spec.sizes[o]}" for o in around(action.group, symmetry.spec.sizes)]
         lines.append(f"{name} ({action.size}{''.join(reversed(outer))}): {', '.join(moved)}{needs}")
     return "\n".join(lines) or "no symmetry beyond permutations"

@@ -18,7 +18,7 @@ def multiply(found: Equations, instruction: Instruction) -> None:
         found.state(("scaling", "sign"), (result, 1), *terms)
         divided = sign < 0 and varying != first[:1]
         if len(varying) == 1 and not divided:
-            found.carry(varying[0], result, MATRICES)
+            found.carry(result, varying[0], kinds=MATRICES)
             if (scale := _scale(found, varying)) is not None:
                 found.scales[result] = scale[1]
         elif sign > 0 and len(varying) == 2 and varying[0] == varying[1]:
@@ -28,7 +28,7 @@ def multiply(found: Equations, instruction: Instruction) -> None:
             found.none(("invertible",), *varying, result)
             found.none(TURNS, scale[0])
             found.constant.append(scale[1])
-            found.carry(other, result, TURNS)
+            found.carry(result, other, kinds=TURNS)
         else:
             found.none(MATRICES, *varying, result)
 
@@ -84,7 +84,7 @@ def dot_general(found: Equations, instruction: Instruction) -> None:
         free = [axis for axis in range(ndim) if axis not in (*summed, *batch)]
         for key in keys:
             if key.axis in free:
-                found.pass_on(key, new[start + free.index(key.axis), key.group])
+                found.pass_on(new[start + free.index(key.axis), key.group], key)
         start += len(free)
 
 
@@ -99,7 +99,7 @@ def _scaled(found: Equations, result: Key, first: Key, second: Key) -> None:
     varying = found.varying((first, second))
     found.state(("scaling", "sign"), (result, 1), (first, -1), (second, -1))
     if len(varying) == 1:
-        found.pass_on(varying[0], result)
+        found.pass_on(result, varying[0])
     else:
         found.none(MATRICES, result, *varying)
 
@@ -135,6 +135,6 @@ def convolution(found: Equations, instruction: Instruction) -> None:
     for keys, spec, axis in carried:
         for key in keys:
             if key.axis == spec[0]:
-                found.pass_on(key, new[axis, key.group])
+                found.pass_on(new[axis, key.group], key)
             elif key.axis != spec[1]:
                 found.none(KINDS, key)

@@ -68,8 +68,7 @@ def _elementwise(*kinds: str, even: bool = False) -> Rule:
             if found.settle_uniform(result, present):
                 continue
             passing = kinds if all(found.is_zero(x) for x in absent) else ()
-            for key in present:
-                found.carry(key, result, passing)
+            found.carry(result, *present, kinds=passing)
             found.none([kind for kind in KINDS if kind not in (*passing, "sign")], result, *present)
             if "sign" not in passing:
                 found.none(("sign",), result, *(() if even else present))
@@ -94,8 +93,8 @@ def _select(found: Equations, instruction: Instruction) -> None:
         if found.settle_uniform(result, present):
             continue
         cases = [key for key in present if key.value != which]
-        for key in cases:
-            found.pass_on(key, result)
+        found.equal(KINDS, result, *cases)  # it varies, as what is read does, or what chooses
+        found.none(TURNS, *(key for key in cases if key in found.squares))
         if any(not found.is_zero(x) for x in absent if x != which):
             found.none(KINDS, result)
         if len(cases) < len(present):
@@ -108,16 +107,19 @@ def _moved(found: Equations, instruction: Instruction) -> None:
     if np.issubdtype(types[0], np.inexact) and not np.issubdtype(types[1], np.inexact):
         unknown(found, instruction)
         return
-    carried = set[Key]()
+    carried: dict[Key, list[Key]] = {}
     for operand in instruction.operands:
         for result in instruction.results:
             for old, new in _paired(found.of(operand), found.of(result)):
-                found.carry(old, new)
-                carried.add(new)
-    filled = instruction.primitive == "pad" and not found.is_zero(instruction.operands[1])
+                carried.setdefault(new, []).append(old)
+    for key, own in carried.items():
+        found.carry(key, *own)
+    beside = {"pad": [1], "concatenate": range(len(instruction.operands))}.get(instruction.primitive, ())
+    filled = [x for x in (instruction.operands[i] for i in beside) if not found.is_zero(x)]
     for result in instruction.results:
         for key in found.of(result):
-            if key not in carried or filled:
+            from_all = {old.value for old in carried.get(key, ())}.issuperset(filled)
+            if key not in carried or not from_all:
                 found.none(KINDS, key)
 
 
@@ -136,14 +138,14 @@ def _transpose(found: Equations, instruction: Instruction) -> None:
     new = {(key.axis, key.group): key for key in found.of(instruction.results[0])}
     places = list(instruction.eqn.params["permutation"])
     for key in found.of(instruction.operands[0]):
-        found.carry(key, new[places.index(key.axis), key.group])
+        found.carry(new[places.index(key.axis), key.group], key)
 
 
 def _broadcast(found: Equations, instruction: Instruction) -> None:
     new = {(key.axis, key.group): key for key in found.of(instruction.results[0])}
     dims = instruction.eqn.params["broadcast_dimensions"]
     for key in found.of(instruction.operands[0]):
-        found.carry(key, new.pop((dims[key.axis], key.group)))
+        found.carry(new.pop((dims[key.axis], key.group)), key)
     found.uniform |= {*new.values()}
     if found.is_zero(instruction.operands[0]):
         found.zeros.add(instruction.results[0])
@@ -165,7 +167,7 @@ def _reduce(*kinds: str, total: bool = False) -> Rule:
         new = {(kept[key.axis], key.group): key for key in found.of(instruction.results[0])}
         for key in found.of(instruction.operands[0]):
             if key.axis in kept:
-                found.carry(key, new[key.axis, key.group], kinds)
+                found.carry(new[key.axis, key.group], key, kinds=kinds)
                 found.none([kind for kind in KINDS if kind not in kinds], key, new[key.axis, key.group])
             elif key not in found.uniform:
                 found.state(("scaling", "sign", "invertible"), (key, 1))

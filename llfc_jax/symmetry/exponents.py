@@ -68,9 +68,10 @@ class Equations:
                 row[key] = row.get(key, Fraction(0)) + factor
             self.rows[kind].append(row)
 
-    def equal(self, kinds: Iterable[str], first: Key, second: Key) -> None:
-        """States that two exponents are equal."""
-        self.state(kinds, (first, 1), (second, -1))
+    def equal(self, kinds: Iterable[str], first: Key, *others: Key) -> None:
+        """States that exponents are equal."""
+        for other in others:
+            self.state(kinds, (first, 1), (other, -1))
 
     def none(self, kinds: Iterable[str], *keys: Key) -> None:
         """States that maps don't act on values."""
@@ -79,13 +80,16 @@ class Equations:
             if key in self.squares and any(kind in TURNS for kind in kinds):
                 self.state(TURNS, (self.squares[key], 1))
 
-    def carry(self, old: Key, new: Key, kinds: Iterable[str] = KINDS) -> None:
-        """States that a value has the same numbers of a group as another, or multiples that don't vary."""
-        self.equal(kinds, new, old)
-        if old in self.uniform:
-            self.uniform.add(new)
-        if old in self.squares:
-            self.squares[new] = self.squares[old]
+    def carry(self, new: Key, *old: Key, kinds: Iterable[str] = KINDS) -> None:
+        """States that a value has the numbers of a group that others have, or multiples that don't vary.
+
+        It is uniform only where all that it has them from are; of several it has no squares.
+        """
+        if len(old) > 1 or not self.squares.keys() & {*old}:
+            self.pass_on(new, *old, kinds=kinds)
+            return
+        self.equal(kinds, new, *old)
+        self.squares[new] = self.squares[old[0]]
 
     def is_zero(self, value: int) -> bool:
         """Whether a value is a constant 0."""
@@ -104,13 +108,12 @@ class Equations:
         self.none(KINDS, result)
         return True
 
-    def pass_on(self, old: Key, new: Key) -> None:
-        """States that an operation is linear along other axes; after it squares are squares no more."""
-        self.equal(KINDS, new, old)
-        if old in self.uniform:
+    def pass_on(self, new: Key, *old: Key, kinds: Iterable[str] = KINDS) -> None:
+        """States the same of an operation that mixes them along other axes: squares are squares no more."""
+        self.equal(kinds, new, *old)
+        if {*old} <= self.uniform:
             self.uniform.add(new)
-        if old in self.squares:
-            self.none(TURNS, old)
+        self.none(TURNS, *(key for key in old if key in self.squares))
 
     def ndim(self, value: int) -> int:
         """The number of axes of a value."""

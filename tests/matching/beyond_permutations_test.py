@@ -23,6 +23,7 @@ import llfc_jax
 from llfc_jax.errors import UserError
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry.balance import balance
+from llfc_jax.symmetry.classes import describe_actions
 from llfc_jax.symmetry.maps import apply_maps, fold_scales, nearest_rotation, random_maps, scales_of
 
 KEY = jax.random.key(0)
@@ -82,6 +83,25 @@ def test_a_class_that_is_not_asked_for_is_left_alone():
     assert found.summary["classes"] == ["permutation", "sign"]
     assert [rung["step"] for rung in found.summary["ladder"]][1:] == ["permutations", "permutations, sign"]
     assert found.summary["ladder"][-1]["relative"] > 0.5
+
+
+def test_rotations_that_a_scale_forbids_are_left_out_and_told():
+    """Of a norm before an embedding that is read at both ends."""
+
+    def apply(w, x):
+        x = x @ w["embedding"]
+        x = x + jax.nn.gelu(rms_norm(x) @ w["read"]) @ w["write"]
+        return (rms_norm(x) * w["scale"]) @ w["embedding"].T
+
+    a = {name: DEEP[name] for name in ("scale", "read", "write")} | {"embedding": DEEP["in"]}
+    b = {name: normal(*leaf.shape)[::-1] + 1 * (name == "scale") for name, leaf in a.items()}
+    symmetry = llfc_jax.symmetries(apply, a, X)
+    assert "P0 orthogonal" in symmetry.actions
+    assert "where uniform: scale; no layer takes in scale" in describe_actions(symmetry)
+    found = llfc_jax.align(apply, a, b, BATCHES, method="procrustes_matching")
+    assert "orthogonal" not in found.summary["classes"]
+    with pytest.raises(UserError, match=r"^classes: expected .*; found 'orthogonal'$"):
+        llfc_jax.procrustes_matching(KEY, symmetry, a, b, classes=("orthogonal",))
 
 
 @pytest.mark.parametrize("method", ["procrustes_matching", "learned_matching"])

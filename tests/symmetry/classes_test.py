@@ -87,6 +87,51 @@ def test_the_maps_of_each_group_are_those_that_its_operations_allow(network):
     assert sorted(described.splitlines()) == sorted(expected or ["no symmetry beyond permutations"])
 
 
+CHANGING = {
+    "a mask": lambda h: jnp.where(jnp.tril(jnp.ones((6, 6), bool))[:, :WIDTH].any(1)[:, None], h, -1.0),
+    "choosing between constants": lambda h: jnp.where(h > 0, jnp.ones_like(h), jnp.zeros_like(h)),
+    "choosing zero": lambda h: jnp.where(h > 0, h, jnp.zeros_like(h)),
+    "the larger of it and zeros": lambda h: jnp.maximum(h, jnp.zeros_like(h)),
+    "ones beside it": lambda h: jnp.concatenate([jnp.ones_like(h), h]),
+    "constants beside it": lambda h: jnp.concatenate([np.ones((2, WIDTH), np.float32), h]),
+    "zeros beside it": lambda h: jnp.concatenate([jnp.zeros_like(h), h]),
+    "its squares beside it": lambda h: jnp.concatenate([jnp.square(h), h]).sum(1, keepdims=True) * h[:1],
+    "filled up": lambda h: jnp.pad(h, ((1, 2), (0, 0)), constant_values=1.0),
+    "rolled": lambda h: jnp.roll(h, 1, axis=0) + h,
+}
+"""Functions of hidden units that set constants beside them."""
+
+
+@pytest.mark.parametrize("name", CHANGING)
+@pytest.mark.parametrize("through", ["linear", "relu", "norm"])
+def test_no_map_is_claimed_that_constants_beside_the_units_forbid(name, through):
+    before = {"linear": lambda h: h, "relu": jax.nn.relu, "norm": rms_norm}[through]
+
+    def apply(w, x):
+        h = before(x @ w["in"] + w["bias"])
+        h = before(CHANGING[name](h))
+        return jnp.tanh(h @ w["out"]).sum(0)
+
+    symmetry = symmetries(apply, SHALLOW, X)
+    folded = fold_scales(symmetry, SHALLOW)
+    for action in symmetry.actions:
+        moved = apply_maps(symmetry, random_maps(KEY, symmetry, action), folded)
+        assert check_equivalence(apply, SHALLOW, moved, X) < 1e-5, action
+
+
+def test_a_causal_mask_lets_heads_be_scaled_but_not_mixed():
+    network = models.build({"name": "gpt", "blocks": 1, "heads": 2, "width": 1 / 16}, (6,), 9)
+    tokens = jnp.arange(12).reshape(2, 6) % 9
+    variables = network.init(KEY, tokens)
+    variables = jax.tree.map(lambda leaf: leaf + normal(*leaf.shape) / 4, variables)
+    symmetry = symmetries(network.apply, variables, tokens)
+    assert "P1 scaling" in symmetry.actions
+    assert "P1 invertible" not in symmetry.actions
+    names = [name for name, action in symmetry.actions.items() if not action.uniform]
+    moved = apply_maps(symmetry, random_maps(KEY, symmetry, *names), variables)
+    assert check_equivalence(network.apply, variables, moved, tokens) < 1e-5
+
+
 @EACH
 def test_every_map_leaves_the_outputs_and_its_inverse_undoes_it(network):
     apply, weights, _ = NETWORKS[network]
