@@ -2,7 +2,8 @@
 
     llfc_jax compare RUN1 RUN2 ... --out=DIR
 
-Each RUN is a workdir with a results.json; they must have the same architecture and data set.
+Each RUN is a workdir with a results.json; they must have the same architecture and data set. Runs that differ
+in the seed alone are replicates: the report has their means and deviations, and those of each group of them.
 """
 
 import sys

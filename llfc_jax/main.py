@@ -5,6 +5,8 @@
 works from any directory, as `python -m llfc_jax.main` does; --config=mine.py is a file of your own, which
 changes what `llfc_jax.configs.default.get_config()` returns. Fields are changed on the command line, too:
     --config.train.epochs=2  --config.model.width=4  --config.seed=1  --config.data.data_dir=DIR
+Many runs of one command, each in a workdir beneath, and what they say together:
+    --config.replicates=5  --sweep train.spawn_epochs=0,0.5,1,2  --sweep "model.hidden=(64,),(128, 64)"
 
 The workdir (by default runs/<name of the configuration>) receives checkpoints, results.json, figures and
 report.html. Running the same command again goes on where the last run stopped. Compiled programs are kept

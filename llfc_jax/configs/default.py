@@ -12,6 +12,9 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "default"
     config.seed = 0
+    config.replicates = (
+        1  # runs with the seeds from `seed` on, each beneath the workdir, and what they say together
+    )
     config.measures = (
         "lmc",  # loss and error along the path
         "llfc",  # linearity of every layer's features

@@ -28,15 +28,8 @@ def combine(runs: Mapping[str, Results]) -> dict[str, Any]:
     Raises:
       UserError: if they have different architectures, data, or alphas at which features were looked at.
     """
-    first_name, first = next(iter(runs.items()))
-    for name, results in runs.items():
-        for section, field in SHARED:
-            expected, found = (each[section].get(field) for each in (first, results))
-            if found != expected:
-                raise UserError(
-                    f"{name}: expected the {section}'s {field} of {first_name}, {_short(expected)}; "
-                    f"found {_short(found)}"
-                )
+    check_alike(runs)
+    first = next(iter(runs.values()))
     combined: dict[str, Any] = {
         "schema_version": first["schema_version"],
         "config": {"name": " · ".join(runs), "verdict": first["config"].get("verdict", {})},
@@ -52,6 +45,23 @@ def combine(runs: Mapping[str, Results]) -> dict[str, Any]:
         combined |= {section: entries} if entries else {}
     _check_alphas(combined)
     return combined
+
+
+def check_alike(runs: Mapping[str, Results]) -> None:
+    """Check that runs can be put side by side.
+
+    Raises:
+      UserError: they have different architectures, data or criteria.
+    """
+    first_name, first = next(iter(runs.items()))
+    for name, results in runs.items():
+        for section, field in SHARED:
+            expected, found = (each[section].get(field) for each in (first, results))
+            if found != expected:
+                raise UserError(
+                    f"{name}: expected the {section}'s {field} of {first_name}, {_short(expected)}; "
+                    f"found {_short(found)}"
+                )
 
 
 def _in_run(key: str, run: str, section: str) -> NetworkKey | PathKey:

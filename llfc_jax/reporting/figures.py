@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llfc_jax.reporting import (
     captions,
     cause_panels,
+    group_panels,
     judgement,
     layer_panels,
     path_panels,
@@ -198,6 +199,8 @@ def _quantities_of(measure: str, title: str) -> FigureSpec:
 
 
 FIGURES: dict[str, FigureSpec] = {
+    "runs": FigureSpec(group_panels.draw_runs, "All runs together", group_panels.runs_caption),
+    "fields": FigureSpec(group_panels.draw_fields, "What it depends on", group_panels.fields_caption),
     "summary": FigureSpec(draw_summary, "At a glance", captions.summary),
     "spawn_sweep": FigureSpec(draw_spawn_sweep, "When networks become connected", captions.spawn_sweep),
     "lmc": FigureSpec(draw_lmc, "Linear mode connectivity", captions.lmc),

@@ -1,7 +1,7 @@
 """Panels over layers: LLFC's distance and coefficient at each α, from the first layer to the last."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +98,8 @@ def limits_of(all_series: Iterable[Series]) -> Limits:
 
 def part_panel(
     ax: Any, parts: Mapping[str, NDArray[np.float64]], layers: Sequence[Results], width: float, limit: float,
-    colours: Mapping[str, Any],
+    colours: Mapping[str, Any], label: Callable[[str], str] = reading.path_label,
+    spreads: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> None:  # fmt: skip
     """Each layer's distance at α ≈ ½ in units of the nearer end's, a line for each path.
 
@@ -109,6 +110,8 @@ def part_panel(
       width: The panel's width in inches.
       limit: Where LLFC ends.
       colours: Path -> its colour.
+      label: Path -> what the legend calls it.
+      spreads: Path -> half the width of a band around its line.
     """
     known = np.concatenate([*parts.values()])
     top = max(2.0, 1.5 * float(np.max(known[np.isfinite(known)], initial=0)))
@@ -120,12 +123,15 @@ def part_panel(
     for (path, values), size, mark in zip(
         parts.items(), style.widths(len(parts)), itertools.cycle(style.MARKERS), strict=False
     ):
-        look = {"color": colours[path], "label": style.plain(reading.path_label(path))}
+        look = {"color": colours[path], "label": style.plain(label(path))}
         shown = np.clip(values, LEAST_PART, top)
         inside = np.where((values < LEAST_PART) | np.isinf(values), np.nan, shown)
         small = 1.5 if len(layers) > CROWDED else 3
         ax.plot(shown, lw=0.6 * size, alpha=0.5, color=colours[path])
         ax.plot(inside, ls="none", marker=mark, ms=small * (0.7 + 0.3 * size), **look)
+        if spreads is not None:
+            around = (np.clip(values + way * spreads[path], LEAST_PART, top) for way in (-1, 1))
+            ax.fill_between(range(len(values)), *around, color=colours[path], alpha=0.15, lw=0)
         for beyond, at, arrow in ((values < LEAST_PART, LEAST_PART, "v"), (np.isinf(values), top, "^")):
             _mark_beyond(ax, np.flatnonzero(beyond), at, arrow, colours[path], 2 + 2 * size)
     ax.set_xlim(-0.6, len(layers) - 0.4)

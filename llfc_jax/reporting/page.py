@@ -1,21 +1,21 @@
 """The report: one self-contained HTML page made from the results."""
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
 import jinja2
 import numpy as np
 
-from llfc_jax.reporting import figures, reading
+from llfc_jax.reporting import figures, groups, overview, reading
 from llfc_jax.reporting.accounts import corrections, tightest_bound
 from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.reporting.judgement import Answer, barriers, criteria, llfc_shares, verdict
 from llfc_jax.reporting.reading import Results
 from llfc_jax.results import PathKey
 
-TEMPLATE = "page.html.jinja"
+TEMPLATE, OF_MANY_RUNS = "page.html.jinja", "overview.html.jinja"
 
 FILTERS = {
     "nats": reading.nats,
@@ -31,6 +31,7 @@ FILTERS = {
     "path": reading.path_label,
     "point": reading.point_label,
     "written": reading.written,
+    "value": groups.value_label,
 }
 
 TONES: dict[Answer | None, str] = {
@@ -45,6 +46,9 @@ TONES: dict[Answer | None, str] = {
 }
 """Answer -> its class in the page's style."""
 
+MOST_VERDICTS = 8
+"""Of many runs, more paths than these have their verdicts in the table alone."""
+
 OPEN_LAYERS = 24
 """A table with more layers than this is folded until it is asked for."""
 
@@ -58,19 +62,17 @@ def render(results: Results, drawings: Iterable[Drawing]) -> str:
       results: The contents of `results.json`.
       drawings: From `reporting.drawing.draw`.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= FILTERS
-    template = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    embedded = [_embedded(drawing, results) for drawing in drawings]
+    if "groups" in results:
+        return _of_many_runs(results, embedded)
     lmc = results.get("lmc", {})
     paths = list(dict.fromkeys([*results.get("lmc", {}), *results.get("llfc", {})]))
-    return environment.from_string(template).render(
+    return _template(TEMPLATE).render(
         results=results,
         verdicts=[verdict(results, path) for path in paths],
         by=criteria(results),
         tones=TONES,
-        figures=[_embedded(drawing, results) for drawing in drawings],
+        figures=embedded,
         layers={
             path: _layers(entry, results["data"]["test_examples"])
             for path, entry in results.get("llfc", {}).items()
@@ -81,13 +83,56 @@ def render(results: Results, drawings: Iterable[Drawing]) -> str:
             if "theorem1" in found
         },
         corrections=list(corrections(results)),
-        config=list(_flat(results.get("config", {}))),
+        config=list(reading.flat(results.get("config", {}))),
         normalised=any(PathKey.parse(path).correction == "recompute" for path in paths),
         open_layers=OPEN_LAYERS,
         has_errors=any("error" in {one.quantity for one in barriers(results, path)} for path in lmc),
         has_perplexities=any("perplexity" in entry["test"] for entry in lmc.values()),
         middle=reading.nearest_half,
     )
+
+
+def _of_many_runs(results: Results, figures: list[dict[str, Any]]) -> str:
+    return _template(OF_MANY_RUNS).render(
+        results=results,
+        count=sum(len(group["runs"]) for group in results["groups"]),
+        verdicts=list(overview.verdicts(results)),
+        most_verdicts=MOST_VERDICTS,
+        open_rows=OPEN_LAYERS,
+        sentence=overview.sentence,
+        tone=_tone,
+        figures=figures,
+        paths=overview.paths(results),
+        path_heads=[*overview.QUANTITIES.values(), *overview.VERDICTS],
+        each_run=overview.each_run(results),
+        networks=overview.networks(results),
+        network_heads=[*overview.ENDS.values()],
+        config=list(reading.flat(results["config"])),
+    )
+
+
+def _tone(path: Results) -> str:
+    """Of counted verdicts."""
+    answers = {*path["lmc"], *path["llfc"]} - {groups.NOT_MEASURED}
+    if len(answers) > 1:
+        return TONES[Answer.IN_PART]
+    return TONES[next(map(Answer, answers), None)]
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(_source),
+    )
+    environment.filters |= FILTERS
+    return environment.get_template(name)
+
+
+def _source(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _embedded(drawing: Drawing, results: Results) -> dict[str, Any]:
@@ -121,12 +166,3 @@ def _layers(entry: Results, examples: int) -> dict[str, Any]:
     median = float(np.nanmedian(shares)) if np.isfinite(shares).any() else float("nan")
     any_dead = any(row["dead"] for row in rows)
     return {"alpha": entry["alphas"][at], "rows": rows, "any_dead": any_dead, "median": median}
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """A nested configuration as (dotted field, value) pairs, as the command line overrides them."""
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

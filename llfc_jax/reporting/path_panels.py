@@ -57,7 +57,7 @@ def curve_panel(
     ax.set_ylim(0, max(HEADROOM * top, LEAST_TOP[quantity]))
     if lines:
         _mark_barrier(ax, *max(lines, key=lambda line: np.nanmax(excess(*line[:2]), initial=0)))
-    _label_alpha(ax)
+    label_alpha(ax)
     ax.set_ylabel(LABELS[quantity] if "error" in reading.quantities(lmc) else quantity)
 
 
@@ -101,7 +101,8 @@ def _mark_barrier(ax: Any, alphas: Any, values: Any, colour: str) -> None:
     ax.annotate("", xy=peak, xytext=tail, arrowprops={"color": colour, **shape})
 
 
-def _label_alpha(ax: Any) -> None:
+def label_alpha(ax: Any) -> None:
+    """The axis of α, with the networks at its ends."""
     ax.set_xlim(0, 1)
     ax.set_xticks([0, 0.5, 1], ["0\n" + r"$\theta_A$", "0.5", "1\n" + r"$\theta_B$"])
     ax.set_xticks([0.25, 0.75], minor=True)

@@ -1,6 +1,6 @@
 """How the report reads `results.json`: nulls, paths, and the names that people see."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +24,19 @@ def numbers(values: Sequence[float | None] | float | None) -> NDArray[np.float64
     array([ 1., nan])
     """
     return np.asarray(values, dtype=np.float64)
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A nested configuration as (dotted field, value) pairs, as the command line overrides them.
+
+    >>> list(flat({"seed": 0, "model": {"width": 2.0}}))
+    [('seed', 0), ('model.width', 2.0)]
+    """
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def network_label(name: str) -> str:

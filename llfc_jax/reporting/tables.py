@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llfc_jax.reporting import reading
+from llfc_jax.reporting import overview, reading
 from llfc_jax.reporting.judgement import Answer, Criteria, criteria, llfc_shares, verdict
 from llfc_jax.reporting.reading import Results
 from llfc_jax.storage.files import write_text
@@ -66,15 +66,19 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
     | dead | samples left out because a feature was zero |
 
     `curves.csv` has a row for each path, split and α: `path`, `split` (`test` or `train`), `alpha`,
-    `loss` (nats), `error` (fraction).
+    `loss` (nats), `error` (fraction). Of many runs there is `runs.csv` instead: see `overview.table`.
 
     Args:
       results: The contents of `results.json`.
       workdir: Where to write.
 
     Returns:
-      The two files.
+      The files.
     """
+    if "groups" in results:
+        runs = Path(workdir) / "runs.csv"
+        _write(runs, *overview.table(results))
+        return [runs]
     layers, curves = Path(workdir) / "layers.csv", Path(workdir) / "curves.csv"
     _write(layers, LAYER_COLUMNS, itertools.chain(_llfc_rows(results), _cause_rows(results)))
     _write(curves, CURVE_COLUMNS, _curve_rows(results))
@@ -84,7 +88,8 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
 def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
     """A short summary: endpoints, barriers and verdict of each path, and each layer's LLFC distance.
 
-    A network with more than `MAX_ROWS` layers is cut to its first, its last and its worst ones.
+    A network with more than `MAX_ROWS` layers is cut to its first, its last and its worst ones. Of many runs,
+    barriers, LLFC and verdicts alone.
 
     Args:
       results: The contents of `results.json`.
@@ -98,6 +103,14 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
     console = Console(
         file=buffer, width=width, force_terminal=colour, highlight=False, emoji=False, markup=False
     )
+    if "groups" in results:
+        overview.terminal(console, results)
+    else:
+        _print_run(console, results)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def _print_run(console: Console, results: Results) -> None:
     paths = list(dict.fromkeys([*results.get("lmc", {}), *results.get("llfc", {})]))
     _print(console, "Endpoints", _endpoints(results))
     _print(console, "Barriers", _barriers(results, paths))
@@ -121,7 +134,6 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
         _print(console, "Perplexity", perplexity)
     if paths:
         console.print(describe(criteria(results), results["data"].get("num_classes"), llfc=bool(llfc)))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
 def describe(by: Criteria, classes: int | None, *, llfc: bool = True) -> str:

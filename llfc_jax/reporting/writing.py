@@ -7,7 +7,8 @@ from pathlib import Path
 from llfc_jax.errors import UserError
 from llfc_jax.reporting import drawing, page, tables
 from llfc_jax.reporting.drawing import Drawing
-from llfc_jax.results import Results, check
+from llfc_jax.reporting.reading import Results
+from llfc_jax.results import check
 from llfc_jax.storage import files
 
 RESULTS, PAGE = "results.json", "report.html"

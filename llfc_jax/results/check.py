@@ -7,7 +7,7 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_h
 
 from llfc_jax.errors import UserError
 from llfc_jax.results import schema
-from llfc_jax.results.schema import FILLED, PARALLEL, SCHEMA_VERSION, Results
+from llfc_jax.results.schema import FILLED, PARALLEL, SCHEMA_VERSION, Overview, Results
 
 _AXES = ("alphas", "epoch")
 """What lists may be parallel to."""
@@ -20,11 +20,11 @@ _NAMES: dict[Any, str] = {
 }  # fmt: skip
 
 
-def check(results: Any) -> Results:
+def check(results: Any) -> Results | Overview:
     """The results as they came, found to be complete and of the right types.
 
     Args:
-        results: what was read from `results.json`.
+        results: what was read from `results.json`, of a run or, where there are `groups`, of many.
 
     Raises:
         UserError: names the entry at fault, what was expected and what was found.
@@ -32,6 +32,9 @@ def check(results: Any) -> Results:
     found = results.get("schema_version") if isinstance(results, Mapping) else None
     if found != SCHEMA_VERSION:
         raise UserError(f"no schema_version {SCHEMA_VERSION}, the only one that this release reads")
+    if "groups" in results:
+        _conform(results, Overview, "", None)
+        return cast(Overview, results)
     _conform(results, Results, "", None)
     for measure in get_type_hints(Results):
         entries = results.get(measure)

@@ -2,7 +2,8 @@
 
 Losses are in nats, errors fractions, times in seconds, angles in degrees; null stands for what is undefined.
 Measures are keyed by path (see `results.keys`), and what explains LLFC is measured along plain paths alone.
-`llfc_jax compare` writes the same, without what belongs to a single run.
+`llfc_jax compare` writes the same, without what belongs to a single run. Replicates and sweeps have an
+`Overview` of their runs, each of which has results of its own.
 """
 
 from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict
@@ -563,3 +564,71 @@ class Results(TypedDict):
     seconds: NotRequired[dict[str, Number]]
     """Of the process that finished: `train`, `align`, `measure`."""
     peak_memory_bytes: NotRequired[Number]
+
+
+class OverRuns(TypedDict):
+    """Of a number over the runs of a group."""
+
+    mean: Number
+    std: Number
+    """Of a sample, over n - 1; null of a single run."""
+    each: list[Number]
+    """In the order of the runs."""
+
+
+class OverRunsAlong(TypedDict):
+    """The same of numbers parallel to the alphas."""
+
+    mean: Along
+    std: Along
+    each: list[Along]
+
+
+class GroupLayer(TypedDict):
+    """LLFC at one layer."""
+
+    layer: str
+    kind: str
+    part: OverRuns
+    """The distance from the line, in units of the nearer end's."""
+
+
+class GroupPath(TypedDict):
+    """One path in every run of a group."""
+
+    lmc: list[str]
+    """Each run's verdict, as in `reporting.judgement.Answer`; "not measured" without one."""
+    llfc: list[str]
+    quantities: dict[str, OverRuns]
+    """`test_loss_barrier`, `train_error_barrier`, ...; `llfc_median`, `llfc_worst`, of the layers' parts."""
+    alphas: NotRequired[Alphas]
+    """Of the curves."""
+    curves: NotRequired[dict[str, OverRunsAlong]]
+    """`test_loss`, `test_error`, `train_loss`, `train_error`."""
+    llfc_alpha: NotRequired[float]
+    """At which LLFC is judged."""
+    layers: NotRequired[Annotated[list[GroupLayer], FILLED]]
+
+
+class Group(TypedDict):
+    """Runs that differ in the seed alone."""
+
+    fields: dict[str, Any]
+    """What tells it from the other groups: dotted field of the configuration -> value."""
+    runs: Annotated[dict[str, int], FILLED]
+    """Name -> seed."""
+    limits: dict[str, Number]
+    """By which its runs are judged: `loss` and `error`, of barriers; `llfc`, of the layers' parts."""
+    networks: dict[Network, dict[str, OverRuns]]
+    """`test_loss`, `test_error`, `train_loss`, `train_error`."""
+    paths: dict[Path, GroupPath]
+
+
+class Overview(TypedDict):
+    """`results.json` of many runs."""
+
+    schema_version: int
+    command: str
+    config: Config
+    """What the runs share, with `sweep`: field -> values as written."""
+    groups: Annotated[list[Group], FILLED]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llfc_jax.errors import UserError
-from llfc_jax.run import configuration
+from llfc_jax.run import configuration, points
 from llfc_jax.runtime import command_line, output
 from llfc_jax.storage.paths import expand
 
@@ -31,7 +31,7 @@ def export(arguments: Sequence[str], text: str | None) -> int:
 def _experiment(arguments: Sequence[str], text: str | None) -> None:
     flags, overrides = configuration.split_overrides(arguments)
     parser = command_line.Parser(
-        "llfc_jax [--config=NAME] [--workdir=DIR] [--config.FIELD=VALUE ...]",
+        "llfc_jax [--config=NAME] [--workdir=DIR] [--config.FIELD=VALUE ...] [--sweep FIELD=VALUE,VALUE ...]",
         text,
         f"configurations: {', '.join(configuration.names())}\n\n"
         f"fields, with the defaults of configs/default.py:\n{configuration.describe()}",
@@ -40,16 +40,28 @@ def _experiment(arguments: Sequence[str], text: str | None) -> None:
         "--config", metavar="NAME", default=configuration.DEFAULT, help="name or file; by default %(default)s"
     )
     parser.add_argument("--workdir", metavar="DIR", help="by default runs/<config.name>")
+    parser.add_argument(
+        "--sweep",
+        metavar="FIELD=VALUE,VALUE",
+        action="append",
+        default=[],
+        help="a run for each value, and each combination with those of other sweeps",
+    )
     found = parser.parse_all(flags)
-    config = configuration.load(found.config, overrides)
+    config, axes = configuration.load(found.config, overrides), points.parse(found.sweep)
     name = configuration.file_name(config)
     workdir = expand(found.workdir, "--workdir") if found.workdir else Path("runs") / name
     with command_line.logs_to(workdir / "log.txt"):
-        from llfc_jax.run import experiment
+        from llfc_jax.run import experiment, sweep
         from llfc_jax.runtime import compilation
 
         compilation.avoid_slow_fusions()
-        output.show(str(experiment.run(config, workdir, _typed(arguments))))
+        if axes or config.get(points.REPLICATES, 1) != 1:
+            alone = _typed([f"--config={found.config}", *_flags(overrides)])
+            page = sweep.run(config, axes, workdir, _typed(arguments), alone)
+        else:
+            page = experiment.run(config, workdir, _typed(arguments))
+        output.show(str(page))
 
 
 def _compare(arguments: Sequence[str], text: str | None) -> None:
@@ -89,6 +101,15 @@ def _export(arguments: Sequence[str], text: str | None) -> None:
         from llfc_jax.run import export
 
         output.show(str(export.export(run, found.what, found.format, out)))
+
+
+def _flags(overrides: configuration.Overrides) -> list[str]:
+    """What sets the fields of a single run."""
+    return [
+        f"--config.{field}" if value is None else f"--config.{field}={value}"
+        for field, value in overrides
+        if field != points.REPLICATES
+    ]
 
 
 def _typed(arguments: Sequence[str]) -> str:

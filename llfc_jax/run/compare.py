@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llfc_jax.errors import UserError
-from llfc_jax.reporting import contrast, writing
+from llfc_jax.reporting import contrast, groups, writing
+from llfc_jax.reporting.reading import Results
 from llfc_jax.run import experiment, workdir
 from llfc_jax.storage import files
 
 
 def compare(runs: Sequence[Path], out: Path, command: str) -> Path:
     """Write the combined `results.json` of several runs, and a report of it.
+
+    Where some differ in the seed alone, it is an overview as of replicates; else they stand side by side.
 
     Args:
         runs: workdirs with a `results.json`.
@@ -23,13 +26,26 @@ def compare(runs: Sequence[Path], out: Path, command: str) -> Path:
     Raises:
         UserError: a run is named twice, one can't be read, or they don't fit each other.
     """
-    named = zip(_names(runs), runs, strict=True)
-    combined = contrast.combine({name: writing.read_results(run) for name, run in named})
+    found = {name: _read(run) for name, run in zip(_names(runs), runs, strict=True)}
+    together = groups.overview if groups.are_replicates(found) else contrast.combine
+    combined = together(found)
     record = combined["config"] | {"runs": [str(run.resolve()) for run in runs]}
     with workdir.claimed(out, record, flag="--out"):
         with files.writing(out):
             files.write_json(out / workdir.RESULTS, combined | {"config": record, "command": command})
         return experiment.write_report(out)
+
+
+def _read(run: Path) -> Results:
+    """The results of one run.
+
+    Raises:
+        UserError: it is none.
+    """
+    results = writing.read_results(run)
+    if "groups" in results:
+        raise UserError(f"{run}: expected the workdir of a run; found that of many, which lie beneath it")
+    return results
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

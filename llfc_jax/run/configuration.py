@@ -30,6 +30,9 @@ from llfc_jax.storage.paths import expand, is_in_file
 
 DEFAULT = "digits_mlp"
 
+LONGEST_NAME = 255
+"""Bytes, on every file system."""
+
 Overrides = list[tuple[str, str | None]]
 """Dotted field and its value as written; None where there is none, as after a switch."""
 
@@ -91,7 +94,7 @@ def file_name(config: ConfigDict) -> str:
         or not name.strip(". ")
         or not name.isprintable()
         or "/" in name
-        or len(name.encode()) > _LONGEST_NAME
+        or len(name.encode()) > LONGEST_NAME
     ):
         raise UserError(f"config.name: expected the name of a directory; found {shown(name)}")
     return name
@@ -156,8 +159,6 @@ def describe() -> str:
 _ARGUMENTS = "model.args."
 
 _ASSIGNMENT = re.compile(r" *config\.([\w.]+) = ")
-
-_LONGEST_NAME = 255  # bytes, on every file system
 
 _KINDS = {
     bool: "true or false",

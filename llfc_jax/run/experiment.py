@@ -47,19 +47,43 @@ def run(config: ConfigDict, directory: Path, command: str) -> Path:
     Raises:
         UserError: bad input.
     """
+    resolve(config)
+    finished = workdir.is_finished(directory, config.to_dict())
+    bench = None if finished else prepare(config)
+    with workdir.claimed(directory, config.to_dict()):  # not before the input has been found good
+        compilation.keep_programs(directory.absolute().parent / compilation.CACHE)
+        if not (directory / workdir.RESULTS).exists():
+            write_results(bench or prepare(config), directory, command)
+        return write_report(directory)
+
+
+def resolve(config: ConfigDict) -> None:
+    """Check a configuration, and pin it.
+
+    Raises:
+        UserError: a field has a value that can't be.
+    """
     validate(config)
+    pin(config)
+
+
+def pin(config: ConfigDict) -> None:
+    """Have a configuration name the very file of a network of the user's own.
+
+    Raises:
+        UserError: it is another one than the configuration names.
+    """
     if is_in_file(config.model.name):
         config.model.sha256 = origin(config.model.name, config.model.sha256).sha256
-    record, results_file = config.to_dict(), directory / workdir.RESULTS
-    bench = None if workdir.is_finished(directory, record) else prepare(config)
-    with workdir.claimed(directory, record):  # not before the input has been found good
-        compilation.keep_programs(directory.absolute().parent / compilation.CACHE)
-        if not results_file.exists():
-            (directory / workdir.CHECKPOINTS).mkdir(exist_ok=True)
-            results = find_results(bench or prepare(config), directory / workdir.CHECKPOINTS, command)
-            with files.writing(directory):
-                files.write_json(results_file, results)
-        return write_report(directory)
+
+
+def write_results(bench: Workbench, directory: Path, command: str) -> None:
+    """Train, align, measure, and leave it all in a workdir, which is claimed."""
+    checkpoints = directory / workdir.CHECKPOINTS
+    checkpoints.mkdir(exist_ok=True)
+    results = find_results(bench, checkpoints, command)
+    with files.writing(directory):
+        files.write_json(directory / workdir.RESULTS, results)
 
 
 def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str, Any]:
@@ -143,7 +167,7 @@ def train(bench: Workbench, checkpoints: Path) -> None:
     recipe = Recipe(
         bench.network,
         bench.optimizer,
-        bench.preprocess_train,
+        bench.pipeline.preprocess_train,
         config.train.precision,
         crop if config.data.augment and dataset.is_text else gather,
         config.opt.ema,
@@ -153,7 +177,7 @@ def train(bench: Workbench, checkpoints: Path) -> None:
         recipe=recipe,
         run=make_runner(recipe, *dataset.train, scan=scan),
         evaluate=lambda variables: evaluate(
-            bench.apply, variables, batches(dataset.test, bench.eval_batch_size)
+            bench.pipeline.apply, variables, batches(dataset.test, bench.eval_batch_size)
         ),
         schedule=bench.schedule,
         seed=config.seed,
@@ -191,8 +215,8 @@ def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequenc
                 a.variables,
                 other.variables,
                 method=config.align.method,
-                apply=bench.apply,
-                loss=bench.loss,
+                apply=bench.pipeline.apply,
+                loss=bench.pipeline.loss,
                 batches=data,
                 inputs=lambda: (batch.images for batch in data()),
                 options=config.align,
@@ -212,7 +236,7 @@ def _align_all(bench: Workbench, checkpoints: Path, first: str, others: Sequence
         found = align_many(
             _alignment_key(bench),
             [one.variables for one in family.values()],
-            apply=bench.apply,
+            apply=bench.pipeline.apply,
             inputs=lambda: (batch.images for batch in data()),
             options=bench.config.align,
         )

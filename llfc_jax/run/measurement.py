@@ -127,7 +127,7 @@ def _correction_data(bench: Workbench) -> Callable[[str], Iterator[Batch]]:
     examples = bench.some_training_data(wanted)
     seen = len(examples.labels)
     batch_size = even_size(seen, bench.eval_batch_size)
-    passes = min(-(-wanted // seen), _MOST_PASSES) if bench.augments_images and wanted else 1
+    passes = min(-(-wanted // seen), _MOST_PASSES) if bench.pipeline.augments_images and wanted else 1
 
     def data(name: str) -> Iterator[Batch]:
         return training_stream(bench, examples, batch_size, f"{name} on training data", passes)
@@ -138,8 +138,8 @@ def _correction_data(bench: Workbench) -> Callable[[str], Iterator[Batch]]:
 def corrections(bench: Workbench, program: Program) -> tuple[Correction, ...]:
     """Those that the configuration asks for and the network can have; says where it can't."""
     asked = bench.config.corrections
-    if bench.recompute is not None:
-        return (bench.recompute,) if asked.recompute else ()
+    if bench.pipeline.recompute is not None:
+        return (bench.pipeline.recompute,) if asked.recompute else ()
     if asked.recompute and (unmoved := bench.network.unmoved_statistics):
         progress.say(
             "recomputed paths are left out: training moves no running statistics of this network, "
@@ -168,7 +168,7 @@ def _describe_data(bench: Workbench) -> dict[str, Any]:
 
 def _endpoints(bench: Workbench, variables: Variables) -> dict[str, dict[str, float]]:
     def ends(examples: Split) -> dict[str, float]:
-        loss, error = evaluate(bench.apply, variables, batches(examples, bench.eval_batch_size))
+        loss, error = evaluate(bench.pipeline.apply, variables, batches(examples, bench.eval_batch_size))
         return {"loss": loss, "error": error}
 
     return {split: ends(examples) for split, examples in bench.measured.items()}
@@ -181,7 +181,7 @@ def _all_alphas(bench: Workbench) -> list[float]:
 def read_network(bench: Workbench, variables: Variables) -> Program:
     """The network, with inputs of the shape of the batches."""
     first = next(batches(bench.measured[TEST], bench.eval_batch_size))
-    return read_features(bench.apply_with_features, variables, first.images)
+    return read_features(bench.pipeline.apply_with_features, variables, first.images)
 
 
 def _options(bench: Workbench) -> Options:

@@ -22,7 +22,7 @@ def samples(bench: Workbench, a: Variables, b: Variables) -> dict[str, Any]:
     known = np.frombuffer(prompt, np.uint8)[-block:]
     key = jax.random.fold_in(jax.random.key(bench.config.seed), SAMPLE_STREAM)
     written = [
-        write(key, bench.apply, lerp(a, b, alpha), known, block, config.length, config.temperature)
+        write(key, bench.pipeline.apply, lerp(a, b, alpha), known, block, config.length, config.temperature)
         for alpha in ALPHAS
     ]
     texts = [bytes(np.asarray(text, np.uint8)).decode(errors="replace") for text in written]

@@ -57,6 +57,8 @@ def train_pair(
         configuration.override(chosen, field, str(value))
     if chosen.pair.a is not None:
         raise UserError(f"config.pair.a: expected a pair to train; found {chosen.pair.a}")
+    if chosen.replicates != 1:
+        raise UserError(f"config.replicates: expected 1, of one pair; found {chosen.replicates}")
     validate(chosen)
     bench = prepare(chosen, None if network is None else FunctionModel(*network))
     with (

@@ -27,6 +27,7 @@ _EPOCHS, _DESCENTS, _SEVERAL = 100_000, 10_000, 1_000
 RULES: Mapping[str, Rule] = {
     "name": text(),
     "seed": whole(0, 2**32 - 1),
+    "replicates": whole(1, _SEVERAL),
     "measures": choice(*MEASURES),
     "data.name": text(),
     "data.data_dir": text(),

@@ -4,7 +4,8 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import getitem
 
 import jax
 import jax.numpy as jnp
@@ -33,52 +34,20 @@ _augmented = jax.jit(data.augment)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Workbench:
-    """The data, the network and how it is trained, put together."""
+class Pipeline:
+    """From raw images or text to logits; runs that share one share their compiled programs."""
 
-    config: ConfigDict
-    dataset: data.Dataset
     network: Model
-    measured: Mapping[str, data.Split]
-    """`train` and `test`: the examples that measures see."""
-    optimizer: optax.GradientTransformation
-    schedule: optimizers.Schedule
-    lineages: tuple[lineage.Lineage, ...]
-    """To train; none where the networks are given."""
-    given: pair.Given
-    """`a` and `b` from the files of `config.pair`; else empty."""
-
-    @property
-    def families(self) -> tuple[tuple[str, ...], ...]:
-        """The networks to compare with each other, by name: a, b, ...; several families in a sweep."""
-        return lineage.families(self.config.train)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one image, or of one block of text."""
-        return self.dataset.train.images.shape[1:]
-
-    @property
-    def inputs(self) -> jax.ShapeDtypeStruct:
-        """Of the network, for one example."""
-        return _inputs(self.dataset)
-
-    @property
-    def eval_batch_size(self) -> int:
-        """`eval.batch_size`, or all of the largest split: what is beyond would only be padding."""
-        largest = max(len(split.labels) for split in (*self.measured.values(), self.dataset.test))
-        return min(self.config.eval.batch_size, largest)
-
-    @property
-    def augments_images(self) -> bool:
-        """Whether training sees other images than the data; of a text it sees the same, cut elsewhere."""
-        return self.config.data.augment and not self.dataset.is_text
+    is_text: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """By which images are normalised."""
+    augments_images: bool
+    """Whether training sees other images than the data; of a text it sees the same, cut elsewhere."""
 
     def preprocess(self, images: Array) -> Array:
         """Raw images -> inputs of the network, which takes a text as it is."""
-        if self.dataset.is_text:
-            return images
-        return data.normalise(images, self.dataset.mean, self.dataset.std)
+        return images if self.is_text else data.normalise(images, self.mean, self.std)
 
     def preprocess_train(self, key: PRNGKey, images: Array) -> Array:
         """The same in training, with augmentation where it is on."""
@@ -105,6 +74,49 @@ class Workbench:
         losses = losses.mean(axis=range(1, losses.ndim))  # of the tokens of a block
         return jnp.vdot(losses, batch.mask) / batch.mask.sum()
 
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Workbench:
+    """The data, the network and how it is trained, put together."""
+
+    config: ConfigDict
+    dataset: data.Dataset
+    pipeline: Pipeline
+    measured: Mapping[str, data.Split]
+    """`train` and `test`: the examples that measures see."""
+    optimizer: optax.GradientTransformation
+    schedule: optimizers.Schedule
+    lineages: tuple[lineage.Lineage, ...]
+    """To train; none where the networks are given."""
+    given: pair.Given
+    """`a` and `b` from the files of `config.pair`; else empty."""
+
+    @property
+    def network(self) -> Model:
+        """What is trained."""
+        return self.pipeline.network
+
+    @property
+    def families(self) -> tuple[tuple[str, ...], ...]:
+        """The networks to compare with each other, by name: a, b, ...; several families in a sweep."""
+        return lineage.families(self.config.train)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one image, or of one block of text."""
+        return self.dataset.train.images.shape[1:]
+
+    @property
+    def inputs(self) -> jax.ShapeDtypeStruct:
+        """Of the network, for one example."""
+        return _inputs(self.dataset)
+
+    @property
+    def eval_batch_size(self) -> int:
+        """`eval.batch_size`, or all of the largest split: what is beyond would only be padding."""
+        largest = max(len(split.labels) for split in (*self.measured.values(), self.dataset.test))
+        return min(self.config.eval.batch_size, largest)
+
     def as_in_training(self, examples: data.Split, batch_size: int, passes: int = 1) -> Iterator[Batch]:
         """The full batches of raw images as training sees them, augmented where it augments.
 
@@ -116,7 +128,7 @@ class Workbench:
         key = jax.random.fold_in(jax.random.key(self.config.seed), AS_IN_TRAINING_STREAM)
         seen = itertools.chain.from_iterable(full_batches(examples, batch_size) for _ in range(passes))
         for index, batch in enumerate(seen):
-            if self.augments_images:
+            if self.pipeline.augments_images:
                 images = _augmented(jax.random.fold_in(key, index), batch.images)
                 batch = batch._replace(images=sharding.shard_batch(images))
             yield batch
@@ -127,20 +139,25 @@ class Workbench:
         return data.subset(train, min(examples, len(train.labels)), self.config.seed)
 
 
-def prepare(config: ConfigDict, network: Model | None = None) -> Workbench:
+def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | None = None) -> Workbench:
     """Load the data, build the network, and plan the training or load the networks of `config.pair`.
 
     Args:
         config: of the command.
         network: what to train in place of `config.model`.
+        like: of another run, of which data, network and optimizer are taken where the same is asked for:
+            nothing is then read or compiled again.
 
     Raises:
         UserError: one of them can't be had, or they don't fit each other or the machine.
     """
     trains = config.pair.a is None
     files = {} if trains else pair.files(config)
-    with progress.bar(f"read {config.data.name}", total=None):
-        dataset = data.load(config.data)
+    if like is not None and _is_alike(like, config, "data"):
+        dataset = like.dataset
+    else:
+        with progress.bar(f"read {config.data.name}", total=None):
+            dataset = data.load(config.data)
     examples = len(dataset.train.labels)
     if trains and config.train.batch_size > examples:
         raise UserError(
@@ -158,19 +175,27 @@ def prepare(config: ConfigDict, network: Model | None = None) -> Workbench:
             f"config.train.epochs: expected {_LAST_STEP // steps_per_epoch} at most, of {steps_per_epoch} "
             f"steps; found {config.train.epochs}"
         )
-    optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
+    if like is not None and _is_alike(like, config, "data", "opt", "train.epochs", "train.batch_size"):
+        optimizer, schedule = like.optimizer, like.schedule
+    else:
+        optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
     image = dataset.train.images.shape[1:]
-    if network is None:
+    shared = like.pipeline if like is not None and _is_alike(like, config, "data", "model", "pair") else None
+    if shared is not None:
+        network = shared.network
+    elif network is None:
         models.check_kind(config.model.name, dataset.is_text)
         network = models.make(config.model, image, dataset.num_classes)
     _check_memory(config, network, network.shapes(_inputs(dataset)), optimizer if trains else None)
     given: pair.Given = {}
     if not trains:
         network, given = pair.load(config, files, network, image, dataset.num_classes)
+    augments = config.data.augment and not dataset.is_text
+    pipeline = shared or Pipeline(network, dataset.is_text, dataset.mean, dataset.std, augments)
     some = min(config.eval.train_examples, examples)
     measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
     lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
-    bench = Workbench(config, dataset, network, measured, optimizer, schedule, lineages, given)
+    bench = Workbench(config, dataset, pipeline, measured, optimizer, schedule, lineages, given)
     if config.align.classes:
         _check_classes(bench)
     return bench
@@ -178,11 +203,19 @@ def prepare(config: ConfigDict, network: Model | None = None) -> Workbench:
 
 def _check_classes(bench: Workbench) -> None:
     """That the network has the symmetries that it shall be moved by: known before it is trained."""
-    found = symmetries(bench.apply, bench.network.shapes(bench.inputs), bench.inputs)
+    found = symmetries(bench.pipeline.apply, bench.network.shapes(bench.inputs), bench.inputs)
     try:
         chosen_classes(found.foldable, bench.config.align.classes)
     except UserError as error:
         raise UserError(f"config.align.{error}") from error
+
+
+def _is_alike(bench: Workbench, config: ConfigDict, *parts: str) -> bool:
+    """Whether sections or fields of another configuration are those of the workbench's."""
+    ours, theirs = bench.config.to_dict(), config.to_dict()
+    return all(
+        reduce(getitem, part.split("."), ours) == reduce(getitem, part.split("."), theirs) for part in parts
+    )
 
 
 def _inputs(dataset: data.Dataset) -> jax.ShapeDtypeStruct:

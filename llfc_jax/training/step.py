@@ -5,7 +5,7 @@ run can stop after any epoch, go on in another process, and end with the same pa
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -163,15 +163,7 @@ def make_runner(recipe: Recipe, images: np.ndarray, labels: np.ndarray, *, scan:
         scan: whether to scan.
     """
     data = sharding.replicate((images, labels))
-
-    @partial(jax.jit, donate_argnums=1)
-    def step(key: PRNGKey, state: TrainState, data: tuple[Array, Array], index: Array) -> Any:
-        images, labels = recipe.draw(_at(key, AUGMENT, state.step), data, index)
-        return train_step(recipe, key, state, images, labels)
-
-    @partial(jax.jit, donate_argnums=1)
-    def steps(key: PRNGKey, state: TrainState, data: tuple[Array, Array], indices: Array) -> Any:
-        return jax.lax.scan(lambda carry, index: step(key, carry, data, index), state, indices)
+    step, steps = _jitted(recipe)
 
     def run(key: PRNGKey, state: TrainState, indices: Array) -> Iterator[tuple[TrainState, Metrics]]:
         if scan:
@@ -182,6 +174,22 @@ def make_runner(recipe: Recipe, images: np.ndarray, labels: np.ndarray, *, scan:
                 yield state, jax.tree.map(lambda x: x[None], metrics)
 
     return run
+
+
+@lru_cache(maxsize=8)
+def _jitted(recipe: Recipe) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """A step, and a scan of them; the same for an equal recipe, so that nothing is compiled again."""
+
+    @partial(jax.jit, donate_argnums=1)
+    def step(key: PRNGKey, state: TrainState, data: tuple[Array, Array], index: Array) -> Any:
+        images, labels = recipe.draw(_at(key, AUGMENT, state.step), data, index)
+        return train_step(recipe, key, state, images, labels)
+
+    @partial(jax.jit, donate_argnums=1)
+    def steps(key: PRNGKey, state: TrainState, data: tuple[Array, Array], indices: Array) -> Any:
+        return jax.lax.scan(lambda carry, index: step(key, carry, data, index), state, indices)
+
+    return step, steps
 
 
 def scans(backend: str, convolutional: bool) -> bool:

@@ -32,7 +32,7 @@ class Run(NamedTuple):
         return checkpoint.restore(self.directory / "checkpoints" / name, **options)
 
     def loss(self, variables):
-        return evaluate(self.bench.apply, variables, batches(self.bench.dataset.test, 100))[0]
+        return evaluate(self.bench.pipeline.apply, variables, batches(self.bench.dataset.test, 100))[0]
 
 
 def run(directory, **changes):
@@ -132,7 +132,7 @@ def test_the_alignment_is_reported_and_leaves_the_network_what_it_was(each_run):
 def test_the_aligned_network_is_saved_with_its_permutation(each_run):
     b, aligned = each_run.restore("b"), each_run.restore("b_aligned")
     images = jnp.asarray(each_run.bench.dataset.test.images[:2])
-    spec = permutation_spec(each_run.bench.apply, b.variables, images)
+    spec = permutation_spec(each_run.bench.pipeline.apply, b.variables, images)
     jax.tree.map(
         np.testing.assert_array_equal,
         apply_permutation(spec, aligned.permutation, b.variables),

@@ -98,12 +98,12 @@ def test_statistics_of_clean_images_would_not(trained):
     bench, checkpoints = trained
     a, b = ends(checkpoints).values()
     clean = full_batches(bench.dataset.train, BATCH)
-    correction = bench.recompute
+    correction = bench.pipeline.recompute
     program = read_network(bench, a)
     statistics = correction.statistics(program, a, b, (0.0, 1.0), lambda: clean)
     for variables, alpha in ((a, 0.0), (b, 1.0)):
         mended = with_statistics(variables, statistics[alpha])
-        assert evaluate(bench.apply, mended, batches(bench.dataset.test, BATCH))[1] > 0.1
+        assert evaluate(bench.pipeline.apply, mended, batches(bench.dataset.test, BATCH))[1] > 0.1
 
 
 def test_batches_as_in_training_are_augmented_raw_images_the_same_each_time(file):
@@ -179,7 +179,7 @@ def test_repair_estimates_on_images_as_in_training(file):
 
     def first_layer(end, images):
         layer = jax.tree.map(np.float64, end["params"]["dense1"])
-        pixels = np.asarray(bench.preprocess(images), np.float64).reshape(len(images), -1)
+        pixels = np.asarray(bench.pipeline.preprocess(images), np.float64).reshape(len(images), -1)
         return pixels @ layer["kernel"] + layer["bias"]
 
     seen = np.concatenate(

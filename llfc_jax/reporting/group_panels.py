@@ -1,0 +1,210 @@
+"""Figures of many runs: curves and layers with bands over seeds, barriers and LLFC against a field."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from llfc_jax.reporting import groups, layer_panels, path_panels, reading, style
+from llfc_jax.reporting.reading import Results
+from llfc_jax.reporting.sweep_panels import HEADROOM
+from llfc_jax.results import PathKey
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LINE = 0.14  # inches that one more entry adds to a legend
+ABOVE: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
+SPAWN_EPOCH = "spawn epoch $k$"
+BAND = {"alpha": 0.18, "lw": 0}
+
+
+class Place(NamedTuple):
+    """A path of a group, as a point over a field."""
+
+    line: str
+    """What it belongs to."""
+    value: Any
+    """Of the field."""
+    path: Results
+
+
+def draw_runs(results: Results) -> "Figure | None":
+    """Loss, error and LLFC of a few paths: means over runs with bands, and each run as a thin line."""
+    lines = {label: path for label, path in _lines(results).items() if "curves" in path}
+    if not lines or len(lines) > len(style.PALETTE):
+        return None
+    colours = style.path_colours(list(lines))
+    quantities = [
+        name for name in ("loss", "error") if all(f"test_{name}" in p["curves"] for p in lines.values())
+    ]
+    layered = {label: path for label, path in lines.items() if "layers" in path}
+    alike = len({tuple(layer["layer"] for layer in path["layers"]) for path in layered.values()}) == 1
+    figure = style.figure(style.PAGE if alike else style.COLUMN * 1.4, 2.5 + LINE * max(0, len(lines) - 2))
+    left, *right = figure.subfigures(1, 1 + alike, width_ratios=(1.15, 1)[: 1 + alike], squeeze=False)[0]
+    panels = left.subplots(1, len(quantities), squeeze=False)[0]
+    for ax, quantity in zip(panels, quantities, strict=True):
+        _curve_panel(ax, lines, quantity, colours)
+    left.legend(*panels[0].get_legend_handles_labels(), title="test set: mean over runs", **ABOVE)
+    if alike:
+        ax = right[0].subplots()
+        _part_panel(ax, layered, results["groups"][0]["limits"]["llfc"], colours)
+        at = reading.alpha_label(next(iter(layered.values()))["llfc_alpha"])
+        right[0].legend(
+            *ax.get_legend_handles_labels(), ncols=1 + (len(layered) > 3), title=f"LLFC at α = {at}", **ABOVE
+        )
+    return figure
+
+
+def draw_fields(results: Results) -> "Figure | None":
+    """Barriers and LLFC against a field in which groups differ, or the epoch at which pairs parted."""
+    axis, places = _places(results)
+    if axis is None:
+        return None
+    known = {name for place in places for name in place.path["quantities"]}
+    panels = [
+        (name, label)
+        for name, label in (
+            ("test_loss_barrier", "loss barrier (nats)"),
+            ("test_error_barrier", "error barrier (%)"),
+            ("llfc_median", "LLFC: distance, in units\nof the nearer end's"),
+        )
+        if name in known
+    ]
+    if not panels:
+        return None
+    lines = list(dict.fromkeys(place.line for place in places))
+    figure = style.figure(style.PAGE, 2.4 + LINE * (len(lines) // 3))
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (name, label) in zip(axes, panels, strict=True):
+        _field_panel(ax, places, lines, name, results["groups"][0]["limits"])
+        ax.set_xlabel(style.plain(axis) if axis != SPAWN_EPOCH else axis)
+        ax.set_ylabel(label)
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, **ABOVE)
+    return figure
+
+
+def runs_caption(results: Results) -> str:
+    """Of `draw_runs`."""
+    return (
+        "Loss and error of θ<sub>α</sub> on the test set, and how far each layer's features are from the "
+        "line between the ends', in units of what the nearer end has (dashed: the limit): means over runs. "
+        f"Bands are one standard deviation of {_count(results)}, thin lines the runs."
+    )
+
+
+def fields_caption(results: Results) -> str:
+    """Of `draw_fields`."""
+    return (
+        "Barriers on the test set, and LLFC: the median layer's distance from the line in units of what the "
+        "nearer end has (dotted: the worst layer's). Means, with bands of one standard deviation, of "
+        f"{_count(results)}; dashed: where LMC and LLFC end."
+    )
+
+
+def _count(results: Results) -> str:
+    sizes = sorted({len(group["runs"]) for group in results.get("groups", ())})
+    return " or ".join(reading.count(size, "run") for size in sizes)
+
+
+def _lines(results: Results) -> dict[str, Results]:
+    """Label -> path, of all groups."""
+    return {
+        ": ".join(filter(None, (groups.label(group), reading.path_label(name)))): path
+        for group in results.get("groups", ())
+        for name, path in group["paths"].items()
+    }
+
+
+def _places(results: Results) -> tuple[str | None, list[Place]]:
+    """The field to draw against, the first that has several values, and all paths over it."""
+    found = [
+        (name, group["fields"] | _spawned(name), path)
+        for group in results.get("groups", ())
+        for name, path in group["paths"].items()
+    ]
+    fields = dict.fromkeys(field for _, values, _ in found for field in values)
+    several = [field for field in fields if len({str(values.get(field)) for _, values, _ in found}) > 1]
+    if not several:
+        return None, []
+    axis, *others = several
+    return axis, [
+        Place(", ".join([*_others(values, others), _convention(name)]), values.get(axis), path)
+        for name, values, path in found
+    ]
+
+
+def _spawned(path: str) -> dict[str, Any]:
+    epoch = reading.spawn_epoch(path)
+    return {} if epoch is None else {SPAWN_EPOCH: epoch}
+
+
+def _others(values: Mapping[str, Any], fields: list[str]) -> Iterator[str]:
+    for field in fields:
+        name = "k" if field == SPAWN_EPOCH else field
+        yield f"{name}={groups.value_label(values.get(field))}"
+
+
+def _convention(path: str) -> str:
+    """The path, without the epoch at which its ends parted."""
+    key = PathKey.parse(path)
+    return reading.path_label(
+        str(key._replace(a=key.a._replace(spawn_epoch=None), b=key.b._replace(spawn_epoch=None)))
+    )
+
+
+def _curve_panel(ax: Any, lines: Mapping[str, Results], quantity: str, colours: Mapping[str, Any]) -> None:
+    scale, top = path_panels.SCALE[quantity], path_panels.LEAST_TOP[quantity]
+    for label, path in lines.items():
+        alphas, found, colour = path["alphas"], path["curves"][f"test_{quantity}"], colours[label]
+        mean, std = (scale * reading.numbers(found[name]) for name in ("mean", "std"))
+        for each in found["each"]:
+            ax.plot(alphas, scale * reading.numbers(each), color=colour, lw=0.4, alpha=0.5)
+        ax.fill_between(alphas, np.maximum(mean - std, 0), mean + std, color=colour, **BAND)
+        ax.plot(alphas, mean, color=colour, clip_on=False, label=style.plain(label))
+        top = max(top, path_panels.HEADROOM * float(np.nanmax(mean + np.nan_to_num(std), initial=0)))
+    ax.set_ylim(0, top)
+    path_panels.label_alpha(ax)
+    ax.set_ylabel(path_panels.LABELS[quantity])
+    ax.set_xlabel(r"$\alpha$")
+
+
+def _part_panel(ax: Any, lines: Mapping[str, Results], limit: float, colours: Mapping[str, Any]) -> None:
+    layers = next(iter(lines.values()))["layers"]
+    means, spreads = (
+        {
+            label: reading.numbers([layer["part"][which] for layer in path["layers"]])
+            for label, path in lines.items()
+        }
+        for which in ("mean", "std")
+    )
+    width = style.PAGE / 2.15
+    layer_panels.part_panel(ax, means, layers, width, limit, colours, label=str, spreads=spreads)
+    ax.set_xlabel(r"layer $\ell$")
+
+
+def _field_panel(
+    ax: Any, places: list[Place], lines: list[str], quantity: str, limits: Mapping[str, float | None]
+) -> None:
+    """One line for each of `lines`, at one place for each value: they are often 0 and powers of two."""
+    values = list(dict.fromkeys(groups.value_label(place.value) for place in places))
+    kind = quantity.split("_")[1] if quantity != "llfc_median" else "llfc"
+    scale, colours = path_panels.SCALE.get(kind, 1.0), style.path_colours(lines)
+    for index, line in enumerate(lines):
+        own = [place for place in places if place.line == line and quantity in place.path["quantities"]]
+        at = [values.index(groups.value_label(place.value)) for place in own]
+        mean, std = (
+            scale * reading.numbers([place.path["quantities"][quantity][which] for place in own])
+            for which in ("mean", "std")
+        )
+        look = {"color": colours[line], "marker": style.MARKERS[index % len(style.MARKERS)]}
+        ax.plot(at, mean, label=style.plain(line), **look)
+        ax.fill_between(at, np.maximum(mean - std, 0), mean + std, color=look["color"], **BAND)
+        if kind == "llfc":
+            worst = reading.numbers([place.path["quantities"]["llfc_worst"]["mean"] for place in own])
+            ax.plot(at, worst, ":", lw=0.9, color=look["color"])
+    limit = limits[kind]
+    if limit is not None:
+        ax.axhline(scale * limit, color=style.GREY, lw=0.7, ls="--", zorder=1.5)
+    ax.set_ylim(0, max(ax.get_ylim()[1], HEADROOM * scale * (limit or 0)))
+    ax.set_xticks(range(len(values)), [style.plain(value) for value in values])

@@ -1,0 +1,186 @@
+"""Many runs as one: those that differ in the seed alone are a group, with means and deviations."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llfc_jax.reporting import reading
+from llfc_jax.reporting.contrast import check_alike
+from llfc_jax.reporting.judgement import criteria, llfc_shares, verdict
+from llfc_jax.reporting.reading import Results
+from llfc_jax.results import SCHEMA_VERSION
+
+Runs = Mapping[str, Results]
+"""Name -> the contents of its `results.json`."""
+
+SEED, NAME = "seed", "name"
+
+NOT_MEASURED = "not measured"
+
+
+def overview(runs: Runs, fields: Sequence[str] | None = None) -> dict[str, Any]:
+    """What many runs have found: an `Overview` without its command.
+
+    Args:
+      runs: In any order.
+      fields: In which the groups differ; by default those that differ.
+
+    Raises:
+      UserError: If runs of a group have different architectures or data.
+    """
+    groups = [
+        _group(which, members)
+        for which, members in grouped(runs, _differing(runs) if fields is None else fields).values()
+    ]
+    names = dict.fromkeys(results["config"][NAME] for results in runs.values())
+    return {"schema_version": SCHEMA_VERSION, "config": {NAME: " · ".join(names)}, "groups": groups}
+
+
+def are_replicates(runs: Runs) -> bool:
+    """Whether some of the runs differ in the seed alone, and none in nothing."""
+    groups = [members for _, members in grouped(runs, _differing(runs)).values()]
+    seeds = [[results["config"].get(SEED) for results in members.values()] for members in groups]
+    return any(len(each) > 1 for each in seeds) and all(len({*each}) == len(each) for each in seeds)
+
+
+def grouped(runs: Runs, fields: Sequence[str]) -> Mapping[str, tuple[dict[str, Any], Runs]]:
+    """The values of some fields as JSON -> these, and the runs that have them; all by seed."""
+    found: dict[str, tuple[dict[str, Any], dict[str, Results]]] = {}
+    for name, results in sorted(runs.items(), key=lambda run: run[1]["config"].get(SEED, 0)):
+        flat = dict(reading.flat(results["config"]))
+        which = {field: flat.get(field) for field in fields}
+        found.setdefault(json.dumps(which), (which, {}))[1][name] = results
+    return found
+
+
+def label(group: Mapping[str, Any]) -> str:
+    """What tells a group from the others; empty of one alone.
+
+    >>> label({"fields": {"model.width": 2, "model.hidden": [16, 8], "name": "mlp"}}), label({"fields": {}})
+    ('model.width=2, model.hidden=(16, 8), mlp', '')
+    """
+    return ", ".join(
+        value_label(value) if field == NAME else f"{field}={value_label(value)}"
+        for field, value in group["fields"].items()
+    )
+
+
+def value_label(value: Any) -> str:
+    """A field's value, as it is written on the command line.
+
+    >>> value_label(0.5), value_label(2.0), value_label([16, 8]), value_label(None), value_label("layer")
+    ('0.5', '2', '(16, 8)', 'None', 'layer')
+    """
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(value_label, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def count(answers: Sequence[str], answer: str = "holds") -> str:
+    """In how many runs it is so.
+
+    >>> count(["holds", "does not hold", "holds"])
+    '2 of 3'
+    """
+    return f"{list(answers).count(answer)} of {len(answers)}"
+
+
+def _differing(runs: Runs) -> list[str]:
+    """The fields, but for the seed, in which configurations differ; only their name where that tells them."""
+    configs = [dict(reading.flat(results["config"])) for results in runs.values()]
+    found = [
+        field
+        for field in dict.fromkeys(field for config in configs for field in config)
+        if field != SEED and any(config.get(field) != configs[0].get(field) for config in configs)
+    ]
+    by_name = NAME in found and len(grouped(runs, [NAME])) == len(grouped(runs, found))
+    return [NAME] if by_name else found
+
+
+def _group(fields: dict[str, Any], runs: Runs) -> dict[str, Any]:
+    check_alike(runs)
+    first = next(iter(runs.values()))
+    paths = dict.fromkeys([*first.get("lmc", {}), *first.get("llfc", {})])
+    by, classes = criteria(first), first["data"].get("num_classes")
+    return {
+        "fields": fields,
+        "runs": {name: results["config"][SEED] for name, results in runs.items()},
+        "limits": {
+            "loss": None if classes is None else by.loss_limit(classes),
+            "error": by.max_error_barrier,
+            "llfc": by.max_llfc,
+        },
+        "networks": {
+            name: {
+                f"{split}_{quantity}": over_runs(
+                    [each["endpoints"][name][split][quantity] for each in runs.values()]
+                )
+                for split in ("test", "train")
+                for quantity in ("loss", "error")
+            }
+            for name in first.get("endpoints", {})
+        },
+        "paths": {path: _path(path, [*runs.values()]) for path in paths},
+    }
+
+
+def _path(path: str, runs: Sequence[Results]) -> dict[str, Any]:
+    judged = [verdict(results, path) for results in runs]
+    quantities: dict[str, list[float]] = {}
+    for one in judged:
+        found = {f"{each.split}_{each.quantity}_barrier": each.value for each in one.barriers}
+        found |= {"llfc_median": one.median, "llfc_worst": one.worst} if one.linear else {}
+        for quantity, value in found.items():
+            quantities.setdefault(quantity, []).append(value)
+    return {
+        "lmc": [one.connected.value if one.connected else NOT_MEASURED for one in judged],
+        "llfc": [one.linear.value if one.linear else NOT_MEASURED for one in judged],
+        "quantities": {quantity: over_runs(values) for quantity, values in quantities.items()},
+        **_curves([results["lmc"][path] for results in runs if path in results.get("lmc", {})]),
+        **_layers(path, [results for results in runs if path in results.get("llfc", {})]),
+    }
+
+
+def _curves(entries: Sequence[Results]) -> dict[str, Any]:
+    if not entries:
+        return {}
+    curves = {
+        f"{split}_{quantity}": over_runs_along([entry[split][quantity] for entry in entries])
+        for split in ("test", "train")
+        if split in entries[0]
+        for quantity in reading.quantities({"": entries[0]})
+    }
+    return {"alphas": entries[0]["alphas"], "curves": curves}
+
+
+def _layers(path: str, runs: Sequence[Results]) -> dict[str, Any]:
+    if not runs:
+        return {}
+    entry = runs[0]["llfc"][path]
+    parts = np.stack([llfc_shares(each["llfc"][path], each["data"]["test_examples"]) for each in runs])
+    layers = [
+        {"layer": layer["layer"], "kind": layer["kind"], "part": over_runs(own)}
+        for layer, own in zip(entry["layers"], parts.T, strict=True)
+    ]
+    return {"llfc_alpha": entry["alphas"][reading.nearest_half(entry["alphas"])], "layers": layers}
+
+
+def over_runs(values: Sequence[float | None] | NDArray[np.float64]) -> dict[str, Any]:
+    """Mean and standard deviation of a number in several runs; undefined where one of them is.
+
+    >>> over_runs([1.0, 3.0])
+    {'mean': 2.0, 'std': 1.4142135623730951, 'each': [1.0, 3.0]}
+    """
+    found = over_runs_along([[value] for value in values])
+    return {"mean": found["mean"][0], "std": found["std"][0], "each": [value for (value,) in found["each"]]}
+
+
+def over_runs_along(values: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+    """The same of several numbers: (runs, numbers)."""
+    each = np.array([reading.numbers(own) for own in values])
+    with np.errstate(invalid="ignore"):  # of what is infinite in one of them
+        deviation = each.std(0, ddof=1) if len(each) > 1 else np.full(each.shape[1], np.nan)
+    return {"mean": each.mean(0).tolist(), "std": deviation.tolist(), "each": each.tolist()}

@@ -1,0 +1,94 @@
+"""Many runs by one command, each with a workdir of its own beneath, and what they say together."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from llfc_jax.reporting import groups, writing
+from llfc_jax.run import experiment, workdir
+from llfc_jax.run.points import MODEL, REPLICATES, SEED, Axis, Point, points
+from llfc_jax.run.validation import RULES, validate
+from llfc_jax.run.workbench import Workbench, prepare
+from llfc_jax.runtime import compilation, progress
+from llfc_jax.storage import files
+
+
+def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str, alone: str) -> Path:
+    """Run what isn't finished of a product of fields' values, and of replicates; then an overview of all.
+
+    All runs share the process, the data, and the programs that are the same.
+
+    Args:
+        config: what the runs share.
+        axes: of the sweep; none for replicates alone.
+        directory: the workdir.
+        command: what the user typed, for the record.
+        alone: the same without what makes many runs of it, for the record of each.
+
+    Returns:
+        The report page.
+
+    Raises:
+        UserError: bad input, of any of the runs; nothing has been trained then.
+    """
+    if not RULES[REPLICATES].fits(config.get(REPLICATES)):
+        validate(config)  # and say so
+    if MODEL not in (axis.field for axis in axes):
+        experiment.pin(config)
+    many = points(config, axes)
+    for point in many.values():
+        experiment.resolve(point.config)
+    record = config.to_dict() | ({"sweep": {axis.field: list(axis.values) for axis in axes}} if axes else {})
+    results_file = directory / workdir.RESULTS
+    todo = {} if workdir.is_finished(directory, record) else _unfinished(many, directory)
+    bench = _check(todo, directory)
+    with workdir.claimed(directory, record):
+        compilation.keep_programs(directory.absolute().parent / compilation.CACHE)
+        if not results_file.exists():
+            _run_each(todo, len(many), bench, directory, alone)
+            runs = {name: writing.read_results(directory / name) for name in many}
+            swept = [axis.field for axis in axes if axis.field != SEED]
+            found = groups.overview(runs, swept) | {"config": record, "command": command}
+            with files.writing(directory):
+                files.write_json(results_file, found)
+        return experiment.write_report(directory)
+
+
+def _unfinished(many: Mapping[str, Point], directory: Path) -> dict[str, Point]:
+    return {
+        name: point
+        for name, point in many.items()
+        if not workdir.is_finished(directory / name, _record(point))
+    }
+
+
+def _check(todo: Mapping[str, Point], directory: Path) -> Workbench | None:
+    """Prepare all runs before the first is trained; returns the last one's workbench.
+
+    Raises:
+        UserError: one can't be.
+    """
+    bench = None
+    for name, point in todo.items():
+        workdir.check_owner(directory / name, _record(point))
+        bench = prepare(point.config, like=bench)
+    return bench
+
+
+def _run_each(
+    todo: Mapping[str, Point], count: int, bench: Workbench | None, directory: Path, alone: str
+) -> None:
+    for number, (name, point) in enumerate(todo.items(), start=count - len(todo) + 1):
+        progress.say(f"run {number} of {count}: {name}")
+        bench = prepare(point.config, like=bench)
+        command = [f"--config.{field}={value}" for field, value in point.changes]
+        with workdir.claimed(directory / name, _record(point)):
+            again = f"{alone} {shlex.join([*command, f'--workdir={directory / name}'])}"
+            experiment.write_results(bench, directory / name, again)
+
+
+def _record(point: Point) -> dict[str, Any]:
+    return point.config.to_dict()

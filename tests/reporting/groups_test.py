@@ -1,0 +1,171 @@
+"""Many runs as one."""
+
+import copy
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+import synthetic_results
+
+from llfc_jax.errors import UserError
+from llfc_jax.reporting import drawing, figures, groups, page, tables
+from llfc_jax.results import check
+from llfc_jax.storage.files import plain
+
+COMMAND = {"command": "llfc_jax --config=mnist_mlp"}
+
+
+def run(seed, loss_bump=0.0012, error_bump=0.0005, share=0.04, **fields):
+    results = synthetic_results.spawned_mlp()
+    results["lmc"]["a-b"] = synthetic_results.lmc_entry(loss_bump, error_bump)
+    results["llfc"]["a-b"] = synthetic_results.llfc_entry(synthetic_results.MLP, share, seed)
+    results["config"] |= {"seed": seed, **fields}
+    return results
+
+
+SEEDS = {
+    "one": run(1, 0.001),
+    "far": run(2, 0.9, 0.3, 0.8),
+    "none": run(0, 0.002),
+}
+WIDTHS = {
+    f"width={width},seed={seed}": run(seed, bump, bump / 3, model={"width": width})
+    for width, bump in ((4.0, 0.1), (0.5, 0.9))
+    for seed in (0, 1, 2)
+}
+
+
+def overview(runs, fields=None):
+    return plain(groups.overview(runs, fields) | COMMAND)
+
+
+def test_a_group_has_mean_deviation_and_each_run_by_its_seed():
+    found = overview(SEEDS)
+    assert check(found) == found
+    (group,) = found["groups"]
+    assert (group["fields"], group["runs"]) == ({}, {"none": 0, "one": 1, "far": 2})
+    each = [SEEDS[name]["lmc"]["a-b"]["test"]["loss_barrier"] for name in ("none", "one", "far")]
+    barrier = group["paths"]["a-b"]["quantities"]["test_loss_barrier"]
+    assert barrier["each"] == each
+    np.testing.assert_allclose([barrier["mean"], barrier["std"]], [np.mean(each), np.std(each, ddof=1)])
+    curves = np.array([SEEDS[name]["lmc"]["a-b"]["train"]["error"] for name in ("none", "one", "far")])
+    along = group["paths"]["a-b"]["curves"]["train_error"]
+    np.testing.assert_allclose(along["mean"], curves.mean(0))
+    np.testing.assert_allclose(along["std"], curves.std(0, ddof=1))
+    assert group["networks"]["b"]["test_error"] == {"mean": 0.0224, "std": 0, "each": [0.0224] * 3}
+    assert len(group["paths"]["a-b"]["layers"]) == len(synthetic_results.MLP)
+
+
+def test_verdicts_are_counted_and_said():
+    found = overview(SEEDS)
+    assert found["groups"][0]["paths"]["a-b"]["lmc"] == ["holds", "holds", "does not hold"]
+    said = tables.terminal(found)
+    assert "A–B: LMC holds in 2 of 3 runs; does not hold in 1. LLFC holds in 2 of 3 runs;" in said
+    assert "0.301 ± 0.519" in said  # of 0.001, 0.002 and 0.9
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_runs_of_several_configurations_are_groups_by_the_fields_that_differ():
+    found = overview(WIDTHS)
+    assert [group["fields"] for group in found["groups"]] == [{"model.width": 4.0}, {"model.width": 0.5}]
+    assert [*found["groups"][1]["runs"].values()] == [0, 1, 2]
+    named = {
+        name: results | {"config": results["config"] | {"name": name[:7]}} for name, results in WIDTHS.items()
+    }
+    assert [groups.label(group) for group in overview(named)["groups"]] == ["width=4", "width=0"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        (SEEDS, True),
+        ({"a": SEEDS["one"], "b": WIDTHS["width=4.0,seed=0"]}, False),  # one of each
+        ({"a": SEEDS["one"], "b": copy.deepcopy(SEEDS["one"])}, False),  # the same run twice
+        ({"a": SEEDS["one"], "b": SEEDS["far"], "c": WIDTHS["width=4.0,seed=0"]}, True),
+    ],
+)
+def test_replicates_differ_in_the_seed_alone(runs, expected):
+    assert groups.are_replicates(runs) == expected
+
+
+def test_replicates_that_saw_other_data_are_refused_by_the_field():
+    other = run(3)
+    other["data"]["fingerprint"] = "another"
+    with pytest.raises(
+        UserError, match="other: expected the data's fingerprint of none, 0c5d8e3f; found another"
+    ):
+        groups.overview(SEEDS | {"other": other})
+
+
+def test_what_is_undefined_in_a_run_is_undefined_in_the_mean_and_drawn_as_a_gap():
+    found = overview({"well": run(1), "wounded": synthetic_results.wounded_mlp()})
+    assert check(found)
+    path = found["groups"][0]["paths"]["a-b"]
+    dead, alive = path["layers"][3]["part"], path["layers"][2]["part"]
+    assert dead["mean"] is None
+    assert [value is None for value in dead["each"]] == [True, False]
+    assert alive["mean"] == pytest.approx(np.mean(alive["each"]))
+    assert path["curves"]["train_loss"]["mean"][12] is None
+    html = page.render(found, list(drawing.draw(found)))
+    assert "LMC holds in 1 of 2 runs; is undefined in 1" in html
+    assert tables.terminal(found)
+
+
+def axes_of(found, name):
+    spec = figures.FIGURES[name]
+    figure = spec.draw(found)
+    return figure and figure.axes
+
+
+def test_figures_have_a_band_for_each_line_and_a_thin_line_for_each_run():
+    loss, error, parts = axes_of(overview(SEEDS), "runs")
+    for ax in (loss, error):
+        assert len(ax.lines) == 3 + 1
+        assert len(ax.collections) == 1
+    assert len(parts.collections) >= 1
+    mean = np.mean([SEEDS[name]["lmc"]["a-b"]["test"]["loss"] for name in SEEDS], axis=0)
+    np.testing.assert_allclose(loss.lines[-1].get_ydata(), mean)
+
+
+def test_barriers_and_llfc_are_drawn_against_the_field():
+    found = overview(WIDTHS)
+    loss, error, linear = axes_of(found, "fields")
+    assert [label.get_text() for label in loss.get_xticklabels()] == ["4", "0.5"]
+    for ax, scale, quantity in ((loss, 1, "test_loss_barrier"), (error, 100, "test_error_barrier")):
+        means = [group["paths"]["a-b"]["quantities"][quantity]["mean"] for group in found["groups"]]
+        np.testing.assert_allclose(ax.lines[0].get_ydata(), scale * np.array(means))
+    assert loss.get_xlabel() == "model.width"
+    assert linear.get_ylabel().startswith("LLFC")
+    assert axes_of(overview(SEEDS), "fields") is None
+
+
+def test_the_page_says_how_many_runs_and_lists_them():
+    for runs, lead in (
+        (SEEDS, "3 runs of one configuration, by the seeds 0, 1, 2"),
+        (WIDTHS, "6 runs in 2 groups"),
+    ):
+        found = overview(runs)
+        html = page.render(found, list(drawing.draw(found)))
+        assert lead in html
+        assert all(name in html for name in runs)
+        assert not re.search(
+            "None|nan|{{", re.sub('base64,[^"]*|<style>.*?</style>', "", html, flags=re.DOTALL)
+        )
+
+
+def test_the_long_table_has_every_number_of_every_run(tmp_path):
+    found = overview(WIDTHS)
+    (file,) = tables.write_csv(found, tmp_path)
+    rows = list(csv.DictReader(io.StringIO(file.read_text())))
+    assert list(rows[0]) == ["run", "model.width", "seed", "of", "quantity", "value"]
+    assert len(rows) == 6 * (6 + 2 * 4)  # of a path and two networks
+    for name, results in WIDTHS.items():
+        (own,) = (
+            row
+            for row in rows
+            if (row["run"], row["of"], row["quantity"]) == (name, "a-b", "test_loss_barrier")
+        )
+        assert float(own["value"]) == results["lmc"]["a-b"]["test"]["loss_barrier"]
+        assert float(own["model.width"]) == results["config"]["model"]["width"]

@@ -1,0 +1,175 @@
+"""Replicates and sweeps, from the command to the table of all runs."""
+
+import json
+import shlex
+
+import command
+import jax
+import numpy as np
+import pytest
+
+from llfc_jax.run import experiment
+from llfc_jax.storage import checkpoint
+
+SMALL = (
+    *command.SMALL_RUN,
+    "--config.train.epochs=1",
+    "--config.train.spawn_steps=None",
+    "--config.train.spawn_epochs=0",
+    "--config.model.hidden=(8,)",
+    "--config.train.pair=spawn",
+)
+AXES = ("--sweep", "train.spawn_epochs=0,1", "--sweep", "seed=0,1")
+NAMES = [f"train.spawn_epochs={epoch},seed={seed}" for epoch in (0, 1) for seed in (0, 1)]
+
+
+def results(workdir):
+    return json.loads((workdir / "results.json").read_text())
+
+
+def compilations():
+    """A list that grows by each program that is compiled, or read from a cache."""
+    seen = []
+
+    def listen(event, seconds, **_):
+        if event.endswith("backend_compile_duration"):
+            seen.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """The workdir of a sweep, what was said, and after each run how much had been compiled."""
+    workdir = tmp_path_factory.mktemp("sweep") / "w"
+    compiled, after, write = compilations(), [], experiment.write_results
+    with pytest.MonkeyPatch.context() as patch:
+
+        def counted(*given):
+            write(*given)
+            after.append(len(compiled))
+
+        patch.setattr(experiment, "write_results", counted)
+        process = command.run_here(*SMALL, *AXES, f"--workdir={workdir}")
+    assert process.returncode == 0, process.stderr
+    return workdir, process, after
+
+
+def test_each_point_is_a_run_of_its_own_and_the_table_has_them_all(swept):
+    workdir, process, _ = swept
+    found = results(workdir)
+    assert found["config"]["sweep"] == {"train.spawn_epochs": ["0", "1"], "seed": ["0", "1"]}
+    assert [group["fields"] for group in found["groups"]] == [
+        {"train.spawn_epochs": 0.0},
+        {"train.spawn_epochs": 1.0},
+    ]
+    for group in found["groups"]:
+        for at, (name, seed) in enumerate(group["runs"].items()):
+            own = results(workdir / name)
+            assert own["config"]["seed"] == seed
+            assert own["config"]["train"]["spawn_epochs"] == group["fields"]["train.spawn_epochs"]
+            barrier = group["paths"]["a-b"]["quantities"]["test_loss_barrier"]
+            assert barrier["each"][at] == own["lmc"]["a-b"]["test"]["loss_barrier"]
+    assert "of 2" in process.stdout
+    assert process.stdout.splitlines()[-1] == str(workdir / "report.html")
+    for file in ("runs.csv", "figures/runs.png", "figures/fields.svg"):
+        assert (workdir / file).stat().st_size > 500
+
+
+def test_programs_are_compiled_for_the_first_seed_alone(swept):
+    *_, (first, second, third, last) = swept
+    assert first > 10
+    assert second == first
+    assert last == third
+
+
+def test_what_is_finished_is_not_run_again_and_the_rest_ends_the_same(swept, monkeypatch):
+    workdir, *_ = swept
+    before, at_work = results(workdir), workdir / NAMES[2]
+    untouched = {
+        name: (workdir / name / "results.json").stat().st_mtime_ns for name in (*NAMES[:2], NAMES[3])
+    }
+    for file in (workdir / "results.json", at_work / "results.json"):
+        file.unlink()
+    run, began = experiment.write_results, []
+    monkeypatch.setattr(
+        experiment, "write_results", lambda *given: began.append(given[1].name) or run(*given)
+    )
+    process = command.run_here(*SMALL, *AXES, f"--workdir={workdir}")
+    assert process.returncode == 0, process.stderr
+    assert began == [NAMES[2]]
+    assert f"run 4 of 4: {NAMES[2]}" in process.stderr
+    assert results(workdir) == before
+    assert untouched == {name: (workdir / name / "results.json").stat().st_mtime_ns for name in untouched}
+
+
+def test_the_command_on_record_of_a_point_draws_its_page(swept):
+    workdir, *_ = swept
+    arguments = shlex.split(results(workdir / NAMES[1])["command"])[1:]
+    assert arguments[-1] == f"--workdir={workdir / NAMES[1]}"
+    before = (workdir / NAMES[1] / "results.json").stat().st_mtime_ns
+    process = command.run_here(*arguments)
+    assert process.returncode == 0, process.stderr
+    assert (workdir / NAMES[1] / "report.html").exists()
+    assert (workdir / NAMES[1] / "results.json").stat().st_mtime_ns == before
+
+
+def test_replicates_are_the_runs_of_the_seeds_and_compare_says_the_same_of_them(swept, tmp_path):
+    workdir, *_ = swept
+    process = command.run_here(*SMALL, "--config.replicates=2", f"--workdir={tmp_path / 'both'}")
+    assert process.returncode == 0, process.stderr
+    (group,) = results(tmp_path / "both")["groups"]
+    assert group["runs"] == {"seed=0": 0, "seed=1": 1}
+    swept_groups = results(workdir)["groups"]
+    assert group["paths"] == swept_groups[0]["paths"]  # spawned at epoch 0, too
+    each = [
+        checkpoint.restore(where / "checkpoints" / "b").variables
+        for where in (tmp_path / "both" / "seed=1", workdir / NAMES[1])
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *each)
+
+    compared = command.run_here(
+        *(tmp_path / "both" / f"seed={seed}" for seed in (1, 0)),
+        f"--out={tmp_path / 'out'}",
+        module="llfc_jax.compare",
+    )
+    assert compared.returncode == 0, compared.stderr
+    assert results(tmp_path / "out")["groups"] == [group]
+    refused = command.run_here(
+        tmp_path / "both", workdir / NAMES[0], f"--out={tmp_path / 'other'}", module="llfc_jax.compare"
+    )
+    command.assert_one_line(refused, ".*both: expected the workdir of a run; found that of many, .*")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--sweep", "train.spawn=0,1"], r"config.train has no field 'spawn': .*"),
+        (
+            ["--sweep", "train.spawn_epochs=0,9"],
+            r"config.train.spawn_epochs: expected train.epochs=1 at most; .*",
+        ),
+        (
+            ["--sweep", "train.batch_size=32,1000"],
+            r"config.train.batch_size: expected 256 \(the training data\).*",
+        ),
+        (
+            ["--sweep", "opt.name=sgd,sgdd"],
+            r"config.opt.name: expected one of sgd, adam, adamw; found 'sgdd'",
+        ),
+        (["--config.replicates=0"], r"config.replicates: expected a whole number in \[1, 1000\]; found 0"),
+        (["--config.replicates=2", "--config.pair.a=a.pt", "--config.pair.b=b.pt"], r".*have no seed"),
+        (["--sweep"], r"--sweep: expected one argument"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_made(arguments, line, tmp_path):
+    process = command.run_here(*SMALL, *arguments, f"--workdir={tmp_path / 'w'}")
+    command.assert_one_line(process, line)
+    assert not (tmp_path / "w").exists()
+
+
+def test_another_sweep_in_the_same_workdir_is_refused(swept):
+    workdir, *_ = swept
+    process = command.run_here(*SMALL, "--sweep", "seed=0,1", f"--workdir={workdir}")
+    command.assert_one_line(process, ".* belongs to another run: config.sweep.train.spawn_epochs was .*")
