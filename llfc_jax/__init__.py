@@ -46,7 +46,8 @@ A map of the house. The library, which knows no architecture:
 
 The command, config -> data -> training -> (A, B) -> alignment -> measures over the path -> report:
 
-    run/, main       a run from configuration to report; flags are checked in `run/validation`
+    run/, main       a run from configuration to report; flags are checked in `run/validation`; a paper's
+                     figure: `run/published`
     configs/         a field: `default`
     data/            a TFDS name works as it is
     models/          one file for each family; a function returning a `Network`, listed in `models/__init__`;

@@ -1,4 +1,4 @@
-"""`llfc_jax ...`, `llfc_jax compare ...`, `llfc_jax export ...`: the commands under one name."""
+"""`llfc_jax ...`, and `compare`, `export` and `reproduce` behind it: the commands under one name."""
 
 import sys
 
@@ -8,11 +8,11 @@ from llfc_jax.runtime import interrupts
 def main() -> None:
     """What `llfc_jax`, the program that pip installs, and `python -m llfc_jax` do."""
     interrupts.install()
-    from llfc_jax import compare, export
+    from llfc_jax import compare, export, reproduce
     from llfc_jax import main as experiment
 
     first, *rest = sys.argv[1:] or [""]
-    named = {"compare": compare.main, "export": export.main}
+    named = {"compare": compare.main, "export": export.main, "reproduce": reproduce.main}
     sys.exit(named[first](rest) if first in named else experiment.main(sys.argv[1:]))
 
 

@@ -10,7 +10,8 @@ Many runs of one command, each in a workdir beneath, and what they say together:
 
 The workdir (by default runs/<name of the configuration>) receives checkpoints, results.json, figures and
 report.html. Running the same command again goes on where the last run stopped. Compiled programs are kept
-beside the workdir, in .jax_cache. `llfc_jax compare` and `llfc_jax export` go on from finished runs.
+beside the workdir, in .jax_cache. `llfc_jax compare` and `llfc_jax export` go on from finished runs;
+`llfc_jax reproduce` runs the figures and tables of papers.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The three commands, from arguments to exit codes.
+"""The four commands, from arguments to exit codes.
 
 JAX takes seconds to import, and wrong flags and --help need none of it: what does is imported last.
 """
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llfc_jax.errors import UserError
-from llfc_jax.run import configuration, points
+from llfc_jax.run import configuration, points, reproduction
+from llfc_jax.run.published import REPRODUCTIONS
 from llfc_jax.runtime import command_line, output
 from llfc_jax.storage.paths import expand
 
@@ -26,6 +27,11 @@ def compare(arguments: Sequence[str], text: str | None) -> int:
 def export(arguments: Sequence[str], text: str | None) -> int:
     """`llfc_jax export`: the path of the file is the last line printed."""
     return command_line.run(lambda: _export(arguments, text))
+
+
+def reproduce(arguments: Sequence[str], text: str | None) -> int:
+    """`llfc_jax reproduce`: the path of the report is the last line printed."""
+    return command_line.run(lambda: _reproduce(arguments, text))
 
 
 def _experiment(arguments: Sequence[str], text: str | None) -> None:
@@ -101,6 +107,35 @@ def _export(arguments: Sequence[str], text: str | None) -> None:
         from llfc_jax.run import export
 
         output.show(str(export.export(run, found.what, found.format, out)))
+
+
+def _reproduce(arguments: Sequence[str], text: str | None) -> None:
+    flags, own = configuration.split_overrides(arguments)
+    known = "\n".join(f"  {name:26}{one.paper}: {one.title}" for name, one in REPRODUCTIONS.items())
+    parser = command_line.Parser("llfc_jax reproduce NAME [--scale=PART] ...", text, f"names:\n{known}")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="of a figure or a table")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the length of training; by default 1")
+    parser.add_argument("--seeds", type=int, default=1, help="how many runs; by default %(default)s")
+    parser.add_argument("--workdir", metavar="DIR", help="by default runs/NAME")
+    found = parser.parse_all(flags)
+    if len(found.names) != 1:
+        names = ", ".join(found.names) or "none"
+        raise UserError(f"expected one NAME, of {', '.join(REPRODUCTIONS)}; found {names}")
+    (name,) = found.names
+    entry, overrides = reproduction.find(name), reproduction.overrides(name, found.scale, found.seeds, own)
+    config = configuration.load(entry.config, overrides)
+    workdir = expand(found.workdir, "--workdir") if found.workdir else Path("runs") / name
+    with command_line.logs_to(workdir / "log.txt"):
+        from llfc_jax.reporting import reproduced
+        from llfc_jax.run import reproducing
+        from llfc_jax.runtime import compilation
+
+        compilation.avoid_slow_fusions()
+        alone = _typed([f"--config={entry.config}", *_flags(overrides)])
+        page, record = reproducing.run(name, config, workdir, _typed(["reproduce", *arguments]), alone)
+        note = reproduction.note(name, config, found.scale)
+        output.show(reproduced.terminal(record, note=note))
+        output.show(str(page))
 
 
 def _flags(overrides: configuration.Overrides) -> list[str]:

@@ -1,0 +1,63 @@
+"""A figure or a table of a paper as a configuration: the paper's own, or with a shorter training.
+
+Imports no JAX, so that mistakes in names are told at once.
+"""
+
+from ml_collections import ConfigDict
+
+from llfc_jax.errors import UserError
+from llfc_jax.run import configuration, points
+from llfc_jax.run.published import REPRODUCTIONS, Reproduction
+
+
+def find(name: str) -> Reproduction:
+    """The figure or table of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in REPRODUCTIONS:
+        raise UserError(f"expected one of {', '.join(REPRODUCTIONS)}; found {name!r}")
+    return REPRODUCTIONS[name]
+
+
+def overrides(name: str, scale: float, seeds: int, own: configuration.Overrides) -> configuration.Overrides:
+    """What makes a reproduction of its configuration.
+
+    Args:
+        name: a key of `REPRODUCTIONS`.
+        scale: of the epochs; below one epoch the training data are as much fewer.
+        seeds: how many runs, of following seeds.
+        own: fields of the user's, which come before the paper's.
+
+    Raises:
+        UserError: there is no such name, field or value.
+
+    Example:
+        >>> dict(overrides("llfc-cifar-resnet20", 0.05, 3, []))["train.spawn_epochs"]
+        '0.25'
+    """
+    if not 0 < scale <= 1:
+        raise UserError(f"--scale: expected a number above 0, up to 1; found {scale:g}")
+    entry = find(name)
+    found = [*entry.overrides, ("name", name), *own]
+    if seeds != 1:
+        found.append((points.REPLICATES, str(seeds)))
+    return found if scale == 1 else [*found, *_shortened(configuration.load(entry.config, found), scale)]
+
+
+def note(name: str, config: ConfigDict, scale: float) -> str:
+    """What to keep in mind when ours and theirs are compared."""
+    data = f"Data: {config.data.name} as it is in your data directory; another copy has other errors."
+    if scale == 1:
+        return data
+    return f"{data}\nTrained at {scale:g} of the length ({config.train.epochs} epochs): {find(name).scaled}."
+
+
+def _shortened(config: ConfigDict, scale: float) -> configuration.Overrides:
+    epochs = max(1, round(scale * config.train.epochs))
+    spawned = config.train.spawn_epochs * epochs / config.train.epochs
+    found: configuration.Overrides = [("train.epochs", str(epochs)), ("train.spawn_epochs", f"{spawned:g}")]
+    if (part := scale * config.train.epochs) < 1:
+        found.append(("data.train_split", f"{config.data.train_split}[:{max(1, round(100 * part))}%]"))
+    return found

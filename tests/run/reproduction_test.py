@@ -1,0 +1,84 @@
+"""A paper's figure as a command: what it runs, what it prints beside, what it refuses."""
+
+import json
+
+import command
+import pytest
+
+from llfc_jax.run import configuration, published, reproduction
+from llfc_jax.run.published import REPRODUCTIONS, Reproduction, Row
+from llfc_jax.run.validation import validate
+
+ENTRY = Reproduction(
+    "Somebody 2020",
+    "table 1",
+    "test",
+    (
+        Row("loss barrier", published.barrier("a-b", "loss"), "nats", "0.5"),
+        Row("error of the ends", published.end_error, "%", ""),
+        Row("worst layer", published.worst_layer("a-b"), "part", "0"),
+        Row("error in the middle", published.midpoint_error("a-b"), "%", "3 %", {"model.width": 1.0}),
+        Row("of no run", published.barrier("a-b", "loss"), "nats", "9", {"model.width": 7.0}),
+    ),
+    (("measures", "lmc,llfc"),),
+)
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+@pytest.mark.parametrize("scale", [1, 0.05, 0.001])
+def test_every_figure_is_a_configuration_that_can_be_run(name, scale):
+    overrides = reproduction.overrides(name, scale, 3, [("seed", "5")])
+    config = configuration.load(REPRODUCTIONS[name].config, overrides)
+    validate(config)
+    assert (config.name, config.seed, config.replicates) == (name, 5, 3)
+    assert config.train.epochs >= 1
+    if config.train.pair == "spawn":
+        assert config.train.spawn_epochs < config.train.epochs
+
+
+def test_below_one_epoch_the_data_are_cut():
+    overrides = dict(reproduction.overrides("llfc-mnist-mlp", 0.01, 1, []))
+    assert (overrides["train.epochs"], overrides["data.train_split"]) == ("1", "train[:30%]")
+
+
+def test_ours_stand_beside_the_published_over_all_seeds(monkeypatch, tmp_path):
+    monkeypatch.setitem(REPRODUCTIONS, "entry", ENTRY)
+    process = command.run_here("entry", "--seeds=2", f"--workdir={tmp_path}", module="llfc_jax.reproduce")
+    assert process.returncode == 0, process.stderr
+    said = process.stdout.splitlines()
+    header, *lines = said[said.index("Somebody 2020: table 1") + 1 :]
+    assert header.split() == ["ours", "published"]
+    runs = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("seed=*/results.json"))]
+    record = json.loads((tmp_path / "reproduction.json").read_text())["rows"]
+    assert [row["ours"] for row in record] == [
+        [run["lmc"]["a-b"]["test"]["loss_barrier"] for run in runs],
+        [sum(run["endpoints"][name]["test"]["error"] for name in "ab") / 2 for run in runs],
+        [
+            max(
+                layer["cosine_distance"]["mean"][run["llfc"]["a-b"]["alphas"].index(0.5)]
+                / layer["baseline"]["mean"]
+                for layer in run["llfc"]["a-b"]["layers"]
+            )
+            for run in runs
+        ],
+        [run["lmc"]["a-b"]["test"]["error"][run["lmc"]["a-b"]["alphas"].index(0.5)] for run in runs],
+        [],
+    ]
+    assert lines[0].startswith("loss barrier")
+    assert "±" in lines[0]
+    assert lines[4].split() == ["of", "no", "run", "not", "run", "9"]
+    assert lines[-1] == str(tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], r"expected one NAME, of llfc-mnist-mlp, .*; found none"),
+        (["fig2"], r"expected one of llfc-mnist-mlp, .*; found 'fig2'"),
+        (["rebasin-width", "--scale=2"], r"--scale: expected a number above 0, up to 1; found 2"),
+        (["rebasin-width", "--scale=x"], r"--scale: .*'x'"),
+        (["rebasin-width", "--config.train.epoch=3"], r"config.train has no field .epoch.: .*"),
+    ],
+)
+def test_a_wrong_command_is_one_line(arguments, line):
+    command.assert_one_line(command.run_here(*arguments, module="llfc_jax.reproduce"), line)
