@@ -43,6 +43,8 @@ The papers' figures:
       commutativity                unless unconnected
     Frankle et al., figure 3       cifar_resnet_spawn_sweep, mnist_mlp_spawn_sweep: barrier and LLFC distance
                                    fall with the spawn epoch
+    Butterfly effect, figure 1     --config.train.pair=twins --sweep train.spawn_epochs=0,0.5,2
+      (arXiv 2506.13234)           --sweep train.noise=1e-4,0.01,1: late or small noise leaves the basin less
     Git Re-Basin, figure 2         mnist_mlp_permutation, --config.align.method=...: naive barrier large,
                                    matched near 0
 

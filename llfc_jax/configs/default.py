@@ -86,12 +86,15 @@ def get_config() -> ConfigDict:
     config.opt.warmup = 0.0  # cosine: fraction of training
 
     config.train = ConfigDict()
-    config.train.pair = "spawn"  # spawn: a shared trunk, then children; independent: different inits
+    # spawn: a shared trunk, then children of different data orders; twins: of one order and noise on the
+    # weights of all but a; independent: different inits
+    config.train.pair = "spawn"
+    config.train.noise = 0.01  # twins: in units of the root mean square of each array
     config.train.networks = 2  # how many children or independent networks: a, b, c, ...
     config.train.epochs = 30
-    config.train.spawn_epochs = 2.0  # spawn: where the trunk ends
+    config.train.spawn_epochs = 2.0  # spawn, twins: where the trunk ends
     config.train.spawn_steps = placeholder(int)  # the same in steps; replaces spawn_epochs
-    config.train.spawn_sweep = ()  # spawn: several of spawn_epochs, to compare pairs from one trunk
+    config.train.spawn_sweep = ()  # spawn, twins: several of spawn_epochs, to compare pairs from one trunk
     config.train.batch_size = 64
     config.train.checkpoint_every_epochs = 10
     config.train.checkpoint_every_minutes = 0.0  # and no sooner than that after the one before

@@ -16,6 +16,7 @@ from llfc_jax.run.configuration import fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand, is_in_file
 from llfc_jax.symmetry.exponents import KINDS
+from llfc_jax.training.lineage import INDEPENDENT, PAIRS
 from llfc_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from llfc_jax.training.step import PRECISIONS
 
@@ -79,7 +80,8 @@ RULES: Mapping[str, Rule] = {
     "opt.decay_at": _FRACTION,
     "opt.decay_factor": number(0),
     "opt.warmup": _FRACTION,
-    "train.pair": choice("spawn", "independent"),
+    "train.pair": choice(*PAIRS),
+    "train.noise": number(0),
     "train.networks": whole(2, 26),
     "train.epochs": whole(1, _EPOCHS),
     "train.spawn_epochs": number(0),
@@ -189,7 +191,7 @@ def _check_spawning(config: ConfigDict) -> None:
     """That spawning comes within training, where the run trains and spawns."""
     sweep = config.train.spawn_sweep
     for field, unfit in (
-        ("train.pair", config.train.pair != "spawn"),
+        ("train.pair", config.train.pair == INDEPENDENT),
         ("train.spawn_steps", config.train.spawn_steps is not None),
         ("pair.a", config.pair.a is not None),
         ("merge.alpha", config.merge.alpha is not None),
@@ -197,7 +199,7 @@ def _check_spawning(config: ConfigDict) -> None:
     ):
         if sweep and unfit:
             raise UserError(f"config.train.spawn_sweep={sweep} doesn't go with config.{field}")
-    if config.pair.a is not None or config.train.pair != "spawn" or config.train.spawn_steps is not None:
+    if config.pair.a is not None or config.train.pair == INDEPENDENT or config.train.spawn_steps is not None:
         return
     field, latest = ("spawn_sweep", max(sweep)) if sweep else ("spawn_epochs", config.train.spawn_epochs)
     if latest > config.train.epochs:

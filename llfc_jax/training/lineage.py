@@ -1,8 +1,10 @@
 """How pairs come about: networks that share a trunk, or nothing.
 
 *Spawning* (Frankle et al. 2020): one initialisation, shared training for k steps, then children that differ
-only in batch order, augmentation and dropout. *Independent*: different initialisations and orders. A *sweep*
-spawns children at several k from the one trunk, which is trained once.
+only in batch order, augmentation and dropout. *Twins* (the butterfly effect, 2025, arXiv 2506.13234): the
+children have the same of all these, and differ by noise that is added to the weights of all but the first at
+step k. *Independent*: different initialisations and orders. A *sweep* spawns children at several k from the
+one trunk, which is trained once.
 """
 
 import string
@@ -13,6 +15,8 @@ from llfc_jax.errors import UserError
 from llfc_jax.results import NetworkKey
 
 TRUNK = "trunk"
+SPAWN, TWINS, INDEPENDENT = PAIRS = "spawn", "twins", "independent"
+"""How pairs come about; the first two have a trunk."""
 MERGED = "merged"
 """What a network between two others is called."""
 
@@ -28,6 +32,10 @@ class Lineage(NamedTuple):
     parent: str | None
     first_step: int
     last_step: int
+    noise: float = 0.0
+    """On the weights where it leaves its parent, in units of each array's root mean square."""
+    noise_stream: int = 0
+    """Folded into the seed: draws the noise."""
 
     @property
     def is_trunk(self) -> bool:
@@ -53,16 +61,17 @@ def plan(config: Mapping[str, Any], steps_per_epoch: int) -> tuple[Lineage, ...]
     """
     last = config["epochs"] * steps_per_epoch
     names = network_names(config["networks"])
-    if config["pair"] == "independent":
+    if config["pair"] == INDEPENDENT:
         return tuple(Lineage(name, index, index, None, 0, last) for index, name in enumerate(names, start=1))
+    noise = config["noise"] if config["pair"] == TWINS else None
     if config["spawn_sweep"]:
-        return tuple(_sweep(names, config["spawn_sweep"], steps_per_epoch, last))
+        return tuple(_sweep(names, config["spawn_sweep"], steps_per_epoch, last, noise))
     spawn = config["spawn_steps"]
     if spawn is None:
         spawn = round(config["spawn_epochs"] * steps_per_epoch)
     if spawn > last:
         raise UserError(f"config.train.spawn_steps: expected {last} (all of training) at most; found {spawn}")
-    return Lineage(TRUNK, 0, 0, None, 0, spawn), *_children(names, TRUNK, spawn, last)
+    return Lineage(TRUNK, 0, 0, None, 0, spawn), *_children(names, TRUNK, spawn, last, noise)
 
 
 def families(config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
@@ -76,24 +85,33 @@ def families(config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
         (('a@0', 'b@0'), ('a@2', 'b@2'))
     """
     names = network_names(config["networks"])
-    if config["pair"] == "spawn" and config["spawn_sweep"]:
+    if config["pair"] != INDEPENDENT and config["spawn_sweep"]:
         epochs = sorted({*config["spawn_sweep"]})
         return tuple(tuple(_spawned(name, epoch) for name in names) for epoch in epochs)
     return (names,)
 
 
-def _sweep(names: tuple[str, ...], epochs: tuple[float, ...], per_epoch: int, last: int) -> Iterator[Lineage]:
+def _sweep(
+    names: tuple[str, ...], epochs: tuple[float, ...], per_epoch: int, last: int, noise: float | None
+) -> Iterator[Lineage]:
     """Stretches of one trunk, each with its children: the trunk's randomness depends on the step alone."""
     parent, first = None, 0
     for epoch in sorted({*epochs}):
         trunk, spawn = _spawned(TRUNK, epoch), round(epoch * per_epoch)
         yield Lineage(trunk, 0, 0, parent, first, spawn)
-        yield from _children(tuple(_spawned(name, epoch) for name in names), trunk, spawn, last)
+        yield from _children(tuple(_spawned(name, epoch) for name in names), trunk, spawn, last, noise)
         parent, first = trunk, spawn
 
 
-def _children(names: tuple[str, ...], trunk: str, spawn: int, last: int) -> Iterator[Lineage]:
-    return (Lineage(name, index, 0, trunk, spawn, last) for index, name in enumerate(names, start=1))
+def _children(
+    names: tuple[str, ...], trunk: str, spawn: int, last: int, noise: float | None
+) -> Iterator[Lineage]:
+    """Of different streams; or, where there is noise, even none, of one stream and different noise."""
+    for index, name in enumerate(names, start=1):
+        if noise is None:
+            yield Lineage(name, index, 0, trunk, spawn, last)
+        else:
+            yield Lineage(name, 1, 0, trunk, spawn, last, noise if index > 1 else 0.0, index)
 
 
 def _spawned(name: str, epoch: float) -> str:

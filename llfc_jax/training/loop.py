@@ -14,8 +14,9 @@ from llfc_jax.errors import UserError
 from llfc_jax.runtime import progress, sharding
 from llfc_jax.storage import checkpoint
 from llfc_jax.training.lineage import Lineage
+from llfc_jax.training.noise import perturbed
 from llfc_jax.training.optimizers import Schedule
-from llfc_jax.training.step import INIT, Recipe, Runner, TrainState, epoch_batches, init_state
+from llfc_jax.training.step import INIT, NOISE, Recipe, Runner, TrainState, epoch_batches, init_state
 from llfc_jax.types import PRNGKey, Variables
 
 
@@ -128,9 +129,18 @@ def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[Train
         if name is not None and checkpoint.steps(checkpoints / name):
             found = checkpoint.restore(checkpoints / name, training=like.beside)
             _check_same_data(found, setting, checkpoints / name)
-            history = found.metadata["history"] if name == lineage.name else no_history
-            return sharding.replicate(like.restored(found.step, found.variables, found.training)), history
+            is_own = name == lineage.name
+            variables = found.variables if is_own else _parted(lineage, setting, found.variables)
+            history = found.metadata["history"] if is_own else no_history
+            return sharding.replicate(like.restored(found.step, variables, found.training)), history
     return sharding.replicate(create(key, recipe, setting.inputs)), no_history
+
+
+def _parted(lineage: Lineage, setting: Setting, variables: Variables) -> Variables:
+    """Its parent's variables, with the noise by which a twin differs."""
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setting.seed), lineage.noise_stream), NOISE)
+    network = setting.recipe.network
+    return network.updated(variables, perturbed(key, network.parameters(variables), lineage.noise), {})
 
 
 def create(key: PRNGKey, recipe: Recipe, inputs: jax.ShapeDtypeStruct) -> TrainState:

@@ -21,7 +21,7 @@ PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "bfloat
 """Name -> JAX's for how float32 factors are rounded; at least so precisely: GPUs do `bfloat16` as TF32, TPUs
 `tf32` in three passes of bfloat16, and CPUs everything in float32."""
 
-INIT, ORDER, AUGMENT, DROPOUT = range(4)
+INIT, ORDER, AUGMENT, DROPOUT, NOISE = range(5)
 """What a lineage's key is folded with."""
 
 

@@ -42,6 +42,13 @@ def test_children_share_an_initialisation_and_nothing_else():
     assert len({one.init_stream for one in children}) == 1
 
 
+def test_twins_share_all_but_the_noise_that_the_first_has_none_of():
+    _, *twins = plan(TRAIN | {"pair": "twins", "networks": 3, "noise": 0.1}, 10)
+    assert len({(one.stream, one.init_stream, one.parent) for one in twins}) == 1
+    assert [one.noise for one in twins] == [0.0, 0.1, 0.1]
+    assert len({one.noise_stream for one in twins}) == 3
+
+
 def test_independent_networks_share_nothing():
     networks = plan(TRAIN | {"pair": "independent", "networks": 5}, 10)
     assert len({one.stream for one in networks}) == len({one.init_stream for one in networks}) == 5
@@ -61,6 +68,8 @@ def test_a_sweep_spawns_children_along_one_trunk_that_is_trained_once():
     ]
     assert families(TRAIN | {"spawn_sweep": (0.0, 2.0)}) == (("a@0", "b@0"), ("a@2", "b@2"))
     assert families(TRAIN) == (("a", "b"),)
+    twins = plan(TRAIN | {"pair": "twins", "noise": 0.1, "spawn_sweep": (0.0, 2.0)}, 10)
+    assert [(one.name, one.noise) for one in twins if one.noise] == [("b@0", 0.1), ("b@2", 0.1)]
 
 
 def test_epochs_in_names_have_no_exponent_whose_dash_would_part_a_path():

@@ -12,7 +12,7 @@ from llfc_jax.training.step import Recipe, make_runner
 
 EXAMPLES, BATCH, STEPS_PER_EPOCH = 66, 16, 4
 TRAIN = {"pair": "spawn", "networks": 2, "epochs": 4, "spawn_epochs": 1.5, "spawn_steps": None}
-TRAIN |= {"spawn_sweep": ()}
+TRAIN |= {"spawn_sweep": (), "noise": 0.0}
 OPT = {
     "name": "sgd",
     "learning_rate": 0.1,
@@ -97,6 +97,35 @@ def test_children_differ_in_their_order_and_their_parameters(trained):
     assert not np.array_equal(batches["a"], batches["b"])
     a, b = (checkpoint.restore(directory / name).variables["params"]["dense1"]["kernel"] for name in "ab")
     assert 0 < np.abs(a - b).max() < 1
+
+
+def test_twins_without_noise_end_as_one_network_bit_for_bit(setting, tmp_path):
+    train_all(setting, tmp_path, pair="twins")
+    a, b = (everything(setting, tmp_path, name) for name in "ab")
+    jax.tree.map(np.testing.assert_array_equal, a[:3], b[:3])
+    assert a.metadata["history"] == b.metadata["history"]
+
+
+def test_twins_part_by_noise_in_units_of_each_array_and_see_the_same_batches(setting, tmp_path):
+    seen = {}
+
+    def run(key, state, indices):
+        seen.setdefault(lineage.name, []).append((state.variables["params"], np.asarray(indices)))
+        return setting.run(key, jax.tree.map(jnp.copy, state), indices)  # which it donates
+
+    for lineage in lineages(pair="twins", networks=3, noise=0.5):
+        loop.train(lineage, setting._replace(run=run), tmp_path)
+    trunk = checkpoint.restore(tmp_path / TRUNK).variables["params"]
+    starts = {name: seen[name][0][0] for name in "abc"}
+    jax.tree.map(np.testing.assert_array_equal, starts["a"], trunk)
+    for name in "bc":
+        moved = jax.tree.map(lambda one, other: np.asarray(one - other), starts[name], trunk)
+        kernel, size = moved["dense1"]["kernel"], np.sqrt(np.mean(np.square(trunk["dense1"]["kernel"])))
+        assert 0.3 < kernel.std() / size < 0.7
+    assert not np.allclose(starts["b"]["dense1"]["kernel"], starts["c"]["dense1"]["kernel"])
+    batches = {name: np.concatenate([indices for _, indices in seen[name]]) for name in "abc"}
+    np.testing.assert_array_equal(batches["a"], batches["b"])
+    np.testing.assert_array_equal(batches["a"], batches["c"])
 
 
 def test_children_are_equal_at_the_spawn_step(setting, tmp_path):
