@@ -1,9 +1,9 @@
 """Learned matching: move B along all its symmetries at once, towards low loss between it and A."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -73,26 +73,16 @@ def learned_matching(
         UserError: On what `procrustes_matching` refuses, no batches, or a loss that is no scalar, or NaN or
             infinite at the start.
     """
-    found, symmetry = symmetry, symmetry.foldable
-    chosen = chosen_classes(symmetry, classes)
+    usable = symmetry.foldable
+    chosen = chosen_classes(usable, classes)
     batches = batches_for(loss_fn, variables_a, batches)
     start_key, order_key = jax.random.split(key)
-
-    def moved(free: Maps, pair: tuple[Variables, Variables]) -> Variables:
-        a, b = pair
-        for name, value in free.items():
-            action = symmetry.actions.get(name) or _moving(symmetry, name)
-            b = act(symmetry.spec, action, _map_of(action.kind, value), b)
-        return scales_of(symmetry, b, a)
-
-    @jax.jit
-    def step(
-        state: tuple[Maps, PyTree], pair: tuple[Variables, Variables], alpha: Array, batch: Any
-    ) -> tuple[Maps, PyTree]:
-        free, opt_state = state
-        gradient = jax.grad(lambda free: loss_fn(lerp(pair[0], moved(free, pair), alpha), batch))(free)
-        updates, opt_state = optimizer.update(gradient, opt_state, free)
-        return optax.apply_updates(free, updates), opt_state
+    steps = {AS_IT_WAS: variables_b}
+    if start_b is None:
+        steps |= procrustes_steps(start_key, usable, variables_a, variables_b, chosen, exclude=exclude)[0]
+        starts = [scales_of(usable, b, variables_a) for b in steps.values()]
+    else:
+        starts = [start_b]
 
     @jax.jit
     def midpoint(a: Variables, b: Variables, batch: Any) -> Array:
@@ -101,23 +91,69 @@ def learned_matching(
     def loss(b: Variables) -> float:
         return mean_loss(partial(midpoint, variables_a, b), batches)
 
-    steps = {AS_IT_WAS: variables_b}
-    if start_b is None:
-        steps |= procrustes_steps(start_key, symmetry, variables_a, variables_b, chosen, exclude=exclude)[0]
     known = {step: loss(b) for step, b in steps.items()}
-    starts = [start_b]
-    if start_b is None:
-        starts = [scales_of(symmetry, b, variables_a) for b in steps.values()]
-    start_losses = [loss(b) for b in starts]
-    first = int(np.argmin(np.nan_to_num(start_losses, nan=np.inf)))
-    check_start(start_losses[first])
-    pair = (variables_a, fold_scales(symmetry, starts[first]))
-    free = _still(symmetry, chosen)
-    move = jax.jit(moved)
-    losses, best = [start_losses[first]], free
-    state = (free, optimizer.init(free))
+    first = min(starts, key=lambda b: np.nan_to_num(loss(b), nan=np.inf))
+    pair = (variables_a, fold_scales(usable, first))
+    descent = _Descent(usable, loss_fn, optimizer)
+    best, losses = _descend(order_key, descent, pair, _still(usable, chosen), batches, epochs, loss)
+    steps[LEARNED], known[LEARNED] = jax.jit(descent.moved)(best, pair), float(np.nanmin(losses))
+    objective = jnp.asarray(losses)
+    info = MatchInfo(
+        objective,
+        jnp.int32(len(losses) - 1),
+        jnp.bool_(bool(best) and losses[-1] > np.nanmin(losses)),
+        jnp.nanmin(objective, keepdims=True),
+        held_fixed(symmetry.spec),
+    )
+    return Moved(steps[LEARNED], info, symmetry, chosen, ladder(variables_a, steps, known))
+
+
+_Pair: TypeAlias = tuple[Variables, Variables]
+"""A, and B with the scales of norms folded."""
+
+
+class _Descent(NamedTuple):
+    """What stays from step to step."""
+
+    symmetry: Symmetry
+    loss_fn: LossFn
+    optimizer: optax.GradientTransformation
+
+    def moved(self, free: Maps, pair: _Pair) -> Variables:
+        """B moved by what free numbers stand for, with A's scales of norms."""
+        a, b = pair
+        for name, value in free.items():
+            action = self.symmetry.actions.get(name) or _moving(self.symmetry, name)
+            b = act(self.symmetry.spec, action, _map_of(action.kind, value), b)
+        return scales_of(self.symmetry, b, a)
+
+    def step(self, state: tuple[Maps, PyTree], pair: _Pair, alpha: Array, batch: Any) -> tuple[Maps, PyTree]:
+        """Descends the loss of one batch at one place on the line."""
+        free, opt_state = state
+
+        def loss(free: Maps) -> Array:
+            return self.loss_fn(lerp(pair[0], self.moved(free, pair), alpha), batch)
+
+        updates, opt_state = self.optimizer.update(jax.grad(loss)(free), opt_state, free)
+        return optax.apply_updates(free, updates), opt_state
+
+
+def _descend(
+    key: PRNGKey,
+    descent: _Descent,
+    pair: _Pair,
+    free: Maps,
+    batches: Sequence[Any],
+    epochs: int,
+    loss: Callable[[Variables], float],
+) -> tuple[Maps, list[float]]:
+    """The best free numbers, and the loss of the midpoint at the start and after each epoch."""
+    move, step = jax.jit(descent.moved), jax.jit(descent.step)
+    losses, best = [loss(move(free, pair))], free
+    check_start(losses[0])
+    state = (free, descent.optimizer.init(free))
     for epoch in range(epochs if free else 0):
-        own = jax.random.fold_in(order_key, epoch)
+        own = jax.random.fold_in(key, epoch)
         alphas = jax.random.uniform(own, (len(batches),), minval=_MIDDLE[0], maxval=_MIDDLE[1])
         for i in jax.random.permutation(own, len(batches)).tolist():
             state = step(state, pair, alphas[i], batches[i])
@@ -126,16 +162,7 @@ def learned_matching(
             break
         if losses[-1] < min(losses[:-1]):
             best = state[0]
-    steps[LEARNED], known[LEARNED] = move(best, pair), float(np.nanmin(losses))
-    objective = jnp.asarray(losses)
-    info = MatchInfo(
-        objective,
-        jnp.int32(len(losses) - 1),
-        jnp.bool_(bool(free) and losses[-1] > np.nanmin(losses)),
-        jnp.nanmin(objective, keepdims=True),
-        held_fixed(symmetry.spec),
-    )
-    return Moved(steps[LEARNED], info, found, chosen, ladder(variables_a, steps, known))
+    return best, losses
 
 
 def by_learning(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Moved:
