@@ -15,3 +15,12 @@ find_python() {
   echo "$0: no python has llfc_jax: activate its environment, or name one by PYTHON=..." >&2
   exit 2
 }
+
+run() { # with DRY_RUN set: only print what it would run
+  if [[ -n ${DRY_RUN:-} ]]; then
+    printf '%q ' "$@"
+    echo
+  else
+    "$@"
+  fi
+}

@@ -3,6 +3,7 @@
 JAX takes seconds to import, and wrong flags and --help need none of it: what does is imported last.
 """
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from llfc_jax.errors import UserError
 from llfc_jax.run import configuration, points, reproduction
 from llfc_jax.run.published import REPRODUCTIONS
-from llfc_jax.runtime import command_line, output
+from llfc_jax.runtime import command_line, guard, output, processes
 from llfc_jax.storage.paths import expand
 
 
@@ -53,21 +54,35 @@ def _experiment(arguments: Sequence[str], text: str | None) -> None:
         default=[],
         help="a run for each value, and each combination with those of other sweeps",
     )
+    several = parser.add_argument_group(
+        "several processes", "the same command in each; SLURM's tasks find each other by themselves"
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is to listen")
+    several.add_argument(
+        "--processes", metavar="N", help="how many; auto: as TPU pods, Open MPI, Kubernetes or SLURM know"
+    )
+    several.add_argument("--process", metavar="I", help="which of them this one is, from 0")
     found = parser.parse_all(flags)
     config, axes = configuration.load(found.config, overrides), points.parse(found.sweep)
     name = configuration.file_name(config)
     workdir = expand(found.workdir, "--workdir") if found.workdir else Path("runs") / name
+    place = processes.find_place(found.coordinator, found.processes, found.process)
+    if place and not guard.is_inside():
+        raise SystemExit(guard.run_again())
     with command_line.logs_to(workdir / "log.txt"):
         from llfc_jax.run import experiment, sweep
         from llfc_jax.runtime import compilation
 
         compilation.avoid_slow_fusions()
-        if axes or config.get(points.REPLICATES, 1) != 1:
-            alone = _typed([f"--config={found.config}", *_flags(overrides)])
-            page = sweep.run(config, axes, workdir, _typed(arguments), alone)
-        else:
-            page = experiment.run(config, workdir, _typed(arguments))
-        output.show(str(page))
+        if place:
+            output.divert_libraries(workdir / "log.txt")
+        with processes.joined(place) if place else contextlib.nullcontext():
+            if axes or config.get(points.REPLICATES, 1) != 1:
+                alone = _typed([f"--config={found.config}", *_flags(overrides)])
+                page = sweep.run(config, axes, workdir, _typed(arguments), alone)
+            else:
+                page = experiment.run(config, workdir, _typed(arguments))
+            output.show(str(page))
 
 
 def _compare(arguments: Sequence[str], text: str | None) -> None:

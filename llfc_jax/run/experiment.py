@@ -21,10 +21,11 @@ from llfc_jax.reporting import writing
 from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import pair, workdir
+from llfc_jax.run.configuration import fields
 from llfc_jax.run.measurement import measure, merged_network
 from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
-from llfc_jax.runtime import compilation, environment, output, progress
+from llfc_jax.runtime import compilation, environment, output, processes, progress, sharding
 from llfc_jax.storage import checkpoint, files
 from llfc_jax.storage.paths import is_in_file
 from llfc_jax.training import loop
@@ -48,12 +49,13 @@ def run(config: ConfigDict, directory: Path, command: str) -> Path:
         UserError: bad input.
     """
     resolve(config)
-    finished = workdir.is_finished(directory, config.to_dict())
-    bench = None if finished else prepare(config)
+    check_same(config)
+    finished = processes.of_first(lambda: workdir.is_finished(directory, config.to_dict()))
+    bench = None if finished else prepare_together(config)
     with workdir.claimed(directory, config.to_dict()):  # not before the input has been found good
         compilation.keep_programs(directory.absolute().parent / compilation.CACHE)
-        if not (directory / workdir.RESULTS).exists():
-            write_results(bench or prepare(config), directory, command)
+        if not processes.of_first((directory / workdir.RESULTS).exists):
+            write_results(bench or prepare_together(config), directory, command)
         return write_report(directory)
 
 
@@ -77,13 +79,35 @@ def pin(config: ConfigDict) -> None:
         config.model.sha256 = origin(config.model.name, config.model.sha256).sha256
 
 
+def check_same(config: ConfigDict) -> None:
+    """Check that all processes have one configuration, and the same versions of what makes the numbers.
+
+    Raises:
+        UserError: they differ.
+    """
+    processes.agree({f"config.{name}": value for name, value in fields(config)} | environment.versions())
+
+
+def prepare_together(config: ConfigDict, like: Workbench | None = None) -> Workbench:
+    """What `prepare` makes in every process, of the same data.
+
+    Raises:
+        UserError: one of them can't, or their data differ.
+    """
+    with processes.in_turn():
+        bench = prepare(config, like=like)
+    processes.agree({"data": bench.dataset.fingerprint})
+    return bench
+
+
 def write_results(bench: Workbench, directory: Path, command: str) -> None:
     """Train, align, measure, and leave it all in a workdir, which is claimed."""
     checkpoints = directory / workdir.CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
     results = find_results(bench, checkpoints, command)
-    with files.writing(directory):
-        files.write_json(directory / workdir.RESULTS, results)
+    if processes.is_first():
+        with files.writing(directory):
+            files.write_json(directory / workdir.RESULTS, results)
 
 
 def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str, Any]:
@@ -116,6 +140,8 @@ def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str,
 def write_report(directory: Path) -> Path:
     """Figures, tables and page from `results.json` alone, unless made from it before; prints the tables.
 
+    Of several processes, the first does so.
+
     Returns:
         The page.
 
@@ -127,6 +153,8 @@ def write_report(directory: Path) -> Path:
         progress.say("drawing figures and writing the report")
         return progress.track(drawings, "draw", len(reporting.figures.FIGURES))
 
+    if not processes.is_first():
+        return directory / writing.PAGE
     page = writing.write_report(directory, watched)
     results = writing.read_results(directory)
     output.show(reporting.tables.terminal(results, colour=sys.stdout.isatty()))
@@ -209,11 +237,14 @@ def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequenc
     data = _alignment_data(bench)
     for name in others:
         other = checkpoint.restore(checkpoints / name)
-        with progress.bar(f"align {name} to {first} by {config.align.method}", total=None):
+        with (
+            progress.bar(f"align {name} to {first} by {config.align.method}", total=None),
+            sharding.apart(),
+        ):
             aligned = align(
                 _alignment_key(bench),
-                a.variables,
-                other.variables,
+                sharding.replicate(a.variables),
+                sharding.replicate(other.variables),
                 method=config.align.method,
                 apply=bench.pipeline.apply,
                 loss=bench.pipeline.loss,
@@ -232,10 +263,10 @@ def _align_all(bench: Workbench, checkpoints: Path, first: str, others: Sequence
     """All at once."""
     family = {name: checkpoint.restore(checkpoints / name) for name in (first, *others)}
     data = _alignment_data(bench)
-    with progress.bar(f"align {', '.join(family)} with each other", total=None):
+    with progress.bar(f"align {', '.join(family)} with each other", total=None), sharding.apart():
         found = align_many(
             _alignment_key(bench),
-            [one.variables for one in family.values()],
+            [sharding.replicate(one.variables) for one in family.values()],
             apply=bench.pipeline.apply,
             inputs=lambda: (batch.images for batch in data()),
             options=bench.config.align,

@@ -12,7 +12,7 @@ from llfc_jax.run import experiment, workdir
 from llfc_jax.run.points import MODEL, REPLICATES, SEED, Axis, Point, points
 from llfc_jax.run.validation import RULES, validate
 from llfc_jax.run.workbench import Workbench, prepare
-from llfc_jax.runtime import compilation, progress
+from llfc_jax.runtime import compilation, processes, progress
 from llfc_jax.storage import files
 
 
@@ -43,26 +43,29 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
         experiment.resolve(point.config)
     record = config.to_dict() | ({"sweep": {axis.field: list(axis.values) for axis in axes}} if axes else {})
     results_file = directory / workdir.RESULTS
-    todo = {} if workdir.is_finished(directory, record) else _unfinished(many, directory)
-    bench = _check(todo, directory)
+    experiment.check_same(config)
+    names = processes.of_first(lambda: _unfinished(many, directory, record))
+    todo = {name: many[name] for name in names}
+    with processes.in_turn():
+        bench = _check(todo, directory)
     with workdir.claimed(directory, record):
         compilation.keep_programs(directory.absolute().parent / compilation.CACHE)
-        if not results_file.exists():
+        if not processes.of_first(results_file.exists):
             _run_each(todo, len(many), bench, directory, alone)
-            runs = {name: writing.read_results(directory / name) for name in many}
-            swept = [axis.field for axis in axes if axis.field != SEED]
-            found = groups.overview(runs, swept) | {"config": record, "command": command}
-            with files.writing(directory):
-                files.write_json(results_file, found)
+            if processes.is_first():
+                runs = {name: writing.read_results(directory / name) for name in many}
+                swept = [axis.field for axis in axes if axis.field != SEED]
+                found = groups.overview(runs, swept) | {"config": record, "command": command}
+                with files.writing(directory):
+                    files.write_json(results_file, found)
         return experiment.write_report(directory)
 
 
-def _unfinished(many: Mapping[str, Point], directory: Path) -> dict[str, Point]:
-    return {
-        name: point
-        for name, point in many.items()
-        if not workdir.is_finished(directory / name, _record(point))
-    }
+def _unfinished(many: Mapping[str, Point], directory: Path, record: dict[str, Any]) -> list[str]:
+    """The names of the runs that are to be made."""
+    if workdir.is_finished(directory, record):
+        return []
+    return [name for name, point in many.items() if not workdir.is_finished(directory / name, _record(point))]
 
 
 def _check(todo: Mapping[str, Point], directory: Path) -> Workbench | None:
@@ -83,7 +86,7 @@ def _run_each(
 ) -> None:
     for number, (name, point) in enumerate(todo.items(), start=count - len(todo) + 1):
         progress.say(f"run {number} of {count}: {name}")
-        bench = prepare(point.config, like=bench)
+        bench = experiment.prepare_together(point.config, like=bench)
         command = [f"--config.{field}={value}" for field, value in point.changes]
         with workdir.claimed(directory / name, _record(point)):
             again = f"{alone} {shlex.join([*command, f'--workdir={directory / name}'])}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llfc_jax.errors import UserError
+from llfc_jax.runtime import processes
 from llfc_jax.storage import checkpoint
 from llfc_jax.storage.files import read_json, write_json, writing
 
@@ -27,6 +28,8 @@ _NO_LOCKS_HERE = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.E
 def claimed(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -> Iterator[None]:
     """Make `workdir` the place of this configuration, and of this process for a while.
 
+    Of several processes the first does so; the others look whether they see it.
+
     Args:
         workdir: made if it isn't there.
         config: what everything in it is made by.
@@ -36,20 +39,26 @@ def claimed(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -
         UserError: it belongs to another configuration, another process is at work in it, it can't be
             written, or it was deleted meanwhile.
     """
-    with writing(workdir):
-        workdir.mkdir(parents=True, exist_ok=True)
-        directory = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
+    directory = None
     try:
-        _lock(directory, workdir, flag)
-        check_owner(workdir, config, flag=flag)
-        with writing(workdir):
-            if not (workdir / CONFIG).exists():
-                write_json(workdir / CONFIG, config)
+        with processes.in_turn():
+            if processes.is_first():
+                with writing(workdir):
+                    workdir.mkdir(parents=True, exist_ok=True)
+                    directory = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
+                _lock(directory, workdir, flag)
+                check_owner(workdir, config, flag=flag)
+                with writing(workdir):
+                    if not (workdir / CONFIG).exists():
+                        write_json(workdir / CONFIG, config)
+            elif not (workdir / CONFIG).exists():
+                raise UserError(f"{flag}={workdir}: expected a directory that all processes share")
         yield
         if not (workdir / CONFIG).exists():
             raise UserError(f"{workdir} was deleted while this run was at work; the same command starts anew")
     finally:
-        os.close(directory)
+        if directory is not None:
+            os.close(directory)
 
 
 def check_owner(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -> None:

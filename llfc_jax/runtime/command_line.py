@@ -6,13 +6,14 @@ import difflib
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from llfc_jax.errors import UserError, first_line
-from llfc_jax.runtime import interrupts, output
+from llfc_jax.runtime import interrupts, output, processes
 
 ADVICE = "a smaller config.model.width, eval.batch_size, eval.alpha_chunk or data split needs less"
 
@@ -36,12 +37,19 @@ def run(command: Callable[[], None]) -> int:
     except OSError as error:
         line, code = f"llfc_jax: {error.filename or 'a file'}: {error.strerror or error}", 2
     except Exception as error:
-        if not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)):
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            line, code = f"llfc_jax: out of memory ({first_line(error)}); {ADVICE}", 2
+        elif processes.is_loss(error):
+            line, code = f"llfc_jax: {processes.LOST}", processes.LOST_CODE
+        elif processes.count() > 1:
+            line, code = traceback.format_exc(), 1
+        else:
             raise
-        line, code = f"llfc_jax: out of memory ({first_line(error)}); {ADVICE}", 2
-    if line:
+    if line and processes.speaks(line):
         with contextlib.suppress(OSError):
             print(line, file=sys.stderr, flush=True)
+    if processes.count() > 1:
+        processes.end(code)
     return code
 
 

@@ -17,18 +17,24 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 def describe() -> dict[str, Any]:
     """Versions, device and the commit of the source (`-dirty` with changes; None outside a git checkout)."""
     return {
-        "python": platform.python_version(),
-        **{package.removesuffix("-checkpoint"): importlib.metadata.version(package) for package in PACKAGES},
+        **versions(),
         "platform": platform.platform(),
         "device": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
+        "process_count": jax.process_count(),
         "git_commit": _git_commit(),
     }
 
 
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that make the numbers."""
+    found = {package.removesuffix("-checkpoint"): importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
 def memory_bytes() -> int:
     """What the device has of memory; on CPUs, the machine."""
-    limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     return limit or host_memory_bytes()
 
 
@@ -39,7 +45,7 @@ def host_memory_bytes() -> int:
 
 def peak_memory_bytes() -> int:
     """The largest resident set of this process so far; on an accelerator, the most it held of its memory."""
-    if device := jax.devices()[0].memory_stats():
+    if device := jax.local_devices()[0].memory_stats():
         return device["peak_bytes_in_use"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

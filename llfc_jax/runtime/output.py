@@ -5,8 +5,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from llfc_jax.errors import UserError
+from llfc_jax.runtime import processes
 
 _PLAIN = {
     "α": "alpha",
@@ -49,17 +51,32 @@ def readable() -> Iterator[None]:
 
 
 def show(text: str) -> None:
-    """Print to standard output, now.
+    """Print to standard output, now; of several processes, the first does.
 
     Raises:
         UserError: it is full, or nobody reads it any more.
     """
+    if not processes.is_first():
+        return
     try:
         print(text, flush=True)
     except (OSError, ValueError) as error:
         _discard_the_rest()
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"standard output: {reason}") from error
+
+
+def divert_libraries(log: Path) -> None:
+    """Send what libraries of C++ print to a file, for the rest of the process; Python prints as before."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        for name in ("stdout", "stderr"):
+            before = getattr(sys, name)
+            descriptor = before.fileno()
+            kept = open(os.dup(descriptor), "w", encoding=before.encoding, errors=before.errors)  # noqa: SIM115
+            before.flush()
+            setattr(sys, name, kept)
+            os.dup2(file.fileno(), descriptor)
 
 
 def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:

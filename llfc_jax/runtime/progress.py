@@ -9,6 +9,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from llfc_jax.runtime import processes
+
 Item = TypeVar("Item")
 Advance = Callable[[int, str], None]
 
@@ -19,7 +21,9 @@ _console = Console(stderr=True, highlight=False)
 
 
 def say(line: str) -> None:
-    """One line for the reader, and for the log."""
+    """One line for the reader, and for the log; of several processes, the first says it."""
+    if not processes.is_first():
+        return
     logging.getLogger(__name__).info(line)
     _console.print(line, markup=False, soft_wrap=True)
 
@@ -33,7 +37,11 @@ def bar(label: str, total: int | None) -> Iterator[Advance]:
     Yields:
         `advance(steps, note)`.
     """
-    with _drawn(label, total) if _console.is_terminal else _told(label, total) as advance:
+    with (
+        _drawn(label, total)
+        if _console.is_terminal and processes.is_first()
+        else _told(label, total) as advance
+    ):
         yield advance
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from llfc_jax.errors import UserError, first_line
-from llfc_jax.runtime import sharding
+from llfc_jax.runtime import processes, sharding
 from llfc_jax.types import Permutation, PyTree, Variables
 
 KEEP = 2  # the last step, and the one before in case the last gets damaged
@@ -58,6 +58,8 @@ def save(
         )
     trees = {"variables": variables, "training": training, "permutation": permutation or None}
     trees = {name: tree for name, tree in trees.items() if tree is not None}
+    if processes.count() > 1:
+        trees = sharding.replicate(trees)  # all write
     digest = {name: _digest(tree) for name, tree in (trees | {"metadata": metadata}).items()}
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     items["metadata"] = ocp.args.JsonSave(metadata | {"digest": digest})

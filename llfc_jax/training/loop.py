@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.errors import UserError
-from llfc_jax.runtime import progress, sharding
+from llfc_jax.runtime import processes, progress, sharding
 from llfc_jax.storage import checkpoint
 from llfc_jax.training.lineage import Lineage
 from llfc_jax.training.noise import perturbed
@@ -76,12 +76,17 @@ def train(lineage: Lineage, setting: Setting, checkpoints: Path) -> None:
         _save(directory, state, history, lineage, setting)
         return
     save_every, saved_at = setting.checkpoint_every_epochs * setting.steps_per_epoch, time.monotonic()
+
+    def is_time() -> bool:
+        return time.monotonic() - saved_at >= 60 * setting.checkpoint_every_minutes
+
     with progress.bar(f"train {lineage.name}", lineage.last_step - first_step) as advance:
         while (step := int(state.step)) < lineage.last_step:
             state, record = _train_epoch(lineage, setting, state, step, advance)
             history = {name: [*history[name], value] for name, value in record._asdict().items()}
-            is_time = time.monotonic() - saved_at >= 60 * setting.checkpoint_every_minutes
-            if record.step == lineage.last_step or (record.step % save_every == 0 and is_time):
+            if record.step == lineage.last_step or (
+                record.step % save_every == 0 and processes.of_first(is_time)
+            ):
                 _save(directory, state, history, lineage, setting)
                 saved_at = time.monotonic()
     progress.say(

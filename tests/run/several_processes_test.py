@@ -1,0 +1,146 @@
+"""Several processes give the numbers of one, end with each other, and go on in any number."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import command
+import numpy as np
+import pytest
+
+from llfc_jax.errors import UserError
+from llfc_jax.run import configuration, experiment
+from llfc_jax.runtime import processes
+
+FIELDS = {
+    "measures": "lmc,llfc",
+    "lmc.num_alphas": "3",
+    "llfc.alphas": "(0.5,)",
+    "model.hidden": "(8,)",
+    "model.norm": "batch",
+    "train.pair": "independent",
+    "train.epochs": "3",
+    "align.method": "weight_matching",
+    "merge.alpha": "0.5",
+    "eval.batch_size": "50",
+}
+ARGUMENTS = ("--config=configs/test.py", *(f"--config.{name}={value}" for name, value in FIELDS.items()))
+STEPS = 8  # per epoch
+
+GUARDED = """
+import os
+if "LLFC_JAX_GUARDED" in os.environ:  # the process that works, not the one that watches
+    import itertools, signal
+    from llfc_jax.run import experiment
+    from llfc_jax.training import loop
+    experiment.write_report = lambda directory: directory  # takes longer than all else
+    order, calls = loop.epoch_batches, itertools.count(1)
+    def deadly(*arguments):
+        if next(calls) == {epoch}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return order(*arguments)
+    loop.epoch_batches = deadly
+"""
+
+
+def start(workdir, *further, dies=(0, 0), number=2):
+    """The command in several processes of two devices each; `dies`: in which epoch each is killed, or 0."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = (f"--coordinator=127.0.0.1:{free.getsockname()[1]}", f"--processes={number}")
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    started = []
+    for index in range(number):
+        code = GUARDED.format(epoch=dies[index]) + command.AS_MAIN.format(module="llfc_jax.main")
+        python = [
+            sys.executable,
+            "-c",
+            code,
+            *ARGUMENTS,
+            f"--workdir={workdir}",
+            *place,
+            f"--process={index}",
+        ]
+        environment = command.environment() | {"XLA_FLAGS": flags}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen([*python, *further], cwd=command.ROOT, env=environment, **pipes))
+    return [(one.communicate(timeout=120), one.returncode) for one in started]
+
+
+def run_alone(workdir, monkeypatch, **replaced):
+    """The same in this process, with some of its stages replaced."""
+    for name, stage in replaced.items():
+        monkeypatch.setattr(experiment, name, stage)
+    config = configuration.load("configs/test.py", list(FIELDS.items()))
+    return experiment.run(config, workdir, "")
+
+
+def stop(*arguments):
+    raise UserError("enough")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two processes, of which one is killed; what they leave goes on in one, then in two again.
+
+    Returns:
+        What the first two said, what the last did, and the results, with those of an undisturbed process.
+    """
+    together, alone = tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("alone")
+    killed = start(together, dies=(0, 5))  # in the second network's second epoch
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(command.ROOT)
+        with pytest.raises(UserError, match="enough"):
+            run_alone(together, monkeypatch, align_to_first=stop)
+    resumed = start(together)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(command.ROOT)
+        run_alone(alone, monkeypatch, write_report=lambda directory: directory)
+    results = [json.loads((workdir / "results.json").read_text()) for workdir in (together, alone)]
+    return killed, resumed, results
+
+
+def assert_close(found, expected, where=""):
+    assert type(found) is type(expected), where
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for name in expected:
+            assert_close(found[name], expected[name], f"{where}.{name}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), where
+        for i, pair in enumerate(zip(found, expected, strict=True)):
+            assert_close(*pair, f"{where}[{i}]")
+    elif isinstance(expected, float):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=where)
+    else:
+        assert found == expected, where
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ["training", "endpoints", "alignment", *FIELDS["measures"].split(",")])
+def test_the_numbers_are_those_of_one_process(entry, runs):
+    found, expected = (results[entry] for results in runs[2])
+    if entry == "alignment":
+        for alignment in (*found.values(), *expected.values()):
+            del alignment["seconds"]
+    assert expected
+    assert_close(found, expected, entry)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_others_which_say_so_in_one_line(runs):
+    (first, code), (second, killed) = runs[0]
+    assert (code, killed) == (processes.LOST_CODE, processes.LOST_CODE)
+    said = [line for line in first[1].splitlines() if not line.startswith("trained a: ")]
+    assert said == [f"llfc_jax: {processes.LOST}"]
+    assert second[1] == f"llfc_jax: ended by SIGKILL; {processes.GOES_ON}\n"
+
+
+@pytest.mark.slow
+def test_one_process_speaks(runs):
+    ((out, _), code), (silent, other) = runs[1]
+    assert (code, other) == (0, 0)
+    assert len(out.splitlines()) == 1
+    assert silent == ("", "")
