@@ -36,7 +36,7 @@ commands._experiment = lambda *args: atexit.register(signal.raise_signal, signal
 import signal
 from llfc_jax.run import experiment
 from llfc_jax.runtime import interrupts
-def prepare(config):
+def prepare(config, like):
     with interrupts.cleaned_up():
         try:
             signal.raise_signal(signal.SIGINT)
@@ -49,7 +49,7 @@ import signal, time
 from llfc_jax.run import experiment
 from llfc_jax.runtime import interrupts
 interrupts._interrupt = lambda *args: None  # as if the main thread never came to it
-experiment.prepare = lambda config: (signal.raise_signal(signal.SIGINT), time.sleep(60))
+experiment.prepare = lambda config, like: (signal.raise_signal(signal.SIGINT), time.sleep(60))
 """,
 }
 
