@@ -38,6 +38,7 @@ _MARKS = (
     "gloo",
     "nccl",
     "unavailable",
+    "deadline_exceeded",
     "heartbeat",
     "barrier failed",
     "connection reset",

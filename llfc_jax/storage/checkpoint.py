@@ -67,6 +67,8 @@ def save(
         with _manager(directory) as manager:
             manager.save(step, args=ocp.args.Composite(**items), force=True)
     except (OSError, ValueError) as error:
+        if processes.is_loss(error):
+            raise
         raise UserError(f"can't write checkpoint {directory / str(step)}: {_reason(error)}") from error
 
 
@@ -125,6 +127,8 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
     except UserError:
         raise
     except Exception as error:  # damaged files surface as any of a dozen types
+        if processes.is_loss(error):
+            raise
         if _is_scarcity(error):
             where = directory / str(step)
             raise UserError(f"can't read checkpoint {where}: {_reason(error)}") from error

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from llfc_jax.errors import UserError
+from llfc_jax.runtime import processes
 from llfc_jax.storage import checkpoint
 
 METADATA = {
@@ -208,6 +209,22 @@ def test_what_the_files_are_not_to_blame_for_is_not_called_damage(saved, monkeyp
     monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "restore", fail)
     with pytest.raises(UserError, match=f"^can't read checkpoint {saved / '20'}: "):
         checkpoint.restore(saved)
+
+
+def test_a_process_that_is_lost_damages_nothing(saved, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ValueError("UNKNOWN: Gloo all-reduce failed: connection closed by peer")
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    for call in ("save", "restore"):
+        monkeypatch.setattr(checkpoint.ocp.CheckpointManager, call, fail)
+    for call in (
+        partial(checkpoint.restore, saved),
+        partial(checkpoint.save, saved, 40, {"x": jnp.zeros(1)}, {}),
+    ):
+        with pytest.raises(ValueError, match="Gloo") as caught:
+            call()
+        assert caught.type is ValueError  # and no UserError, which would blame the files
 
 
 def test_a_permutation_comes_back_with_the_network_that_it_made(tmp_path):
