@@ -110,7 +110,11 @@ def _moved(found: Equations, instruction: Instruction) -> None:
     carried: dict[Key, list[Key]] = {}
     for operand in instruction.operands:
         for result in instruction.results:
-            for old, new in _paired(found.of(operand), found.of(result)):
+            pairs = _paired(found.of(operand), found.of(result))
+            if pairs is None:  # which are which?
+                unknown(found, instruction)
+                return
+            for old, new in pairs:
                 carried.setdefault(new, []).append(old)
     for key, own in carried.items():
         found.carry(key, *own)
@@ -121,17 +125,21 @@ def _moved(found: Equations, instruction: Instruction) -> None:
             from_all = {old.value for old in carried.get(key, ())}.issuperset(filled)
             if key not in carried or not from_all:
                 found.none(KINDS, key)
+    if instruction.primitive not in ("slice", "split"):  # which leave whole groups out, or none of one
+        kept = {old for own in carried.values() for old in own}
+        left = [key for operand in instruction.operands for key in found.of(operand) if key not in kept]
+        found.none(KINDS, *left)
 
 
-def _paired(old: Sequence[Key], new: Sequence[Key]) -> list[tuple[Key, Key]]:
-    """The same groups on two values: by name, or in order where a name is there twice."""
+def _paired(old: Sequence[Key], new: Sequence[Key]) -> list[tuple[Key, Key]] | None:
+    """The same groups on two values: by name, or in order where a name is there twice; None if in neither."""
     names = [key.group for key in old], [key.group for key in new]
     if names[0] == names[1]:
         return list(zip(old, new, strict=True))
     if all(len({*own}) == len(own) for own in names):
         by_name = {key.group: key for key in new}
         return [(key, by_name[key.group]) for key in old if key.group in by_name]
-    return []
+    return None if {*names[0]} & {*names[1]} else []
 
 
 def _transpose(found: Equations, instruction: Instruction) -> None:

@@ -1,5 +1,6 @@
 """Symmetries beyond permutations: which a network has, by derivation, and that its outputs stay."""
 
+import grouped_networks
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,6 +118,30 @@ def test_no_map_is_claimed_that_constants_beside_the_units_forbid(name, through)
     for action in symmetry.actions:
         moved = apply_maps(symmetry, random_maps(KEY, symmetry, action), folded)
         assert check_equivalence(apply, SHALLOW, moved, X) < 1e-5, action
+
+
+CUT_AND_LOOKED_UP = [
+    *("gpt", "heads-first fused attention", "parallel block", "looked-up experts", "sparse autoencoder"),
+    "selective state space",
+]
+"""Of `grouped_networks`: groups are pieces of one axis, or chosen from by position."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in CUT_AND_LOOKED_UP else pytest.mark.slow)
+        for name in grouped_networks.NETWORKS
+        if name != "scanned transformer"
+    ],
+)
+def test_every_map_claimed_of_any_network_leaves_its_outputs(name):
+    network = grouped_networks.NETWORKS[name]
+    symmetry = symmetries(network.apply, network.weights, network.x).foldable
+    folded = fold_scales(symmetry, network.weights)
+    for action in symmetry.actions:
+        moved = apply_maps(symmetry, random_maps(KEY, symmetry, action), folded)
+        assert check_equivalence(network.apply, network.weights, moved, network.x) < 2e-4, action
 
 
 def test_a_causal_mask_lets_heads_be_scaled_but_not_mixed():
