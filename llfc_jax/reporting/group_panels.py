@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 LINE = 0.14  # inches that one more entry adds to a legend
 ABOVE: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
 SPAWN_EPOCH = "spawn epoch $k$"
+SHORT = 22
+"""Letters of a label of which two fit beside each other."""
+
 BAND = {"alpha": 0.18, "lw": 0}
 
 
@@ -35,24 +38,26 @@ def draw_runs(results: Results) -> "Figure | None":
     if not lines or len(lines) > len(style.PALETTE):
         return None
     colours = style.path_colours(list(lines))
+    columns = 1 if max(map(len, lines)) > SHORT else 2
     quantities = [
         name for name in ("loss", "error") if all(f"test_{name}" in p["curves"] for p in lines.values())
     ]
     layered = {label: path for label, path in lines.items() if "layers" in path}
     alike = len({tuple(layer["layer"] for layer in path["layers"]) for path in layered.values()}) == 1
-    figure = style.figure(style.PAGE if alike else style.COLUMN * 1.4, 2.5 + LINE * max(0, len(lines) - 2))
+    rows = -(-len(lines) // columns)
+    figure = style.figure(style.PAGE if alike else style.COLUMN * 1.4, 2.4 + LINE * rows)
     left, *right = figure.subfigures(1, 1 + alike, width_ratios=(1.15, 1)[: 1 + alike], squeeze=False)[0]
     panels = left.subplots(1, len(quantities), squeeze=False)[0]
     for ax, quantity in zip(panels, quantities, strict=True):
         _curve_panel(ax, lines, quantity, colours)
-    left.legend(*panels[0].get_legend_handles_labels(), title="test set: mean over runs", **ABOVE)
+    by = groups.field_names(results)
+    title = f"mean over runs, by {style.plain(by)}" if by else "mean over runs"
+    left.legend(*panels[0].get_legend_handles_labels(), ncols=columns, title=title, **ABOVE)
     if alike:
         ax = right[0].subplots()
-        _part_panel(ax, layered, results["groups"][0]["limits"]["llfc"], colours)
+        _part_panel(ax, layered, _limits(results)["llfc"], colours)
         at = reading.alpha_label(next(iter(layered.values()))["llfc_alpha"])
-        right[0].legend(
-            *ax.get_legend_handles_labels(), ncols=1 + (len(layered) > 3), title=f"LLFC at α = {at}", **ABOVE
-        )
+        right[0].legend(*ax.get_legend_handles_labels(), ncols=columns, title=f"LLFC at α = {at}", **ABOVE)
     return figure
 
 
@@ -77,7 +82,7 @@ def draw_fields(results: Results) -> "Figure | None":
     figure = style.figure(style.PAGE, 2.4 + LINE * (len(lines) // 3))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for ax, (name, label) in zip(axes, panels, strict=True):
-        _field_panel(ax, places, lines, name, results["groups"][0]["limits"])
+        _field_panel(ax, places, lines, name, _limits(results))
         ax.set_xlabel(style.plain(axis) if axis != SPAWN_EPOCH else axis)
         ax.set_ylabel(label)
     figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, **ABOVE)
@@ -107,10 +112,19 @@ def _count(results: Results) -> str:
     return " or ".join(reading.count(size, "run") for size in sizes)
 
 
+def _limits(results: Results) -> dict[str, float]:
+    """Those by which all groups are judged; NaN, which isn't drawn, where they differ."""
+    each = [group["limits"] for group in results["groups"]]
+    return {
+        name: float(reading.numbers(limit)) if all(one[name] == limit for one in each) else np.nan
+        for name, limit in each[0].items()
+    }
+
+
 def _lines(results: Results) -> dict[str, Results]:
     """Label -> path, of all groups."""
     return {
-        ": ".join(filter(None, (groups.label(group), reading.path_label(name)))): path
+        groups.named(groups.short_label(group), reading.path_label(name)): path
         for group in results.get("groups", ())
         for name, path in group["paths"].items()
     }
@@ -184,7 +198,7 @@ def _part_panel(ax: Any, lines: Mapping[str, Results], limit: float, colours: Ma
 
 
 def _field_panel(
-    ax: Any, places: list[Place], lines: list[str], quantity: str, limits: Mapping[str, float | None]
+    ax: Any, places: list[Place], lines: list[str], quantity: str, limits: Mapping[str, float]
 ) -> None:
     """One line for each of `lines`, at one place for each value: they are often 0 and powers of two."""
     values = list(dict.fromkeys(groups.value_label(place.value) for place in places))
@@ -203,8 +217,7 @@ def _field_panel(
         if kind == "llfc":
             worst = reading.numbers([place.path["quantities"]["llfc_worst"]["mean"] for place in own])
             ax.plot(at, worst, ":", lw=0.9, color=look["color"])
-    limit = limits[kind]
-    if limit is not None:
-        ax.axhline(scale * limit, color=style.GREY, lw=0.7, ls="--", zorder=1.5)
-    ax.set_ylim(0, max(ax.get_ylim()[1], HEADROOM * scale * (limit or 0)))
+    limit = scale * limits[kind]
+    ax.axhline(limit, color=style.GREY, lw=0.7, ls="--", zorder=1.5)
+    ax.set_ylim(0, np.fmax(ax.get_ylim()[1], HEADROOM * limit))
     ax.set_xticks(range(len(values)), [style.plain(value) for value in values])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llfc_jax.reporting import reading
 from llfc_jax.reporting.contrast import check_alike
-from llfc_jax.reporting.judgement import criteria, llfc_shares, verdict
+from llfc_jax.reporting.judgement import Answer, criteria, llfc_shares, verdict
 from llfc_jax.reporting.reading import Results
 from llfc_jax.results import SCHEMA_VERSION
 
@@ -68,6 +68,29 @@ def label(group: Mapping[str, Any]) -> str:
     )
 
 
+def short_label(group: Mapping[str, Any]) -> str:
+    """The same where the fields are named above.
+
+    >>> short_label({"fields": {"model.width": 2, "model.hidden": [16, 8]}})
+    '2, (16, 8)'
+    """
+    return ", ".join(map(value_label, group["fields"].values()))
+
+
+def field_names(results: Results) -> str:
+    """What `short_label` leaves out."""
+    return ", ".join(next(iter(results["groups"]))["fields"])
+
+
+def named(label: str, name: str) -> str:
+    """A path or network of a group.
+
+    >>> named("2", "A–B"), named("", "A–B")
+    ('2: A–B', 'A–B')
+    """
+    return f"{label}: {name}" if label else name
+
+
 def value_label(value: Any) -> str:
     """A field's value, as it is written on the command line.
 
@@ -76,16 +99,18 @@ def value_label(value: Any) -> str:
     """
     if isinstance(value, list | tuple):
         return f"({', '.join(map(value_label, value))})"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def count(answers: Sequence[str], answer: str = "holds") -> str:
-    """In how many runs it is so.
+def count(answers: Sequence[str]) -> str:
+    """In how many runs it holds.
 
-    >>> count(["holds", "does not hold", "holds"])
-    '2 of 3'
+    >>> count(["holds", "does not hold", "holds"]), count([NOT_MEASURED])
+    ('2 of 3', '–')
     """
-    return f"{list(answers).count(answer)} of {len(answers)}"
+    if {*answers} == {NOT_MEASURED}:
+        return "–"
+    return f"{list(answers).count(Answer.HOLDS.value)} of {len(answers)}"
 
 
 def _differing(runs: Runs) -> list[str]:

@@ -108,7 +108,7 @@ def part_panel(
       parts: Path -> from `judgement.llfc_shares`.
       layers: With `layer` and `kind`.
       width: The panel's width in inches.
-      limit: Where LLFC ends.
+      limit: Where LLFC ends; NaN for none.
       colours: Path -> its colour.
       label: Path -> what the legend calls it.
       spreads: Path -> half the width of a band around its line.
@@ -117,6 +117,8 @@ def part_panel(
     top = max(2.0, 1.5 * float(np.max(known[np.isfinite(known)], initial=0)))
     beside = {"transform": ax.get_yaxis_transform(), "va": "bottom", "color": style.GREY}
     for height, name, line in ((1.0, "nearer end", ":"), (limit, "limit", "--")):
+        if np.isnan(height):
+            continue
         ax.axhline(height, color=style.GREY, lw=0.7, ls=line, zorder=1.5)
         ax.text(0.01, height, name, **beside)  # the first layer is on the line in any pair
     set_limits(ax, (LEAST_PART, top))

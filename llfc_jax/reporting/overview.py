@@ -1,6 +1,5 @@
 """The tables of many runs: a short one for the terminal, rows for the page, a long one for other tools."""
 
-import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -29,13 +28,10 @@ ENDS = {
 }
 """The same of a network."""
 
-FIRST_COLUMNS, LAST_COLUMNS = ("run", "seed"), ("of", "quantity", "value")
-
 
 class Row(NamedTuple):
-    """A path or a network of a group."""
+    """A path or a network of a group, or of a run."""
 
-    group: str
     name: str
     cells: list[str]
 
@@ -44,8 +40,7 @@ def paths(results: Results) -> list[Row]:
     """Barriers and LLFC of every path in every group, and in how many runs they hold."""
     return [
         Row(
-            groups.label(group),
-            reading.path_label(name),
+            groups.named(groups.short_label(group), reading.path_label(name)),
             [
                 *(spread(quantity, path["quantities"].get(quantity)) for quantity in QUANTITIES),
                 groups.count(path["lmc"]),
@@ -60,8 +55,7 @@ def networks(results: Results) -> list[Row]:
     """Losses and errors of every network in every group."""
     return [
         Row(
-            groups.label(group),
-            reading.network_label(name),
+            groups.named(groups.short_label(group), reading.network_label(name)),
             [spread(quantity, found[quantity]) for quantity in ENDS],
         )
         for group in results["groups"]
@@ -73,8 +67,7 @@ def each_run(results: Results) -> list[Row]:
     """Barriers, LLFC and verdicts of every path in every run."""
     return [
         Row(
-            run,
-            reading.path_label(name),
+            groups.named(run, reading.path_label(name)),
             [
                 *(_of_run(quantity, path["quantities"].get(quantity), at) for quantity in QUANTITIES),
                 path["lmc"][at],
@@ -114,7 +107,7 @@ def shown(quantity: str, value: float | None) -> str:
 def verdicts(results: Results) -> Iterator[tuple[str, Results]]:
     """Of every path in every group its name, and what is said of it."""
     for group, name, path in _paths(results):
-        yield ": ".join(filter(None, (groups.label(group), reading.path_label(name)))), path
+        yield groups.named(groups.label(group), reading.path_label(name)), path
 
 
 def sentence(path: Results) -> str:
@@ -135,14 +128,12 @@ def sentence(path: Results) -> str:
 
 def terminal(console: Console, results: Results) -> None:
     """Print barriers, LLFC and counted verdicts."""
-    table = Table("", box=None, pad_edge=False, header_style="none")
+    table = Table(box=None, pad_edge=False, header_style="none")
+    table.add_column(groups.field_names(results), vertical="bottom", overflow="fold")
     for head in (*QUANTITIES.values(), *VERDICTS):
         table.add_column(head, justify="right", vertical="bottom", no_wrap=True)
-    for group, rows in itertools.groupby(paths(results), key=lambda row: row.group):
-        if group:
-            table.add_row(group)
-        for row in rows:
-            table.add_row(f"  {row.name}" if group else row.name, *row.cells)
+    for row in paths(results):
+        table.add_row(row.name, *row.cells)
     title = "Barriers, and the distance of the worst layer in units of the nearer end's: mean ± deviation"
     console.print(title, style="bold")
     console.print(table, "", sep="\n")
@@ -163,7 +154,7 @@ def table(results: Results) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     | value | in nats, fractions, units; empty where undefined |
     """
     fields = list(results["groups"][0]["fields"])
-    return [*FIRST_COLUMNS[:1], *fields, *FIRST_COLUMNS[1:], *LAST_COLUMNS], _rows(results)
+    return ["run", *fields, "seed", "of", "quantity", "value"], _rows(results)
 
 
 def _rows(results: Results) -> Iterator[tuple[Any, ...]]:

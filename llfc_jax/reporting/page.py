@@ -96,6 +96,7 @@ def _of_many_runs(results: Results, figures: list[dict[str, Any]]) -> str:
     return _template(OF_MANY_RUNS).render(
         results=results,
         count=sum(len(group["runs"]) for group in results["groups"]),
+        fields=groups.field_names(results),
         verdicts=list(overview.verdicts(results)),
         most_verdicts=MOST_VERDICTS,
         open_rows=OPEN_LAYERS,

@@ -57,6 +57,8 @@ def parse(flags: Iterable[str]) -> tuple[Axis, ...]:
 def points(config: ConfigDict, axes: Sequence[Axis]) -> dict[str, Point]:
     """Name, which is that of a directory -> one run, of all that the axes and `config.replicates` ask for.
 
+    Seeds vary fastest.
+
     Raises:
         UserError: there is no such field or value, two runs have one name, or networks from files are to be
             trained by several seeds.
@@ -67,7 +69,7 @@ def points(config: ConfigDict, axes: Sequence[Axis]) -> dict[str, Point]:
         >>> list(found)[1:], found["model.width=2,seed=4"].config.model.width
         (['model.width=1,seed=4', 'model.width=2,seed=3', 'model.width=2,seed=4'], 2.0)
     """
-    axes = [*axes, *_replicates(config, axes)]
+    axes = sorted([*axes, *_replicates(config, axes)], key=_is_of_seeds)  # whose runs share their programs
     if (count := math.prod(len(axis.values) for axis in axes)) > MOST:
         raise UserError(f"--sweep: expected {MOST} runs at most; found {count}")
     found: dict[str, Point] = {}
@@ -93,6 +95,10 @@ def _axis(flag: str) -> Axis:
     if field == REPLICATES:
         raise UserError("--sweep replicates: expected a field of single runs; seed=0,1,2 sweeps over seeds")
     return Axis(field, values)
+
+
+def _is_of_seeds(axis: Axis) -> bool:
+    return axis.field == SEED
 
 
 def _split(text: str) -> tuple[str, ...]:

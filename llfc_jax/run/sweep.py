@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from llfc_jax.reporting import groups, writing
@@ -86,7 +87,9 @@ def _run_each(
 ) -> None:
     for number, (name, point) in enumerate(todo.items(), start=count - len(todo) + 1):
         progress.say(f"run {number} of {count}: {name}")
-        bench = experiment.prepare_together(point.config, like=bench)
+        before, bench = bench, experiment.prepare_together(point.config, like=bench)
+        if before is not None and bench.pipeline is not before.pipeline:
+            jax.clear_caches()  # programs of networks that are done with fill the memory
         command = [f"--config.{field}={value}" for field, value in point.changes]
         with workdir.claimed(directory / name, _record(point)):
             again = f"{alone} {shlex.join([*command, f'--workdir={directory / name}'])}"

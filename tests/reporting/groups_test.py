@@ -141,6 +141,30 @@ def test_barriers_and_llfc_are_drawn_against_the_field():
     assert axes_of(overview(SEEDS), "fields") is None
 
 
+def test_pairs_of_one_trunk_are_drawn_against_the_epoch_at_which_they_parted():
+    swept = {}
+    for seed in (0, 1):
+        swept[f"seed={seed}"] = results = run(seed)
+        paths = [f"a@{epoch}-b@{epoch}" for epoch in (0, 2)]
+        results["lmc"] = {path: synthetic_results.lmc_entry(0.1 + seed, 0.1) for path in paths}
+        results["llfc"] = {path: synthetic_results.llfc_entry(synthetic_results.MLP, 0.2) for path in paths}
+    loss, *_ = axes_of(overview(swept), "fields")
+    assert loss.get_xlabel() == "spawn epoch $k$"
+    assert [label.get_text() for label in loss.get_xticklabels()] == ["0", "2"]
+    assert loss.lines[0].get_label() == "A–B"
+
+
+def test_limits_are_drawn_where_all_groups_have_them():
+    fewer = {
+        name: results | {"data": results["data"] | {"num_classes": 2}}
+        for name, results in WIDTHS.items()
+        if "4.0" in name
+    }
+    for runs, drawn in ((WIDTHS, True), (WIDTHS | fewer, False)):
+        loss, *_ = axes_of(overview(runs), "fields")
+        assert np.isfinite(loss.lines[-1].get_ydata()).all() == drawn
+
+
 def test_the_page_says_how_many_runs_and_lists_them():
     for runs, lead in (
         (SEEDS, "3 runs of one configuration, by the seeds 0, 1, 2"),

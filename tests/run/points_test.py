@@ -32,6 +32,7 @@ def test_a_sweep_is_the_product_of_its_values_and_each_point_differs_in_them_alo
 def test_replicates_are_the_seeds_from_the_configurations_on():
     assert names(replicates="3", seed="7") == ["seed=7", "seed=8", "seed=9"]
     assert names("model.width=1,2", replicates="2")[1:3] == ["model.width=1,seed=1", "model.width=2,seed=0"]
+    assert names("seed=0,1", "model.width=1,2")[1:3] == ["model.width=1,seed=1", "model.width=2,seed=0"]
 
 
 @pytest.mark.parametrize(
