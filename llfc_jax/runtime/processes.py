@@ -27,6 +27,9 @@ PATIENCE_S = 120.0
 HEARTBEAT_S = 30
 """After how much silence a process is taken for dead; one that a computation waits for is missed at once."""
 
+REPORT_S = 60 * 60
+"""For the first process to write the report, when the others are done."""
+
 GRACE_S = 5.0
 """For ending together, where the others may be anywhere."""
 
@@ -117,6 +120,7 @@ def joined(place: Place) -> Iterator[None]:
                 **place._asdict(),
                 initialization_timeout=int(PATIENCE_S) + 60,
                 heartbeat_timeout_seconds=HEARTBEAT_S,
+                shutdown_timeout_seconds=REPORT_S,
                 **options,
             )
     except Exception as error:  # of gRPC, or of what JAX knows of clusters
