@@ -126,11 +126,11 @@ def _separate(leaves: Sequence[Axes]) -> None:
 
 
 def leaf_spec(axes: Axes, shape: tuple[int, ...], names: Mapping[Factor, str]) -> LeafSpec:
-    """Says where on an array of the model each named class is."""
+    """Says where on an array of the model each named class is, from its first positions to its last."""
     pieces = [_piece(block, names) for block in blocks(axes, shape)]
     for axis in range(len(shape)):
         pieces = _joined(pieces, axis)
-    return made_of(shape, tuple(pieces))
+    return made_of(shape, tuple(sorted(pieces, key=lambda piece: [own[0] for own in piece.positions])))
 
 
 def blocks(axes: Axes, shape: Sequence[int]) -> list[Block]:

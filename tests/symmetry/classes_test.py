@@ -121,10 +121,17 @@ def test_no_map_is_claimed_that_constants_beside_the_units_forbid(name, through)
 
 
 CUT_AND_LOOKED_UP = [
-    *("gpt", "heads-first fused attention", "parallel block", "looked-up experts", "sparse autoencoder"),
+    *(
+        "scanned transformer",
+        "gpt",
+        "heads-first fused attention",
+        "parallel block",
+        "looked-up experts",
+        "sparse autoencoder",
+    ),
     "selective state space",
 ]
-"""Of `grouped_networks`: groups are pieces of one axis, or chosen from by position."""
+"""Of `grouped_networks`: groups are pieces of one axis, of scanned layers, or chosen by position."""
 
 
 @pytest.mark.parametrize(
@@ -132,7 +139,6 @@ CUT_AND_LOOKED_UP = [
     [
         pytest.param(name, marks=() if name in CUT_AND_LOOKED_UP else pytest.mark.slow)
         for name in grouped_networks.NETWORKS
-        if name != "scanned transformer"
     ],
 )
 def test_every_map_claimed_of_any_network_leaves_its_outputs(name):
