@@ -19,6 +19,12 @@ SPAWN_EPOCH = "spawn epoch $k$"
 SHORT = 22
 """Letters of a label of which two fit beside each other."""
 
+LETTERS = 114
+"""Of the labels beside each other over the page's width."""
+
+CROWDED = 24
+"""Letters of the labels under an axis beyond which they are slanted."""
+
 BAND = {"alpha": 0.18, "lw": 0}
 
 
@@ -79,13 +85,14 @@ def draw_fields(results: Results) -> "Figure | None":
     if not panels:
         return None
     lines = list(dict.fromkeys(place.line for place in places))
-    figure = style.figure(style.PAGE, 2.4 + LINE * (len(lines) // 3))
+    columns = max(1, min(3, LETTERS // max(map(len, lines))))
+    figure = style.figure(style.PAGE, 2.4 + LINE * (-(-len(lines) // columns) - 1))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for ax, (name, label) in zip(axes, panels, strict=True):
         _field_panel(ax, places, lines, name, _limits(results))
         ax.set_xlabel(style.plain(axis) if axis != SPAWN_EPOCH else axis)
         ax.set_ylabel(label)
-    figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, **ABOVE)
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=columns, **ABOVE)
     return figure
 
 
@@ -102,8 +109,8 @@ def fields_caption(results: Results) -> str:
     """Of `draw_fields`."""
     return (
         "Barriers on the test set, and LLFC: the median layer's distance from the line in units of what the "
-        "nearer end has (dotted: the worst layer's). Means, with bands of one standard deviation, of "
-        f"{_count(results)}; dashed: where LMC and LLFC end."
+        "nearer end has (dotted, or a dash: the worst layer's). Means, with one standard deviation to both "
+        f"sides, of {_count(results)}; dashed: where LMC and LLFC end."
     )
 
 
@@ -212,12 +219,21 @@ def _field_panel(
             for which in ("mean", "std")
         )
         look = {"color": colours[line], "marker": style.MARKERS[index % len(style.MARKERS)]}
-        ax.plot(at, mean, label=style.plain(line), **look)
-        ax.fill_between(at, np.maximum(mean - std, 0), mean + std, color=look["color"], **BAND)
+        if _are_numbers(places):
+            ax.plot(at, mean, label=style.plain(line), **look)
+            ax.fill_between(at, np.maximum(mean - std, 0), mean + std, color=look["color"], **BAND)
+        else:  # nothing lies between names
+            ax.errorbar(at, mean, np.nan_to_num(std), ls="none", label=style.plain(line), **look)
         if kind == "llfc":
             worst = reading.numbers([place.path["quantities"]["llfc_worst"]["mean"] for place in own])
-            ax.plot(at, worst, ":", lw=0.9, color=look["color"])
+            ax.plot(at, worst, ":" if _are_numbers(places) else "_", lw=0.9, color=look["color"])
     limit = scale * limits[kind]
     ax.axhline(limit, color=style.GREY, lw=0.7, ls="--", zorder=1.5)
     ax.set_ylim(0, np.fmax(ax.get_ylim()[1], HEADROOM * limit))
-    ax.set_xticks(range(len(values)), [style.plain(value) for value in values])
+    slanted = {"rotation": 30, "ha": "right"} if sum(map(len, values)) > CROWDED else {}
+    ax.set_xticks(range(len(values)), [style.plain(value) for value in values], **slanted)
+    ax.margins(x=0.1)
+
+
+def _are_numbers(places: list[Place]) -> bool:
+    return all(isinstance(place.value, int | float) and not isinstance(place.value, bool) for place in places)

@@ -1,6 +1,6 @@
 """The tables of many runs: a short one for the terminal, rows for the page, a long one for other tools."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -18,7 +18,13 @@ QUANTITIES = {
 }
 """Of a path -> the head of its column."""
 
+IN_SHORT = ("test_loss_barrier", "test_error_barrier", "llfc_worst")
+"""Those that a terminal has room for beside the labels of groups."""
+
 VERDICTS = ("LMC", "LLFC")
+
+MOST_VERDICTS = 8
+"""More paths than these have their verdicts in the tables alone."""
 
 ENDS = {
     "test_loss": "test\nloss",
@@ -36,13 +42,13 @@ class Row(NamedTuple):
     cells: list[str]
 
 
-def paths(results: Results) -> list[Row]:
+def paths(results: Results, quantities: Iterable[str] = tuple(QUANTITIES)) -> list[Row]:
     """Barriers and LLFC of every path in every group, and in how many runs they hold."""
     return [
         Row(
             groups.named(groups.short_label(group), reading.path_label(name)),
             [
-                *(spread(quantity, path["quantities"].get(quantity)) for quantity in QUANTITIES),
+                *(spread(quantity, path["quantities"].get(quantity)) for quantity in quantities),
                 groups.count(path["lmc"]),
                 groups.count(path["llfc"]),
             ],
@@ -128,16 +134,18 @@ def sentence(path: Results) -> str:
 
 def terminal(console: Console, results: Results) -> None:
     """Print barriers, LLFC and counted verdicts."""
+    columns = QUANTITIES if len(results["groups"]) == 1 else {name: QUANTITIES[name] for name in IN_SHORT}
     table = Table(box=None, pad_edge=False, header_style="none")
     table.add_column(groups.field_names(results), vertical="bottom", overflow="fold")
-    for head in (*QUANTITIES.values(), *VERDICTS):
+    for head in (*columns.values(), *VERDICTS):
         table.add_column(head, justify="right", vertical="bottom", no_wrap=True)
-    for row in paths(results):
+    for row in paths(results, columns):
         table.add_row(row.name, *row.cells)
     title = "Barriers, and the distance of the worst layer in units of the nearer end's: mean ± deviation"
     console.print(title, style="bold")
     console.print(table, "", sep="\n")
-    for name, path in verdicts(results):
+    said = list(verdicts(results))
+    for name, path in said if len(said) <= MOST_VERDICTS else ():
         console.print(f"{name}: {sentence(path)}.", "", sep="\n")
 
 

@@ -46,9 +46,6 @@ TONES: dict[Answer | None, str] = {
 }
 """Answer -> its class in the page's style."""
 
-MOST_VERDICTS = 8
-"""Of many runs, more paths than these have their verdicts in the table alone."""
-
 OPEN_LAYERS = 24
 """A table with more layers than this is folded until it is asked for."""
 
@@ -98,7 +95,7 @@ def _of_many_runs(results: Results, figures: list[dict[str, Any]]) -> str:
         count=sum(len(group["runs"]) for group in results["groups"]),
         fields=groups.field_names(results),
         verdicts=list(overview.verdicts(results)),
-        most_verdicts=MOST_VERDICTS,
+        most_verdicts=overview.MOST_VERDICTS,
         open_rows=OPEN_LAYERS,
         sentence=overview.sentence,
         tone=_tone,

@@ -141,6 +141,20 @@ def test_barriers_and_llfc_are_drawn_against_the_field():
     assert axes_of(overview(SEEDS), "fields") is None
 
 
+def test_between_names_nothing_is_drawn():
+    norms = {
+        f"norm={norm},seed={seed}": run(seed, 0.1 + 0.1 * seed, model={"norm": norm})
+        for norm in ("none", "layer")
+        for seed in (0, 1)
+    }
+    loss, *_ = axes_of(overview(norms), "fields")
+    ((_, caps, (bars,)),) = loss.containers
+    assert all(line.get_linestyle() == "None" for line in (loss.containers[0][0], *caps))
+    means = [group["paths"]["a-b"]["quantities"]["test_loss_barrier"] for group in overview(norms)["groups"]]
+    for segment, found in zip(bars.get_segments(), means, strict=True):
+        np.testing.assert_allclose(segment[:, 1], found["mean"] + np.array([-1, 1]) * found["std"])
+
+
 def test_pairs_of_one_trunk_are_drawn_against_the_epoch_at_which_they_parted():
     swept = {}
     for seed in (0, 1):
