@@ -13,6 +13,7 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
 * everything along the line between two networks, in one pass, and as a page: `measure`, `report`;
 * the line between two networks: `lerp`, `alpha_grid`;
 * what happens on it: `evaluate_path` (LMC), `measure_features` (LLFC);
+* beyond it: a bent curve, `train_curve`, and the plane through three networks, `evaluate_plane`;
 * permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`,
   `check_equivalence`;
 * a PyTorch module as such a network: `from_torch`;
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
         check_equivalence,
         describe,
         evaluate_path,
+        evaluate_plane,
         learned_matching,
         lerp,
         measure,
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
         simultaneous_matching,
         straight_through,
         symmetries,
+        train_curve,
         universe_matching,
         weight_matching,
     )
@@ -99,6 +102,7 @@ __all__ = [
     "check_equivalence",
     "describe",
     "evaluate_path",
+    "evaluate_plane",
     "from_torch",
     "learned_matching",
     "lerp",
@@ -112,6 +116,7 @@ __all__ = [
     "simultaneous_matching",
     "straight_through",
     "symmetries",
+    "train_curve",
     "train_pair",
     "universe_matching",
     "weight_matching",

@@ -42,10 +42,13 @@ from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.measure import Measure, Options
 from llfc_jax.measures.pair import Data, measure_pair
+from llfc_jax.measures.plane import plane_through, scan
 from llfc_jax.path import interpolation
+from llfc_jax.path.bending import bend
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.examples import Examples, NumExamples, inputs_alone, masked_batches, with_classes
 from llfc_jax.path.integers import check_integers_unread
-from llfc_jax.path.traversal import LinearPath, Planned, chunk_for, measure_path
+from llfc_jax.path.traversal import Planned, chunk_for, measure_path
 from llfc_jax.program import reading
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures, chosen
 from llfc_jax.program.nodes import FeaturesFn, Program, outputs_of
@@ -62,6 +65,7 @@ __all__ = [
     "check_equivalence",
     "describe",
     "evaluate_path",
+    "evaluate_plane",
     "learned_matching",
     "lerp",
     "measure",
@@ -74,6 +78,7 @@ __all__ = [
     "simultaneous_matching",
     "straight_through",
     "symmetries",
+    "train_curve",
     "universe_matching",
     "weight_matching",
 ]
@@ -127,6 +132,7 @@ def measure(
     loss_fn: LossFn | None = None,
     num_examples: NumExamples | None = None,
     name: str = "network",
+    curve: Curve | None = None,
 ) -> dict[str, Any]:
     """Everything about the line from A to B: LMC, LLFC, their causes and the theory, in one pass over data.
 
@@ -148,9 +154,11 @@ def measure(
             Give the same function again and nothing is compiled again.
         num_examples: for inputs whose first axis doesn't count examples, see `evaluate_path`.
         name: of the network, for the report.
+        curve: from `train_curve` between the same A and B: all is measured along it, too. LLFC compares its
+            features with what lies between those of the ends, as along the line.
 
     Returns:
-        What `llfc_jax.results.schema` describes: each measure by path, `a-b`, `a-b/recompute`, ...
+        What `llfc_jax.results.schema` describes: each measure by path, `a-b`, `a-b/recompute`, `a-b/bezier`.
 
     Raises:
         UserError: A and B differ in structure, one has a NaN, a measure is unknown, batches are none or don't
@@ -176,6 +184,7 @@ def measure(
         corrections=corrections,
         name=name,
         num_examples=num_examples,
+        curve=curve,
     )
 
 
@@ -261,7 +270,7 @@ def evaluate_path(
     if loss_fn is None:
         logits = logits_shape(program.outputs, program.counted[0])
         stream = with_classes(stream, logits[-1], len(logits) - 2)
-    found = _measure(program, LinearPath(a, b), stream, {"lmc": Planned(lmc(loss_fn), alphas)})
+    found = _measure(program, Curve(a, b), stream, {"lmc": Planned(lmc(loss_fn), alphas)})
     return {"alphas": alphas, **found["lmc"]}
 
 
@@ -327,7 +336,7 @@ def measure_features(
         why = ", ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise UserError("features: expected one at least; found none" + (f" ({why})" if why else ""))
     plan = {"llfc": Planned(llfc(layers), taken), "baseline": Planned(baseline(layers, taken), (0.0,))}
-    found = _measure(program, LinearPath(a, b), stream, plan)
+    found = _measure(program, Curve(a, b), stream, plan)
     return {
         "alphas": taken,
         "layers": join(found["llfc"], found["baseline"]),
@@ -479,6 +488,107 @@ def merge_many(
     )
 
 
+@checked
+def train_curve(
+    network: Program | Callable[[Variables, Any], PyTree],
+    a: Variables,
+    b: Variables,
+    batches: Iterable[Examples],
+    *,
+    kind: str = "bezier",
+    steps: int = 1_000,
+    learning_rate: float = 1e-3,
+    loss: Callable[[Variables, Batch], Array] | None = None,
+    seed: int = 0,
+) -> Curve:
+    """A curve from A to B along which the loss is low: is what fails on the line there at all?
+
+    The bend is trained by sampling points on the curve (Garipov et al. 2018, arXiv 1802.10026); see
+    `llfc_jax.path.bending`. `curve.at(alpha)` is a network on it.
+
+    Args:
+        network: from `read`, or an `apply(variables, inputs)` in evaluation mode; pure.
+        a: variables of A, where the curve starts.
+        b: variables of B, where it ends.
+        batches: labelled training data that can be read again, such as a list of (inputs, labels).
+        kind: `bezier`, quadratic, or `polygon`, two straight pieces.
+        steps: how many batches to see, each at one alpha.
+        learning_rate: of Adam at the start.
+        loss: variables, `llfc_jax.types.Batch` -> mean loss; by default the cross-entropy of the logits. With
+            BatchNorm better that of the training mode, and the curve measured with its statistics recomputed.
+        seed: of the alphas.
+
+    Raises:
+        UserError: A and B differ in structure, the kind is unknown, a batch is not one or there is none, or
+            training diverges.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> apply = lambda w, x: x @ w
+        >>> curve = train_curve(apply, jnp.eye(2), -jnp.eye(2), [(jnp.eye(2), jnp.arange(2))], steps=3)
+        >>> curve.at(0.0).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    apply = partial(outputs_of, network) if isinstance(network, Program) else network
+    if isinstance(batches, Iterator):
+        raise UserError("batches: expected some that can be read again, such as a list; found an iterator")
+    for name, ends in (("A", a), ("B", b)):
+        check_finite(by_path(ends), name)
+    curve, _ = bend(
+        jax.random.key(seed),
+        a,
+        b,
+        kind=kind,
+        loss_fn=loss or partial(cross_entropy, apply),
+        batches=lambda: masked_batches(batches),
+        steps=steps,
+        learning_rate=learning_rate,
+    )
+    return curve
+
+
+@checked
+def evaluate_plane(
+    apply: Callable[[Variables, Any], PyTree],
+    a: Variables,
+    b: Variables,
+    c: Variables,
+    batches: Iterable[Examples],
+    size: int = 21,
+    *,
+    loss_fn: LossFn | None = None,
+) -> dict[str, Any]:
+    """Loss and error over the plane through three networks, such as A, B and the bend of a curve.
+
+    Args:
+        apply: variables, inputs -> (n, ..., classes) logits, in evaluation mode; pure.
+        a: variables of A, the origin.
+        b: variables of B, to its right.
+        c: variables of C, above them.
+        batches: see `evaluate_path`.
+        size: points a side of a grid that reaches a quarter beyond the networks; each is a network to
+            evaluate on all batches.
+        loss_fn: outputs, labels -> (n, ...) losses, in place of cross-entropy; there are no errors then.
+
+    Returns:
+        `x` and `y`, distances in weights along and across B - A; `places`, where A, B and C are; `loss`
+        (nats) and `error` (fraction), a list of x for each y; `loss_at_networks` and `error_at_networks`.
+
+    Raises:
+        UserError: they differ in structure, two are equal, or all lie on one line; or a batch is not one.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> a, b, c = (jnp.zeros((2, 2)).at[i, j].set(9.0) for i, j in ((0, 0), (1, 1), (0, 1)))
+        >>> found = evaluate_plane(lambda w, x: x @ w, a, b, c, [(jnp.eye(2), jnp.arange(2))], size=3)
+        >>> found["error_at_networks"]
+        [0.5, 0.0, 1.0]
+    """
+    plane = plane_through({"A": a, "B": b, "C": c})
+    stream = masked_batches(batches)
+    return scan(plane, apply, stream, size, loss_fn=loss_fn)
+
+
 def _start(
     features_fn: FeaturesFn, a: Variables, b: Variables, stream: Iterator[Batch]
 ) -> tuple[Program, Iterator[Batch]]:
@@ -492,7 +602,7 @@ def _start(
 
 
 def _measure(
-    program: Program, path: LinearPath, stream: Iterable[Batch], plan: Mapping[str, Planned]
+    program: Program, path: Curve, stream: Iterable[Batch], plan: Mapping[str, Planned]
 ) -> dict[str, Any]:
     return measure_path(program, path, stream, plan, chunk=chunk_for(jax.default_backend()))
 

@@ -17,6 +17,7 @@ from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.measures.measure import Measure
 from llfc_jax.path.arrays import as_arrays
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.interpolation import check_same_structure
 from llfc_jax.program.nodes import Program
 from llfc_jax.symmetry import PermutationSpec, Symmetry, readable_path
@@ -29,7 +30,7 @@ _MOST_ALPHAS = 100_001  # each is a network to evaluate on every batch
 
 _MOST_PASSES = 10**9  # JAX counts them in int32
 
-_NETWORKS = ("a", "b", "variables", "permuted", "variables_a", "variables_b", "params_a", "params_b")
+_NETWORKS = ("a", "b", "c", "variables", "permuted", "variables_a", "variables_b", "params_a", "params_b")
 """Pytrees of arrays, of one structure in one call."""
 
 
@@ -265,6 +266,8 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "program": _instance(Program, "what `read` returns"),
     "features": _function("variables, inputs"),
     "measures": _instances(str | Measure, "names of measures, or Measures, in a tuple"),
+    "curve": _instance(Curve, "what `train_curve` returns"),
+    "kind": _instance(str, "a name"),
     "corrections": _instances(Correction, "Corrections, in a tuple"),
     "name": _instance(str, "a name"),
     "top_k": _count(1, _MOST_PASSES),
@@ -278,7 +281,9 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "alphas": _alphas,
     "num_alphas": _count(2, _MOST_ALPHAS),
     "size": _count(2, _MOST_ALPHAS),
-    **dict.fromkeys(("epochs", "sweeps", "restarts", "max_sweeps", "max_rounds"), _count(1, _MOST_PASSES)),
+    **dict.fromkeys(
+        ("epochs", "steps", "sweeps", "restarts", "max_sweeps", "max_rounds"), _count(1, _MOST_PASSES)
+    ),
     "statistic": _instance(str, "a name"),
     "assignment": _instance(str, "a name"),
     "exclude": _names,

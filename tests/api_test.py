@@ -21,8 +21,9 @@ from llfc_jax.data.dataset import Split
 from llfc_jax.errors import UserError
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import lmc
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.interpolation import alpha_grid
-from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.path.traversal import Planned, measure_path
 from llfc_jax.program.reading import read_features
 from llfc_jax.types import Batch
 
@@ -105,7 +106,7 @@ def reference():
     layers = {stage.name: stage.kind for stage in NETWORK.stages if stage.is_feature}
     found = measure_path(
         read_features(NETWORK.apply_with_features, ours(1), INPUTS[:25]),
-        LinearPath(ours(1), ours(2)),
+        Curve(ours(1), ours(2)),
         batches(Split(INPUTS, LABELS.astype(np.int32)), 25),
         {
             "lmc": Planned(lmc(), alpha_grid(5)),

@@ -17,12 +17,13 @@ SIGNATURES = {
     "check_equivalence": "apply, variables, permuted, *inputs",
     "describe": "spec",
     "evaluate_path": "apply, a, b, batches, num_alphas, *, loss_fn, output, num_examples",
+    "evaluate_plane": "apply, a, b, c, batches, size, *, loss_fn",
     "from_torch": "module, example_inputs, *, output",
     "learned_matching": "key, symmetry, variables_a, variables_b, *, loss_fn, batches, "
     "optimizer, epochs, classes, start_b, exclude",
     "lerp": "a, b, alpha",
     "measure": "program, a, b, batches, *, measures, num_alphas, alphas, top_k, corrections, loss_fn, "
-    "num_examples, name",
+    "num_examples, name, curve",
     "measure_features": "apply_with_features, a, b, batches, alphas, *, num_examples",
     "merge_many": "networks, weights, *, correction, program, batches",
     "permutation_spec": "apply, variables, *inputs",
@@ -34,6 +35,7 @@ SIGNATURES = {
     "straight_through": "key, spec, variables_a, variables_b, *, loss_fn, batches, "
     "optimizer, epochs, start, sweeps, assignment, exclude",
     "symmetries": "apply, variables, inputs",
+    "train_curve": "network, a, b, batches, *, kind, steps, learning_rate, loss, seed",
     "train_pair": "config, fields, network",
     "universe_matching": "key, spec, networks, *, restarts, max_sweeps, assignment, exclude",
     "weight_matching": "key, spec, params_a, params_b, *, restarts, max_sweeps, assignment, exclude",

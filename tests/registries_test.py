@@ -54,7 +54,7 @@ def bottleneck(input_shape, num_classes, *, width=1):
 def louder(factor):
     """A correction: all weights of the last layer times a factor."""
 
-    def statistics(program, a, b, alphas, batches):
+    def statistics(program, curve, alphas, batches):
         assert len(list(batches())) == 2
         return {alpha: jnp.float32(factor) for alpha in alphas}
 

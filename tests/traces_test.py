@@ -17,7 +17,8 @@ from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.measure import TEST, Options, build, measure_along
 from llfc_jax.models.network import with_statistics
-from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.path.curves import Curve
+from llfc_jax.path.traversal import Planned, measure_path
 from llfc_jax.program.reading import read_features
 from llfc_jax.runtime import sharding
 from llfc_jax.training import optimizers
@@ -87,16 +88,16 @@ def train(case, seed, scan):
 
 
 def measure(case, seed):
-    measure_path(case.program, LinearPath(*case.pair(seed)), case.batches(), PLAN)
+    measure_path(case.program, Curve(*case.pair(seed)), case.batches(), PLAN)
 
 
 def repair(case, seed):
-    repairing.repair(case.program).statistics(case.program, *case.pair(seed), ALPHAS, case.batches)
+    repairing.repair(case.program).statistics(case.program, Curve(*case.pair(seed)), ALPHAS, case.batches)
 
 
 def recompute(case, seed):
     correction = recompute_by(case.batch_statistics, with_statistics)
-    correction.statistics(case.program, *case.pair(seed), ALPHAS, case.batches)
+    correction.statistics(case.program, Curve(*case.pair(seed)), ALPHAS, case.batches)
 
 
 WORK = {
@@ -141,7 +142,7 @@ def test_measures_made_anew_for_a_program_read_anew_trace_nothing_new():
         program = read_features(case.apply_with_features, a, next(case.batches()).images)
         measures = build(options=Options(num_alphas=3, alphas=(0.5,), top_k=2))
         with traces() as seen:
-            measure_along(program, LinearPath(a, b), lambda split: case.batches(), measures, (TEST,))
+            measure_along(program, Curve(a, b), lambda split: case.batches(), measures, (TEST,))
         counts.append(len(seen))
     assert counts[0] > 0
     assert counts[1:] == [0]
@@ -168,6 +169,6 @@ def test_a_second_batch_traces_nothing_new():
                 yield batch
             counts.append(len(seen))
 
-    measure_path(case.program, LinearPath(*case.pair(0)), counted(), PLAN)
+    measure_path(case.program, Curve(*case.pair(0)), counted(), PLAN)
     assert counts[0] > 0
     assert counts[1:] == [0, 0]

@@ -10,7 +10,8 @@ from llfc_jax.benchmark.timing import forward_flops, median_seconds, rates
 from llfc_jax.data.batches import batches, num_batches
 from llfc_jax.measures import STANDARD
 from llfc_jax.measures.measure import TEST, Measure, Options, build, plan_for
-from llfc_jax.path.traversal import LinearPath, chunk_for, measure_path
+from llfc_jax.path.curves import Curve
+from llfc_jax.path.traversal import chunk_for, measure_path
 from llfc_jax.program.reading import read_features
 from llfc_jax.runtime import environment
 
@@ -58,7 +59,7 @@ def _all(case: Case) -> tuple[Measure, ...]:
 def _walk(case: Case, measures: Sequence[Measure]) -> float:
     """Median of the seconds that a pass over the data takes once it is compiled."""
     chunk, split = chunk_for(jax.default_backend()), case.split()
-    path = LinearPath(case.variables(0), case.variables(1))
+    path = Curve(case.variables(0), case.variables(1))
     first = next(batches(split, case.batch_size))
     program = read_features(case.apply_with_features, path.a, first.images)
     plan = plan_for(program, measures, TEST)

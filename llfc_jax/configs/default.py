@@ -25,7 +25,8 @@ def get_config() -> ConfigDict:
         "principal_angles",  # between singular subspaces of weights
         "effective_rank",  # of features and weights
         "theory",  # Theorem 1 as a bound for every layer, Lemma 1; of those before it that are taken
-    )  # and layerwise_lmc, similarity, variance, lewc, reciprocal_orthogonality, predictions, temperature
+    )  # and layerwise_lmc, similarity, variance, lewc, reciprocal_orthogonality, predictions, temperature,
+    # random_direction, singular_values, sharpness
 
     config.data = ConfigDict()
     config.data.name = (
@@ -110,6 +111,14 @@ def get_config() -> ConfigDict:
 
     config.llfc = ConfigDict()
     config.llfc.alphas = (0.25, 0.5, 0.75)
+
+    config.path = ConfigDict()
+    config.path.kind = "line"  # beside it, a curve with a trained bend: bezier, polygon
+    config.path.steps = 2_000  # that its bend is trained for, a batch and an alpha each
+    config.path.learning_rate = 1e-3  # of Adam
+
+    config.plane = ConfigDict()  # through a, b and c; else b_aligned, else the bend of the path
+    config.plane.size = 0  # points a side, of the test loss and error over it; 0: none
 
     config.principal_angles = ConfigDict()
     config.principal_angles.top_k = 10  # dimension of the subspaces compared

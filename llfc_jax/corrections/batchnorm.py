@@ -16,7 +16,8 @@ import numpy as np
 from llfc_jax.corrections.channel_moments import Statistics
 from llfc_jax.corrections.correction import Correction, stream_along
 from llfc_jax.errors import UserError
-from llfc_jax.path.interpolation import lerp, mean
+from llfc_jax.path.curves import Curve
+from llfc_jax.path.interpolation import mean
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array, Batch, PyTree, Variables
 
@@ -55,13 +56,12 @@ def recompute_by(
 
     def statistics(
         program: Program,
-        a: Variables,
-        b: Variables,
+        curve: Curve,
         alphas: Sequence[float],
         batches: Callable[[], Iterable[Batch]],
     ) -> dict[float, Statistics]:
         del program
-        return stream_along(_AlongLine(statistics_of), (a, b), alphas, batches())
+        return stream_along(_Along(statistics_of), curve, alphas, batches())
 
     def of_mean(
         program: Program,
@@ -70,19 +70,19 @@ def recompute_by(
         batches: Callable[[], Iterable[Batch]],
     ) -> Statistics:
         merged = mean(networks, shares)
-        return statistics(program, merged, merged, (0.0,), batches)[0.0]
+        return statistics(program, Curve(merged, merged), (0.0,), batches)[0.0]
 
     return Correction("recompute", statistics, mend, of_mean)
 
 
 @dataclasses.dataclass(frozen=True)
-class _AlongLine:
+class _Along:
     """A `StatisticsAt`."""
 
     statistics_of: BatchStatistics
 
-    def __call__(self, ends: tuple[Variables, Variables], alpha: Array, inputs: Any) -> Statistics:
-        return self.statistics_of(lerp(*ends, alpha), inputs)
+    def __call__(self, curve: Curve, alpha: Array, inputs: Any) -> Statistics:
+        return self.statistics_of(curve.at(alpha), inputs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a correction is: statistics along the path, then theta_alpha -> the mended network."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -8,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.corrections.channel_moments import ChannelMoments, Statistics, add_batch, no_batches, whole
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.masks import of_samples
-from llfc_jax.path.traversal import Correct, LinearPath
+from llfc_jax.path.traversal import Correct
 from llfc_jax.program.nodes import Program
 from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, Batch, PyTree, Variables
@@ -22,10 +24,8 @@ class Correction(NamedTuple):
 
     name: str
     """As it is appended to the path's."""
-    statistics: Callable[
-        [Program, Variables, Variables, Sequence[float], StartStream], Mapping[float, PyTree]
-    ]
-    """The program, A, B, alphas, what starts a stream over training data -> what is known at each alpha."""
+    statistics: Callable[[Program, Curve, Sequence[float], StartStream], Mapping[float, PyTree]]
+    """The program, curve, alphas, what starts a stream over training data -> what is known at each alpha."""
     mend: Callable[[Variables, PyTree], Variables]
     """theta_alpha and what is known there -> the network to look at; equal for equal corrections."""
     of_mean: Callable[[Program, Sequence[Variables], Sequence[float], StartStream], PyTree] | None = None
@@ -35,14 +35,13 @@ class Correction(NamedTuple):
 class CorrectedPath(NamedTuple):
     """A path, and how theta_alpha is mended on it."""
 
-    path: LinearPath
+    path: Curve
     correct: Correct | None
 
 
 def corrected_paths(
     program: Program,
-    a: Variables,
-    b: Variables,
+    curve: Curve,
     alphas: Sequence[float],
     corrections: Iterable[Correction],
     data: Callable[[str], Iterable[Batch]],
@@ -51,16 +50,15 @@ def corrected_paths(
 
     Args:
         program: the network.
-        a: variables of A.
-        b: variables of B.
+        curve: from A to B.
         alphas: points on the path.
         corrections: those to make.
         data: name of a correction -> a new stream over training data for it.
     """
-    found = {"": CorrectedPath(LinearPath(a, b), None)}
+    found = {"": CorrectedPath(curve, None)}
     for one in corrections:
-        known = one.statistics(program, a, b, alphas, partial(data, one.name))
-        found[one.name] = CorrectedPath(LinearPath(a, b, known), one.mend)
+        known = one.statistics(program, curve, alphas, partial(data, one.name))
+        found[one.name] = CorrectedPath(replace(curve, corrections=known), one.mend)
     return found
 
 

@@ -17,6 +17,7 @@ from llfc_jax.corrections.channel_moments import Statistics
 from llfc_jax.corrections.correction import Correction, stream_along
 from llfc_jax.corrections.sites import Site, scaled, shifted, sites
 from llfc_jax.errors import UserError
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.interpolation import lerp, mean
 from llfc_jax.program.flat import Flat, arguments, run
 from llfc_jax.program.nodes import Program
@@ -25,9 +26,6 @@ from llfc_jax.types import Array, Batch, Variables
 
 Affine = dict[str, dict[str, Array]]
 """Node -> `scale` and `shift` per unit, to be applied to its value."""
-
-_End = tuple[Variables, Statistics]
-"""A network, and the `mean` and `std` of its sites."""
 
 _EPSILON = 1e-5  # added to both variances, so that a unit that hardly varies isn't blown up
 
@@ -67,16 +65,15 @@ class _Mend:
 
 def _corrections(
     program: Program,
-    a: Variables,
-    b: Variables,
+    curve: Curve,
     alphas: Sequence[float],
     batches: Callable[[], Iterable[Batch]],
 ) -> dict[float, Affine]:
-    program, stream = _reread(program, a, batches())
-    seen = stream_along(_Seen(program), (a, b), (0.0, 1.0), stream)
+    program, stream = _reread(program, curve.a, batches())
+    seen = stream_along(_Seen(program), curve, (0.0, 1.0), stream)
     end_a, end_b = map(_with_deviations, seen.values())
-    ends = ((a, end_a), (b, end_b))
-    seen_corrected = stream_along(_SeenCorrected(program), ends, alphas, batches())
+    known = (curve, (end_a, end_b))
+    seen_corrected = stream_along(_SeenCorrected(program), known, alphas, batches())
     return {
         alpha: {name: _affine(found[name], wanted) for name, wanted in lerp(end_a, end_b, alpha).items()}
         for alpha, found in seen_corrected.items()
@@ -92,11 +89,13 @@ def _correction_of_mean(
     """Of the mean of several networks, whose units get the mean of theirs."""
     program, _ = _reread(program, networks[0], batches())
     each = [
-        _with_deviations(stream_along(_Seen(program), (own, own), (0.0,), batches())[0.0]) for own in networks
+        _with_deviations(stream_along(_Seen(program), Curve(own, own), (0.0,), batches())[0.0])
+        for own in networks
     ]
     wanted = mean(each, shares)
-    end = (mean(networks, shares), wanted)
-    found = stream_along(_SeenCorrected(program), (end, end), (0.0,), batches())[0.0]
+    end = mean(networks, shares)
+    known = (Curve(end, end), (wanted, wanted))
+    found = stream_along(_SeenCorrected(program), known, (0.0,), batches())[0.0]
     return {name: _affine(found[name], own) for name, own in wanted.items()}
 
 
@@ -121,9 +120,9 @@ class _Seen:
 
     program: Program
 
-    def __call__(self, ends: tuple[Variables, Variables], alpha: Array, inputs: Array) -> Statistics:
+    def __call__(self, curve: Curve, alpha: Array, inputs: Array) -> Statistics:
         flat = self.program.flat
-        values = run(flat, arguments(flat, lerp(*ends, alpha), inputs))
+        values = run(flat, arguments(flat, curve.at(alpha), inputs))
         return {site.node.name: _moments(values[site.node.value], site.axis) for site in sites(self.program)}
 
 
@@ -133,8 +132,11 @@ class _SeenCorrected:
 
     program: Program
 
-    def __call__(self, ends: tuple[_End, _End], alpha: Array, inputs: Array) -> Statistics:
-        (variables, wanted), found = lerp(*ends, alpha), {}
+    def __call__(
+        self, known: tuple[Curve, tuple[Statistics, Statistics]], alpha: Array, inputs: Array
+    ) -> Statistics:
+        curve, ends = known
+        variables, wanted, found = curve.at(alpha), lerp(*ends, alpha), {}
         flat = self.program.flat
         values = arguments(flat, variables, inputs)
         done = 0

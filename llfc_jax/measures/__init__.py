@@ -17,6 +17,9 @@ MEASURES = {
     "reciprocal_orthogonality": "llfc_jax.measures.reciprocal_orthogonality",
     "predictions": "llfc_jax.measures.predictions",
     "temperature": "llfc_jax.measures.temperature",
+    "random_direction": "llfc_jax.measures.random_direction",
+    "singular_values": "llfc_jax.measures.singular_values",
+    "sharpness": "llfc_jax.measures.sharpness",
 }
 """Name, as in `config.measures` and `results.json` -> the module whose `measure(options)` it is.
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from llfc_jax.errors import UserError
 from llfc_jax.measures import MEASURES
-from llfc_jax.path.traversal import Correct, LinearPath, Planned, measure_path
+from llfc_jax.path.curves import Curve
+from llfc_jax.path.traversal import Correct, Planned, measure_path
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import reread
 from llfc_jax.types import Array, Batch, PyTree, Variables
@@ -55,13 +56,22 @@ class Found:
     """What there is when a measure writes its entry."""
 
     program: Program
-    a: Variables
-    b: Variables
+    curve: Curve
     folds: Mapping[str, Mapping[str, Any]]
     """Split -> name of a fold of this measure -> its result."""
     entries: Mapping[str, Any]
     """Of the measures before it."""
     shared: dict[Hashable, Any]
+
+    @property
+    def a(self) -> Variables:
+        """The network at alpha = 0."""
+        return self.curve.a
+
+    @property
+    def b(self) -> Variables:
+        """The network at alpha = 1."""
+        return self.curve.b
 
     def once(self, name: Hashable, compute: Callable[[], Value]) -> Value:
         """What several measures of one path need, computed for the first that asks."""
@@ -121,7 +131,7 @@ Stream = Callable[[str], Iterable[Batch]]
 
 def measure_along(
     program: Program,
-    path: LinearPath,
+    path: Curve,
     stream: Stream,
     measures: Sequence[Measure],
     splits: Collection[str] = (TEST,),
@@ -133,7 +143,7 @@ def measure_along(
 
     Args:
         program: the network; read again for batches of another shape.
-        path: the two networks, with corrections if `correct` is given.
+        path: from A to B, with corrections if `correct` is given.
         stream: split -> batches of one shape.
         measures: in the order in which they are taken.
         splits: those that there are.
@@ -166,7 +176,7 @@ def measure_along(
             for split, results in found.items()
             if split in measure.splits
         }
-        entry = measure.entry(Found(program, path.a, path.b, own, entries, shared))
+        entry = measure.entry(Found(program, path, own, entries, shared))
         if entry is not None and entry.get("layers", True):
             named = {"quantities": dict(measure.quantities)} if measure.quantities else {}
             entries[measure.name] = {**entry, **named}

@@ -73,6 +73,34 @@ def weight_values(program: Program, variables: Variables) -> Values:
     return run(flat, arguments(flat, variables, ()), blind)
 
 
+def contracted_leaves(program: Program) -> tuple[int, ...]:
+    """The leaves of weights and biases of the nodes that contract, by number; no norms, no embeddings."""
+    flat = program.flat
+    contractions = (node for node in program.nodes if node.contraction is not None)
+    read = {x for node in contractions for i in node.instructions for x in flat.instructions[i].operands}
+    found = set[int]().union(*(flat.leaves[x] for x in read if flat.is_weight(x)))
+    return tuple(sorted(leaf for leaf in found if jnp.issubdtype(flat.avals[leaf].dtype, jnp.floating)))
+
+
+def filter_axes(program: Program) -> dict[int, tuple[int, ...]]:
+    """Leaf of a contraction's weight -> the axes of its outputs; none where it isn't read as it is stored."""
+    flat, moved = program.flat, contracted_leaves(program)
+    found: dict[int, tuple[int, ...]] = {}
+    for contraction in (node.contraction for node in program.nodes if node.contraction is not None):
+        if contraction.weight in moved:
+            instruction = flat.instructions[contraction.instruction]
+            found[contraction.weight] = tuple(output_axes(flat, instruction, contraction.weight))
+        else:
+            found |= {leaf: () for leaf in flat.leaves[contraction.weight] if leaf in moved}
+    return found
+
+
+def with_leaves(flat: Flat, values: Mapping[int, Array], leaves: Mapping[int, Array]) -> Values:
+    """What is known of a network before the first instruction, with some leaves replaced."""
+    known = {value: values[value] for value in (*flat.constants, *range(flat.num_arguments))}
+    return {**known, **leaves}
+
+
 def with_known_units(program: Program, most: int) -> list[tuple[Node, int]]:
     """The real features whose units lie along an axis that is known, and no more than `most` of them."""
     return [

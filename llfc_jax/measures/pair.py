@@ -11,6 +11,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.measures.evaluation import logits_shape
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.examples import Examples, NumExamples, masked_batches, with_classes
 from llfc_jax.path.integers import check_integers_unread
 from llfc_jax.path.interpolation import alpha_grid, check_same_structure, weights_apart
@@ -35,11 +36,14 @@ def measure_pair(
     corrections: Sequence[Correction],
     name: str,
     num_examples: NumExamples | None = None,
+    curve: Curve | None = None,
 ) -> dict[str, Any]:
     """See `llfc_jax.measure`."""
     check_same_structure(a, b)
     for end, network in (("A", a), ("B", b)):
         check_finite(by_path(network), end)
+    if curve is not None:
+        _check_ends(curve, a, b)
     data = _splits(batches)
     taken = _ordered(measures, options)
     if corrections and TRAIN not in data:
@@ -68,16 +72,27 @@ def measure_pair(
     def training(_: str) -> Iterator[Batch]:
         return masked_batches(data[TRAIN](), labelled=False, num_examples=num_examples)
 
-    paths = corrected_paths(program, a, b, alphas, corrections, training)
-    results: dict[str, Any] = {"weights": {"a-b": weights_apart(a, b)}}
-    for correction, (path, mend) in paths.items():
-        key = str(PathKey.parse("a-b")._replace(correction=correction))
-        found = measure_along(
-            program, path, stream, taken, tuple(data), correct=mend, chunk=chunk_for(jax.default_backend())
-        )
-        for entry, result in found.items():
-            results.setdefault(entry, {})[key] = result
+    results: dict[str, Any] = {"weights": {}}
+    for one in filter(None, (Curve(a, b), curve)):
+        plain = PathKey.parse("a-b")._replace(curve="" if one.is_line else one.kind)
+        results["weights"][str(plain)] = weights_apart(a, b)
+        for correction, (path, mend) in corrected_paths(program, one, alphas, corrections, training).items():
+            key = str(plain._replace(correction=correction))
+            chunk = chunk_for(jax.default_backend())
+            found = measure_along(program, path, stream, taken, tuple(data), correct=mend, chunk=chunk)
+            for entry, result in found.items():
+                results.setdefault(entry, {})[key] = result
     return _described(program, a, name, counts, logits[-1:]) | results
+
+
+def _check_ends(curve: Curve, a: Variables, b: Variables) -> None:
+    for name, end, network in (("a", curve.a, a), ("b", curve.b, b)):
+        check_same_structure(network, end)
+        pairs = zip(jax.tree.leaves(network), jax.tree.leaves(end), strict=True)
+        if not all(np.array_equal(x, y) for x, y in pairs):
+            raise UserError(f"curve: expected one between a and b; found another end than {name}")
+    if curve.is_line:
+        raise UserError("curve: expected what `train_curve` returns; found the line, measured anyway")
 
 
 def _splits(batches: Data) -> dict[str, Callable[[], Iterable[Examples]]]:

@@ -11,7 +11,6 @@ from llfc_jax.measures.gains import keeps_positions, stretched
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import weight_values
 from llfc_jax.measures.singular_values import singular_values_along
-from llfc_jax.path.interpolation import lerp
 
 SLACK = 1e-3
 """A bound counts as kept up to this relative error: that of float32 sums over a dataset."""
@@ -64,7 +63,7 @@ def theorem1(
     """
     program, alphas = found.program, deviation["alphas"]
     measured = {layer["layer"]: layer for layer in deviation["layers"]}
-    of_weights = [weight_values(program, lerp(found.a, found.b, alpha)) for alpha in alphas]
+    of_weights = [weight_values(program, found.curve.at(alpha)) for alpha in alphas]
     norms = {
         name: [float(one[0]) for one in along] for name, along in singular_values_along(found, alphas).items()
     }

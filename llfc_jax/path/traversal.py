@@ -1,4 +1,4 @@
-"""The one pass over the data that feeds every measure along the path from A to B."""
+"""The one pass over the data that feeds every measure along a curve from A to B."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.fold import Fold, Point, View, repeat
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.hoisting import along_line
-from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.masks import samples_first
 from llfc_jax.program.flat import Values, arguments, output, run
 from llfc_jax.program.nodes import Program
@@ -23,15 +23,6 @@ Correct = Callable[[Variables, PyTree], Variables]
 """theta_alpha and what is known of it -> the network to look at."""
 
 ENDS = (0.0, 1.0)
-
-
-class LinearPath(NamedTuple):
-    """The line between two networks."""
-
-    a: Variables
-    b: Variables
-    corrections: Mapping[float, PyTree] | None = None
-    """What `correct` is given at each alpha; `None` measures theta_alpha as interpolation left it."""
 
 
 class Planned(NamedTuple):
@@ -50,7 +41,7 @@ class _Group(NamedTuple):
 
 def measure_path(
     program: Program,
-    path: LinearPath,
+    path: Curve,
     batches: Iterable[Batch],
     plan: Mapping[str, Planned],
     *,
@@ -65,7 +56,7 @@ def measure_path(
     Args:
         program: the network, best read with inputs of the batches' shape. Give an equal one and the same
             measures again, and nothing is compiled again.
-        path: the two networks.
+        path: from A to B.
         batches: images, labels and mask; all of one shape.
         plan: name -> measure and its alphas.
         correct: theta_alpha and its correction -> the network to measure there, such as one with other
@@ -130,7 +121,7 @@ def _step(
     correct: Correct | None,
     chunk: int | None,
     states: list[PyTree],
-    path: LinearPath,
+    path: Curve,
     batch: Batch,
 ) -> list[PyTree]:
     """Every group's states after one more batch."""
@@ -152,11 +143,11 @@ def _step(
 
     def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
         state, alpha, correction = xs
-        variables = lerp(path.a, path.b, alpha)
-        if correct is None:
+        variables = path.at(alpha)
+        if correct is None and path.is_line:
             values = along_line(flat, ends[0.0].values, ends[1.0].values, alpha)
             return update(state, alpha, view(program, variables, values, batch.mask))
-        # A corrected theta_alpha is no longer linear in alpha.
+        # A corrected theta_alpha, or one on a bent curve, isn't linear in alpha.
         return update(state, alpha, look(variables, correction))
 
     new_states = []
@@ -173,7 +164,7 @@ def _step(
     return new_states
 
 
-def _correction(path: LinearPath, alpha: float) -> PyTree | None:
+def _correction(path: Curve, alpha: float) -> PyTree | None:
     return None if path.corrections is None else path.corrections[alpha]
 
 
@@ -186,7 +177,7 @@ def _empty_states(
     program: Program,
     measures: tuple[tuple[str, Fold], ...],
     groups: tuple[_Group, ...],
-    path: LinearPath,
+    path: Curve,
     batch: Batch,
 ) -> list[PyTree]:
     """Every group's states before the first batch."""

@@ -28,8 +28,9 @@ def spawn_sweep(results: Results) -> str:
 
 def lmc(results: Results) -> str:
     """Loss and error over α."""
+    curves = ", on curves of the point at α" if any(map(reading.is_bent, results["lmc"])) else ""
     return (
-        "Loss and error of θ<sub>α</sub> = (1−α) θ<sub>A</sub> + α θ<sub>B</sub>. Discs mark the "
+        f"Loss and error of θ<sub>α</sub> = (1−α) θ<sub>A</sub> + α θ<sub>B</sub>{curves}. Discs mark the "
         "endpoints, dotted lines the chord between them, bands, if there are few curves, the "
         f"{100 * criteria(results).confidence:g} % interval of the excess over it. The barrier is the "
         f"largest excess; an arrow marks the largest in a panel. {_dashed(results['lmc'])}"

@@ -13,10 +13,12 @@ from llfc_jax.reporting import (
     cause_panels,
     group_panels,
     judgement,
+    landscape_panels,
     layer_panels,
     path_panels,
     quantity_panels,
     reading,
+    spectrum_panels,
     style,
     sweep_panels,
     training_panels,
@@ -117,7 +119,7 @@ def draw_lmc(results: Results) -> "Figure | None":
             title = f"{quantity} barrier" if len(lmc) == 1 else f"{splits[0]} {quantity} barrier"
             path_panels.legend_above(axes[row, column], title, columns=3 - len(columns))
     for ax in axes[-1]:
-        ax.set_xlabel(ALPHA_AXIS)
+        ax.set_xlabel(r"$\alpha$" if any(map(reading.is_bent, lmc)) else ALPHA_AXIS)
     return figure
 
 
@@ -204,6 +206,9 @@ FIGURES: dict[str, FigureSpec] = {
     "summary": FigureSpec(draw_summary, "At a glance", captions.summary),
     "spawn_sweep": FigureSpec(draw_spawn_sweep, "When networks become connected", captions.spawn_sweep),
     "lmc": FigureSpec(draw_lmc, "Linear mode connectivity", captions.lmc),
+    "plane": FigureSpec(
+        landscape_panels.draw_plane, "The plane through three networks", landscape_panels.plane_caption
+    ),
     "parts": FigureSpec(draw_parts, "How far from the line", captions.parts),
     "llfc": FigureSpec(draw_llfc, "Layerwise linear feature connectivity", captions.llfc),
     "coefficient": FigureSpec(draw_coefficient, "Coefficient", captions.coefficient),
@@ -218,6 +223,13 @@ FIGURES: dict[str, FigureSpec] = {
     "reciprocal_orthogonality": _quantities_of("reciprocal_orthogonality", "Reciprocal orthogonality"),
     "predictions": _quantities_of("predictions", "Predictions"),
     "temperature": _quantities_of("temperature", "Temperature"),
+    "random_direction": FigureSpec(
+        landscape_panels.draw_random_direction, "Against random directions", landscape_panels.random_caption
+    ),
+    "singular_values": FigureSpec(
+        spectrum_panels.draw, "Spectra of weights and features", spectrum_panels.caption
+    ),
+    "sharpness": _quantities_of("sharpness", "Sharpness"),
     "quantities": FigureSpec(
         lambda results: quantity_panels.draw_quantities(_without_figures(results)),
         "Measures of your own",

@@ -11,6 +11,7 @@ from llfc_jax.results import NetworkKey, PathKey
 Results: TypeAlias = Mapping[str, Any]
 """The contents of `results.json`."""
 
+CURVES = {"bezier": "Bézier curve", "polygon": "polygonal chain"}
 CORRECTIONS = {"recompute": "BN recomputed", "repair": "REPAIR"}
 """What follows the slash in a path's key -> how a reader is told."""
 
@@ -57,12 +58,17 @@ def network_label(name: str) -> str:
 def path_label(path: str) -> str:
     """The name of a path in the figures and tables.
 
-    >>> path_label("a-b_aligned"), path_label("a-b/recompute"), path_label("mlp|a-b")
-    ('A–π(B)', 'A–B, BN recomputed', 'mlp: A–B')
+    >>> path_label("a-b_aligned"), path_label("a-b/bezier/recompute"), path_label("mlp|a-b")
+    ('A–π(B)', 'A–B, Bézier curve, BN recomputed', 'mlp: A–B')
     """
     key = PathKey.parse(path)
     ends = f"{network_label(str(key.a))}–{network_label(str(key.b._replace(run='')))}"
-    return f"{ends}, {CORRECTIONS.get(key.correction, key.correction)}" if key.correction else ends
+    return ", ".join(filter(None, [ends, *_modes(key)]))
+
+
+def _modes(key: PathKey) -> list[str]:
+    """How a path is bent and what was mended on it; empty where not."""
+    return [CURVES.get(key.curve, key.curve), CORRECTIONS.get(key.correction, key.correction)]
 
 
 def ends(path: str) -> list[str]:
@@ -99,8 +105,7 @@ def convention(path: str) -> str:
     ('BN recomputed', 'permuted', '')
     """
     key = PathKey.parse(path)
-    corrected = CORRECTIONS.get(key.correction, key.correction)
-    return ", ".join(filter(None, ["permuted" * key.aligned, corrected]))
+    return ", ".join(filter(None, ["permuted" * key.aligned, *_modes(key)]))
 
 
 def count(number: int, noun: str) -> str:
@@ -132,6 +137,11 @@ def several_runs(entries: Results) -> bool:
 def is_aligned(path: str) -> bool:
     """Whether an end of the path was permuted."""
     return PathKey.parse(path).aligned
+
+
+def is_bent(path: str) -> bool:
+    """Whether the path is another curve than the line."""
+    return bool(PathKey.parse(path).curve)
 
 
 def alpha_label(alpha: float) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from llfc_jax.errors import UserError
+from llfc_jax.path.curves import BENT
 
 _NETWORK = re.compile(
     r"(?:(?P<run>.+)\|)?(?P<name>[a-z]+)(?:@(?P<epoch>\d+(?:\.\d+)?))?(?P<aligned>_aligned)?"
@@ -52,7 +53,7 @@ class NetworkKey(NamedTuple):
 
 
 class PathKey(NamedTuple):
-    """The line between two networks, such as `a-b`, `a-b_aligned/recompute` or `RUN|a-b`."""
+    """The path between two networks, such as `a-b`, `a-b_aligned/recompute`, `a-b/bezier` or `RUN|a-b`."""
 
     a: NetworkKey
     """At alpha = 0."""
@@ -60,10 +61,12 @@ class PathKey(NamedTuple):
     """At alpha = 1; of the same run."""
     correction: str = ""
     """How theta_alpha was mended on it: `recompute`, `repair`, or not."""
+    curve: str = ""
+    """How it is bent: `bezier`, `polygon`, or not."""
 
     def __str__(self) -> str:
-        correction = f"/{self.correction}" if self.correction else ""
-        return f"{self.a}-{self.b._replace(run='')}{correction}"
+        ends = f"{self.a}-{self.b._replace(run='')}"
+        return "/".join(filter(None, (ends, self.curve, self.correction)))
 
     @classmethod
     def parse(cls, key: str) -> Self:
@@ -78,12 +81,13 @@ class PathKey(NamedTuple):
             (True, 'recompute', 'mlp|a-b_aligned/recompute')
         """
         run, _, path = key.rpartition("|")
-        pair, _, correction = path.partition("/")
+        pair, *modes = path.split("/")
+        curve = modes.pop(0) if modes and modes[0] in BENT else ""
         names = pair.split("-")
-        if len(names) != 2:
+        if len(names) != 2 or len(modes) > 1:
             raise UserError(f"expected a path such as a-b or a-b_aligned/recompute; found {key!r}")
         a, b = (NetworkKey.parse(name)._replace(run=run) for name in names)
-        return cls(a, b, correction)
+        return cls(a, b, "".join(modes), curve)
 
     @property
     def plain(self) -> Self:

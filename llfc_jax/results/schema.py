@@ -415,6 +415,61 @@ class Rung(TypedDict):
     """Of the midpoint, in nats, on the training data that was looked at; of methods that look at losses."""
 
 
+class RandomDirection(TypedDict):
+    """At A + alpha d, d as long as B - A: Gaussian, and by filters (`measures.random_direction`)."""
+
+    alphas: Alphas
+    random_loss: Along
+    random_error: NotRequired[Along]
+    filters_loss: Along
+    filters_error: NotRequired[Along]
+
+
+class SpectrumLayer(TypedDict):
+    """Singular values of theta_alpha, falling, a list for each alpha; only what the layer has."""
+
+    layer: str
+    kind: str
+    features: NotRequired[Annotated[list[list[Number]], PARALLEL]]
+    weights: NotRequired[Annotated[list[list[Number]], PARALLEL]]
+
+
+class SingularValues(TypedDict):
+    """See `measures.singular_values`."""
+
+    alphas: Alphas
+    layers: Annotated[list[SpectrumLayer], FILLED]
+
+
+class Sharpness(TypedDict):
+    """Of the loss of the first training batch, in the weights of contractions (`measures.sharpness`)."""
+
+    alphas: Alphas
+    top: Along
+    """The largest eigenvalue of the Hessian."""
+    trace: Along
+    trace_std_error: Along
+    """Of the random vectors that the trace is estimated by."""
+    parameters: Annotated[list[int], PARALLEL]
+
+
+class Plane(TypedDict):
+    """Loss and error on the test split, over the plane through three networks (`measures.plane`)."""
+
+    networks: list[str]
+    """Three: at the origin, to its right, above them. The last may be the bend of a curve, by its kind."""
+    places: list[list[Number]]
+    """Of the three, (x, y)."""
+    x: list[float]
+    y: list[float]
+    """Distances in weights along and across the line through the first two."""
+    loss: list[list[Number]]
+    """Of each y, of each x."""
+    error: list[list[Number]]
+    loss_at_networks: list[Number]
+    error_at_networks: list[Number]
+
+
 class Alignment(TypedDict):
     """How B was moved towards A along symmetries (`matching.alignment`)."""
 
@@ -561,6 +616,10 @@ class Results(TypedDict):
     reciprocal_orthogonality: NotRequired[dict[Path, ReciprocalOrthogonality]]
     predictions: NotRequired[dict[Path, Predictions]]
     temperature: NotRequired[dict[Path, Temperature]]
+    random_direction: NotRequired[dict[Path, RandomDirection]]
+    singular_values: NotRequired[dict[Path, SingularValues]]
+    sharpness: NotRequired[dict[Path, Sharpness]]
+    plane: NotRequired[Plane]
     seconds: NotRequired[dict[str, Number]]
     """Of the process that finished: `train`, `align`, `measure`."""
     peak_memory_bytes: NotRequired[Number]

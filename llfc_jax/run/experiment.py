@@ -22,6 +22,7 @@ from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import pair, workdir
 from llfc_jax.run.configuration import fields
+from llfc_jax.run.curves import bend_paths
 from llfc_jax.run.measurement import measure, merged_network
 from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
@@ -119,6 +120,7 @@ def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str,
         trained = time.monotonic()
         align_to_first(bench, checkpoints)
         merge(bench, checkpoints)
+        bend_paths(bench, checkpoints)
         aligned = time.monotonic()
         measured = measure(bench, checkpoints)
     return {

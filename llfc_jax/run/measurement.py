@@ -15,14 +15,15 @@ from llfc_jax.corrections.repair import repair
 from llfc_jax.corrections.sites import sites
 from llfc_jax.data import Split
 from llfc_jax.data.batches import batches, even_size
-from llfc_jax.matching.alignment import UNIVERSE
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.interpolation import alpha_grid, weights_apart
 from llfc_jax.path.traversal import chunk_for
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import read_features
 from llfc_jax.results import PathKey
+from llfc_jax.run.curves import aligned_pairs, all_pairs, bent, measure_plane
 from llfc_jax.run.sampling import samples
 from llfc_jax.run.workbench import Workbench, stream, training_stream
 from llfc_jax.runtime import progress
@@ -36,15 +37,8 @@ _MOST_PASSES = 10
 
 def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     """Everything in `results.json` that comes from the trained networks."""
-    pairs = [pair for family in bench.families for pair in itertools.combinations(family, 2)]
-    aligned = [
-        (first, lineage.aligned_name(name))
-        for first, *others in bench.families
-        for name in others
-        if (checkpoints / lineage.aligned_name(name)).exists()
-    ]
+    aligned = aligned_pairs(bench, checkpoints)
     names = [*itertools.chain(*bench.families), *(name for _, name in aligned)]
-    between = _aligned_with_each_other(aligned) if bench.config.align.method == UNIVERSE else []
     networks = {name: checkpoint.restore(checkpoints / name) for name in names}
     trunks = {
         one.name: checkpoint.restore(checkpoints / one.name)
@@ -74,26 +68,21 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     corrected_at = _all_alphas(bench) if any(one.along_corrected for one in measures) else []
     program = read_network(bench, networks[names[0]].variables)
     mended_by = corrections(bench, program) if corrected_at else ()
-    for name_a, name_b in [*pairs, *aligned, *between]:
+    for name_a, name_b in all_pairs(bench, checkpoints):
         a, b = networks[name_a].variables, networks[name_b].variables
-        plain = PathKey.parse(f"{name_a}-{name_b}")
-        results.setdefault("weights", {})[str(plain)] = weights_apart(a, b)
+        line = PathKey.parse(f"{name_a}-{name_b}")
         if bench.dataset.is_text and bench.config.sample.length:
-            results.setdefault("samples", {})[str(plain)] = samples(bench, a, b)
-        for correction, path in paths(bench, program, a, b, corrected_at, mended_by).items():
-            key = str(plain._replace(correction=correction))
-            for measure_name, result in _measure_path(bench, program, measures, path, key).items():
-                results.setdefault(measure_name, {})[key] = result
+            results.setdefault("samples", {})[str(line)] = samples(bench, a, b)
+        for curve in (Curve(a, b), *bent(bench, checkpoints, line, a, b)):
+            plain = line._replace(curve="" if curve.is_line else curve.kind)
+            results.setdefault("weights", {})[str(plain)] = weights_apart(a, b)
+            for correction, path in paths(bench, program, curve, corrected_at, mended_by).items():
+                key = str(plain._replace(correction=correction))
+                for measure_name, result in _measure_path(bench, program, measures, path, key).items():
+                    results.setdefault(measure_name, {})[key] = result
+    if bench.config.plane.size:
+        results["plane"] = measure_plane(bench, checkpoints)
     return results
-
-
-def _aligned_with_each_other(aligned: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Pairs of networks that were aligned with the same one."""
-    return [
-        (one, other)
-        for (first, one), (second, other) in itertools.combinations(aligned, 2)
-        if first == second
-    ]
 
 
 def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
@@ -104,13 +93,12 @@ def _merged(checkpoints: Path) -> dict[str, checkpoint.Checkpoint]:
 def paths(
     bench: Workbench,
     program: Program,
-    a: Variables,
-    b: Variables,
+    curve: Curve,
     alphas: Sequence[float],
     mended_by: Iterable[Correction],
 ) -> dict[str, CorrectedPath]:
     """Correction, of its key in `results.json` -> the path: plain, and with each, known at `alphas`."""
-    return corrected_paths(program, a, b, alphas, mended_by, _correction_data(bench))
+    return corrected_paths(program, curve, alphas, mended_by, _correction_data(bench))
 
 
 def merged_network(bench: Workbench, networks: Sequence[Variables], weights: Sequence[float]) -> Variables:

@@ -12,6 +12,7 @@ from llfc_jax.matching.activations import STATISTICS
 from llfc_jax.matching.alignment import MATCHERS, UNIVERSE
 from llfc_jax.measures import MEASURES
 from llfc_jax.models import CHOICES, MODELS, options_of
+from llfc_jax.path.curves import BENT, LINE
 from llfc_jax.run.configuration import fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand, is_in_file
@@ -96,6 +97,10 @@ RULES: Mapping[str, Rule] = {
     "eval.alpha_chunk": _COUNT,
     "lmc.num_alphas": whole(2, 10_001),
     "llfc.alphas": _FRACTION,
+    "path.kind": choice(LINE, *BENT),
+    "path.steps": whole(1, 2**31 - 1),
+    "path.learning_rate": number(0, above=True),
+    "plane.size": whole(0, _SEVERAL),
     "principal_angles.top_k": whole(1),
     "corrections.recompute": switch(),
     "corrections.repair": switch(),
@@ -183,6 +188,14 @@ def _check_pairs(config: ConfigDict) -> None:
                 f"config.merge.weights: expected {config.train.networks}, one for each network, not all 0; "
                 f"found {weights}"
             )
+    few = config.train.networks == 2 and config.align.method == "none" and config.path.kind == LINE
+    if config.plane.size and few:
+        raise UserError(
+            "config.plane.size: expected three networks, by config.train.networks=3, an align.method or a "
+            "path.kind; found a and b alone"
+        )
+    if config.plane.size == 1:
+        raise UserError("config.plane.size: expected 0, or 2 points a side at least; found 1")
     if not config.llfc.alphas:
         raise UserError("config.llfc.alphas: expected one at least; found none")
 

@@ -7,7 +7,7 @@ from llfc_jax.benchmark.cases import CASES
 from llfc_jax.data.batches import batches
 from llfc_jax.interchange import load_variables, name_tables
 from llfc_jax.measures.measure import Options, build, measure_along
-from llfc_jax.path.traversal import LinearPath
+from llfc_jax.path.curves import Curve
 from llfc_jax.program.reading import read_features
 
 torch = pytest.importorskip("torch")
@@ -47,7 +47,7 @@ def test_curves_and_features_agree(name, tmp_path):
     a, b = (state(job, seed, file) for seed, file in enumerate(files))
     split = case.split()
 
-    line = LinearPath(*(load_variables(file, case.network, case.image)[0] for file in files))
+    line = Curve(*(load_variables(file, case.network, case.image)[0] for file in files))
     first = next(batches(split, case.batch_size))
     program = read_features(case.apply_with_features, line.a, first.images)
     ours = measure_along(

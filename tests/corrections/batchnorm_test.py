@@ -12,6 +12,7 @@ from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
 from llfc_jax.errors import UserError
 from llfc_jax.models.network import with_statistics
+from llfc_jax.path.curves import Curve
 from llfc_jax.program.reading import read
 from llfc_jax.types import Batch
 
@@ -37,7 +38,9 @@ def split(examples):
 def along_path(a, examples):
     correction = recompute_by(batch_statistics, with_statistics)
     program = read(NETWORK.apply, a, jnp.zeros((1, *IMAGE)))
-    return correction.statistics(program, a, network(2), ALPHAS, lambda: batches(split(examples), BATCH))
+    return correction.statistics(
+        program, Curve(a, network(2)), ALPHAS, lambda: batches(split(examples), BATCH)
+    )
 
 
 @cache
@@ -106,7 +109,7 @@ def test_any_training_mode_gives_the_same_statistics_whatever_its_momentum():
     correction = recompute(apply_train)
     program = read(NETWORK.apply, network(1), jnp.zeros((1, *IMAGE)))
     stream = lambda: batches(split(3 * BATCH), BATCH)  # noqa: E731
-    found = correction.statistics(program, network(1), network(2), ALPHAS, stream)
+    found = correction.statistics(program, Curve(network(1), network(2)), ALPHAS, stream)
     for alpha, expected in recomputed(3 * BATCH).items():
         mended = correction.mend(network(1), found[alpha])
         jax.tree.map(
@@ -132,7 +135,7 @@ def test_an_nnx_network_is_recomputed_through_its_own_training_mode():
     stream = lambda: [Batch(x[i : i + 20], None, jnp.ones(20)) for i in (0, 20)]  # noqa: E731
     correction = recompute(apply_train)
     with jax.numpy_rank_promotion("allow"):
-        (found,) = correction.statistics(None, state, state, (0.0,), stream).values()
+        (found,) = correction.statistics(None, Curve(state, state), (0.0,), stream).values()
     mended = nnx.to_pure_dict(correction.mend(state, found))
     layer = jax.tree.map(np.float64, nnx.to_pure_dict(state)["layers"][0])
     hidden = np.float64(x) @ layer["kernel"] + layer["bias"]
@@ -153,7 +156,7 @@ def test_statistics_by_pytorchs_names_are_each_of_their_own_module():
     x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     batch = Batch(x, np.zeros(20, np.int32), np.ones(20, np.float32))
     correction = recompute(apply_train)
-    (found,) = correction.statistics(None, variables, variables, (0.0,), lambda: [batch]).values()
+    (found,) = correction.statistics(None, Curve(variables, variables), (0.0,), lambda: [batch]).values()
     mended = correction.mend(variables, found)
     for name, factor in names.items():
         np.testing.assert_allclose(mended[f"{name}_mean"], factor * x.mean(0), rtol=1e-5, atol=1e-5)
@@ -175,5 +178,5 @@ def test_statistics_by_pytorchs_names_are_each_of_their_own_module():
 def test_a_training_mode_without_statistics_is_refused(apply_train, line):
     with pytest.raises(UserError, match=line):
         recompute(apply_train).statistics(
-            None, network(1), network(2), ALPHAS, lambda: batches(split(BATCH), BATCH)
+            None, Curve(network(1), network(2)), ALPHAS, lambda: batches(split(BATCH), BATCH)
         )

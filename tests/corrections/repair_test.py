@@ -16,6 +16,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.models import Network, mlp
 from llfc_jax.models.layers import Flatten, MaxPool, ReLU
 from llfc_jax.models.network import INPUT, sequence
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.program.flat import arguments, run
 from llfc_jax.program.reading import read
@@ -68,7 +69,7 @@ def in_batches(size):
 
 def corrections_of(name, pair, batch_size=120, alphas=ALPHAS):
     program = program_of(name)
-    return repair(program).statistics(program, *pair, alphas, in_batches(batch_size))
+    return repair(program).statistics(program, Curve(*pair), alphas, in_batches(batch_size))
 
 
 @cache

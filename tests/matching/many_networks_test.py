@@ -8,6 +8,7 @@ import pytest
 import llfc_jax
 from llfc_jax.corrections.repair import repair
 from llfc_jax.errors import UserError
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.examples import masked_batches
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import apply_permutation, compose, identity, inverse, random_permutation
@@ -112,7 +113,7 @@ def test_repair_of_two_is_that_of_the_path_and_of_one_changes_nothing():
     correction = repair(program)
     batches = [(X[:32],), (X[32:],)]
     given = {"correction": correction, "program": program, "batches": batches}
-    known = correction.statistics(program, a, b, (0.25,), lambda: masked(batches))
+    known = correction.statistics(program, Curve(a, b), (0.25,), lambda: masked(batches))
     along = correction.mend(lerp(a, b, 0.25), known[0.25])
     merged = llfc_jax.merge_many([a, b], (3, 1), **given)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), merged, along)

@@ -22,8 +22,9 @@ from llfc_jax.measures.theory import lemma1, theorem1
 from llfc_jax.measures.weak_additivity import weak_additivity
 from llfc_jax.models.layers import Add, Flatten, MaxPool, ReLU
 from llfc_jax.models.network import INPUT, Network, Stage, sequence
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.path.traversal import Planned, measure_path
 from llfc_jax.program.reading import read_features
 from llfc_jax.symmetry import apply_permutation, permutation_spec, random_permutation
 
@@ -83,7 +84,7 @@ def program_of(network):
 def measured(network, a, b, measures, alphas=ALPHAS):
     plan = {name: Planned(measure, alphas) for name, measure in measures.items()}
     # Batches of 8 leave a padded one: padding must not count.
-    return measure_path(program_of(network), LinearPath(a, b), batches(data(), 8), plan, chunk=1)
+    return measure_path(program_of(network), Curve(a, b), batches(data(), 8), plan, chunk=1)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -257,7 +258,7 @@ def test_effective_ranks_agree_with_float64(pair, ends):
 
 
 def pair_of(network, a, b):
-    return Found(program_of(network), a, b, folds={}, entries={}, shared={})
+    return Found(program_of(network), Curve(a, b), folds={}, entries={}, shared={})
 
 
 def theorem1_on(network, a, b, layers):

@@ -19,8 +19,9 @@ from llfc_jax.measures.singular_values import singular_values_along
 from llfc_jax.measures.stitching import DIRECTIONS, stitching
 from llfc_jax.measures.theory import theorem1
 from llfc_jax.measures.weak_additivity import weak_additivity
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.path.traversal import LinearPath, Planned, measure_path
+from llfc_jax.path.traversal import Planned, measure_path
 from llfc_jax.program.flat import arguments, run
 from llfc_jax.program.interpreter import evaluate
 from llfc_jax.program.landmarks import Kind
@@ -112,7 +113,7 @@ def case(request):
     ]
     program = read(apply, a, inputs)
     plan = plan_of(program)
-    found = measure_path(program, LinearPath(a, b), batches, plan, chunk=1)
+    found = measure_path(program, Curve(a, b), batches, plan, chunk=1)
     return Case(apply, program, a, b, batches, plan, found)
 
 
@@ -266,7 +267,7 @@ def test_ranks_and_principal_angles_agree_with_scipy(case, oracle):
         seen = singular[singular > 3e-4 * singular.max()]  # as far as float32 can tell
         np.testing.assert_allclose(rank, effective_rank(seen), rtol=5e-3, err_msg=name)
     contractions = case.program.of_kind(Kind.CONTRACTION)
-    seen = Found(case.program, case.a, case.b, folds={}, entries={}, shared={})
+    seen = Found(case.program, Curve(case.a, case.b), folds={}, entries={}, shared={})
     along = singular_values_along(seen, ANYWHERE)
     angles = {row["layer"]: row for row in principal_angles(case.program, case.a, case.b, k=2)}
     assert [*angles] == [*along] == [node.name for node in contractions]
@@ -281,7 +282,7 @@ def test_ranks_and_principal_angles_agree_with_scipy(case, oracle):
 
 
 def test_a_network_with_itself_deviates_nowhere(case):
-    found = measure_path(case.program, LinearPath(case.a, case.a), case.batches, case.plan, chunk=1)
+    found = measure_path(case.program, Curve(case.a, case.a), case.batches, case.plan, chunk=1)
     for row in (*found["weak_additivity"], *found["outputs"], *found["inputs"]):
         np.testing.assert_allclose(row["dataset"]["dist"], 0, atol=1e-10)
     for row in found["deviation"]:
@@ -296,7 +297,7 @@ def test_permuting_both_networks_alike_changes_nothing(case):
     permutation = random_permutation(jax.random.key(5), spec)
     moved = [apply_permutation(spec, permutation, x) for x in (case.a, case.b)]
     assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (moved[0], case.a)), strict=True))
-    found = measure_path(case.program, LinearPath(*moved), case.batches, case.plan, chunk=1)
+    found = measure_path(case.program, Curve(*moved), case.batches, case.plan, chunk=1)
     # Where nothing deviates, shares of rounding are NaN in one and may not be in the other.
     for one, other in zip(*map(jax.tree.leaves, (case.found, found)), strict=True):
         if not isinstance(one, str) and not np.isnan([one, other]).any():
@@ -322,7 +323,7 @@ def unbounded(program, exact):
 
 def test_theorem_1_bounds_the_deviation_wherever_all_gains_are_known(case):
     program = case.program
-    seen = Found(program, case.a, case.b, folds={}, entries={}, shared={})
+    seen = Found(program, Curve(case.a, case.b), folds={}, entries={}, shared={})
     found = theorem1(seen, {"alphas": (ALPHA,), "layers": case.found["deviation"]})
     rows = {row["layer"]: row["holds"] for row in found["layers"]}
     assert False not in rows.values()

@@ -10,8 +10,9 @@ import pytest
 
 from llfc_jax.measures.fold import Fold
 from llfc_jax.measures.measure import Measure, Options, build, measure_along
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.path.traversal import LinearPath, Planned
+from llfc_jax.path.traversal import Planned
 from llfc_jax.program.flat import arguments, run
 from llfc_jax.program.reading import read
 from llfc_jax.types import Batch
@@ -104,7 +105,7 @@ def test_a_measure_of_ones_own_is_taken_together_with_those_of_the_registry():
     batches = [Batch(images[3 * i : 3 * i + 3], jnp.arange(3), mask) for i, mask in enumerate(masks)]
     program = read(apply, a, inputs)
     measures = (*build(["llfc"], Options(alphas=(0.5,))), cka(ALPHAS))
-    found = measure_along(program, LinearPath(a, b), lambda split: batches, measures)
+    found = measure_along(program, Curve(a, b), lambda split: batches, measures)
     assert [*found] == ["llfc", "cka"]
     assert found["cka"]["quantities"] == {"cka": "linear CKA with A"}
 

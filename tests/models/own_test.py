@@ -15,6 +15,7 @@ import pytest
 from llfc_jax import models
 from llfc_jax.errors import UserError
 from llfc_jax.models.own import network as own
+from llfc_jax.path.curves import Curve
 from llfc_jax.types import Batch
 
 SHAPE, CLASSES = (8, 8, 1), 10
@@ -116,7 +117,7 @@ def test_statistics_that_training_moves_are_recomputed_beside_others(directory):
     assert made.unmoved_statistics == ("other",)
     correction = made.recompute(lambda images: images)
     batch = Batch(IMAGES, np.zeros(len(IMAGES), np.int32), np.ones(len(IMAGES), np.float32))
-    found = correction.statistics(None, variables, variables, (0.0,), lambda: [batch])[0.0]
+    found = correction.statistics(None, Curve(variables, variables), (0.0,), lambda: [batch])[0.0]
     first = jax.tree.map(np.float64, variables["first"])
     hidden = IMAGES.reshape(len(IMAGES), -1) @ first["kernel"] + first["bias"]
     np.testing.assert_allclose(found["norm"]["mean"], hidden.mean(0), rtol=1e-4, atol=1e-6)

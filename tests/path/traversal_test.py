@@ -13,8 +13,9 @@ from llfc_jax.measures.comparison import QUARTILES
 from llfc_jax.measures.fold import Point
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import barrier, lmc
+from llfc_jax.path.curves import Curve
 from llfc_jax.path.interpolation import alpha_grid
-from llfc_jax.path.traversal import LinearPath, Planned, measure_path, view
+from llfc_jax.path.traversal import Planned, measure_path, view
 from llfc_jax.program.flat import arguments, run
 from llfc_jax.program.reading import read_features
 
@@ -53,7 +54,7 @@ def program_of(features_fn=features_fn, batch_size=20):
 
 def found(a, b, batch_size=20, plan=PLAN, features_fn=features_fn, **options):
     program = program_of(features_fn, batch_size)
-    return measure_path(program, LinearPath(a, b), batches(data(), batch_size), plan, **options)
+    return measure_path(program, Curve(a, b), batches(data(), batch_size), plan, **options)
 
 
 def numpy_forward(variables):
@@ -235,7 +236,7 @@ def test_nothing_is_traced_again_for_more_batches_or_another_pair(pair):
     plan, program = {"lmc": PLAN["lmc"]}, program_of(counted)
     once = len(traces)
     for ends in (pair, [*reversed(pair)]):
-        measure_path(program, LinearPath(*ends), batches(data(), 20), plan)
+        measure_path(program, Curve(*ends), batches(data(), 20), plan)
     assert len(traces) == once
 
 
@@ -265,7 +266,7 @@ def test_a_correction_is_applied_at_its_own_alpha(pair):
         return {"params": variables["params"] | {"dense2": dense2}}
 
     offsets = {alpha: jnp.arange(CLASSES) * alpha for alpha in ALPHAS}
-    path, plan = LinearPath(*pair, offsets), {"lmc": PLAN["lmc"]}
+    path, plan = Curve(*pair, offsets), {"lmc": PLAN["lmc"]}
     result = measure_path(program_of(), path, batches(data(), 20), plan, correct=shift)["lmc"]
     logits = [numpy_at(*pair, alpha)["dense2"] + np.arange(CLASSES) * alpha for alpha in ALPHAS]
     labels = data().labels
@@ -275,4 +276,4 @@ def test_a_correction_is_applied_at_its_own_alpha(pair):
 
 def test_no_batches_is_an_error(pair):
     with pytest.raises(ValueError, match="expected at least one; found none"):
-        measure_path(program_of(), LinearPath(*pair), [], PLAN)
+        measure_path(program_of(), Curve(*pair), [], PLAN)

@@ -52,7 +52,7 @@ def test_every_case_gives_wellformed_svg_and_png(drawn, tmp_path):
     results, drawings = drawn
     written = drawing.write(drawings, tmp_path / "figures")
     absent = {"runs", "fields", "spawn_sweep", "parts" if len(results["lmc"]) > 1 else "summary"}
-    absent |= {"quantities"} | ({"training", *MEASURES} - results.keys())
+    absent |= {"quantities"} | ({"training", "plane", *MEASURES} - results.keys())
     names = [name for name in figures.FIGURES if name not in absent]
     assert [path.name for path in written] == [
         f"{name}.{suffix}" for name in names for suffix in ("png", "svg")

@@ -10,6 +10,7 @@ from llfc_jax.data.batches import batches, full_batches
 from llfc_jax.matching import alignment, weight_matching
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.models.network import with_statistics
+from llfc_jax.path.curves import Curve
 from llfc_jax.run import experiment, measurement
 from llfc_jax.run.measurement import corrections, measure, paths, read_network
 from llfc_jax.run.workbench import prepare
@@ -100,7 +101,7 @@ def test_statistics_of_clean_images_would_not(trained):
     clean = full_batches(bench.dataset.train, BATCH)
     correction = bench.pipeline.recompute
     program = read_network(bench, a)
-    statistics = correction.statistics(program, a, b, (0.0, 1.0), lambda: clean)
+    statistics = correction.statistics(program, Curve(a, b), (0.0, 1.0), lambda: clean)
     for variables, alpha in ((a, 0.0), (b, 1.0)):
         mended = with_statistics(variables, statistics[alpha])
         assert evaluate(bench.pipeline.apply, mended, batches(bench.dataset.test, BATCH))[1] > 0.1
@@ -127,8 +128,8 @@ def test_batches_as_in_training_are_augmented_raw_images_the_same_each_time(file
 def test_corrections_see_every_image_and_few_of_them_in_several_crops(file, monkeypatch):
     seen = []
 
-    def spy(program, a, b, alphas, wanted, data):
-        del program, a, b, alphas, wanted
+    def spy(program, curve, alphas, wanted, data):
+        del program, curve, alphas, wanted
         seen.append(np.concatenate([batch.images for batch in data("recompute")]))
         return {}
 
@@ -137,7 +138,7 @@ def test_corrections_see_every_image_and_few_of_them_in_several_crops(file, monk
         bench = prepare(
             make_config(file, corrections__examples=2500, eval__batch_size=350, data__augment=augment_)
         )
-        measurement.paths(bench, None, {"batch_stats": {}}, {}, (0.5,), corrections(bench, None))
+        measurement.paths(bench, None, Curve({"batch_stats": {}}, {}), (0.5,), corrections(bench, None))
         assert len(seen[-1]) == images  # 1024 in three batches of 341, once or until there are 2500
     crops, clean = seen
     assert np.unique(crops, axis=0).shape[0] > 2 * 1023
@@ -174,7 +175,7 @@ def test_repair_estimates_on_images_as_in_training(file):
     bench = prepare(config)
     a, b = (bench.network.init(jax.random.key(seed), np.zeros((1, SIDE, SIDE, 1))) for seed in (1, 2))
     program = read_network(bench, a)
-    mended = paths(bench, program, a, b, (0.5,), corrections(bench, program))["repair"]
+    mended = paths(bench, program, Curve(a, b), (0.5,), corrections(bench, program))["repair"]
     found = mended.path.corrections[0.5]["dense1"]["shift"]
 
     def first_layer(end, images):

@@ -1,0 +1,170 @@
+"""How sharp the loss is along the path: the largest eigenvalue of its Hessian, and the trace."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llfc_jax.measures.evaluation import LossFn, scored
+from llfc_jax.measures.fold import Fold, Point, by_value
+from llfc_jax.measures.measure import ANYWHERE, TEST, TRAIN, Found, Measure, Options
+from llfc_jax.measures.nodes import contracted_leaves, with_leaves
+from llfc_jax.path.masks import spread
+from llfc_jax.path.traversal import Planned
+from llfc_jax.program.flat import Values, arguments, output, run
+from llfc_jax.program.nodes import Program
+from llfc_jax.types import Array
+
+ITERATIONS = 20
+"""Of Lanczos, at most."""
+TOLERANCE = 1e-3
+"""By which part of itself an iteration changes the eigenvalue when it is the last."""
+PROBES = 8
+"""Random vectors, of the trace."""
+SEED = 0
+
+QUANTITIES = {"top": "largest Hessian eigenvalue", "trace": "Hessian trace"}
+
+
+def measure(options: Options) -> Measure:
+    """`{alphas, top, trace, trace_std_error, parameters}`, of the first training batch.
+
+    Of the first test batch, where there is no training data.
+    """
+    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+
+    def entry(found: Found) -> dict[str, Any]:
+        program, batch = found.program, found.folds.get(TRAIN, found.folds[TEST])["batch"]
+        each = [sharpness(program, found.curve.at(alpha), batch, options.loss_fn) for alpha in alphas]
+        return {"alphas": alphas, **{name: [one[name] for one in each] for name in each[0]}}
+
+    return Measure(
+        name="sharpness",
+        folds=lambda program: {"batch": Planned(first_batch(), ANYWHERE)},
+        entry=entry,
+        splits=(TEST, TRAIN),
+        labelled=True,
+        quantities=QUANTITIES,
+    )
+
+
+@by_value
+def first_batch() -> Fold:
+    """The first batch itself: `(inputs, labels, mask)`, inputs as the leaves that the program has of them.
+
+    A descent along eigenvectors needs the same data again and again, where a fold sees each batch once.
+    """
+
+    def seen_of(point: Point) -> tuple[list[Array], Any, Array]:
+        flat = point.program.flat
+        inputs = [point.a.values[value] for value in range(flat.num_leaves, flat.num_arguments)]
+        return inputs, point.labels, point.mask
+
+    def init(point: Point) -> dict[str, Any]:
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), seen_of(point))
+        return {"seen": jnp.zeros((), bool), "batch": nothing}
+
+    def update(state: dict[str, Any], point: Point) -> dict[str, Any]:
+        kept = jax.tree.map(partial(jnp.where, state["seen"]), state["batch"], seen_of(point))
+        return {"seen": jnp.ones((), bool), "batch": kept}
+
+    def finalize(state: dict[str, Any], alphas: tuple[float, ...]) -> Any:
+        del alphas
+        return jax.tree.map(lambda leaf: leaf[0], state["batch"])
+
+    return Fold(init, update, finalize)
+
+
+def sharpness(
+    program: Program, variables: Any, batch: tuple[Any, Any, Any], loss_fn: LossFn | None = None
+) -> dict[str, float]:
+    """The Hessian of the mean loss of a batch, in the weights and biases of contractions; norms stay.
+
+    The largest eigenvalue by Lanczos' method, whose Ritz values rise to it, and the trace by Hutchinson's:
+    the mean of v^T H v over vectors v of +-1 (Ghorbani et al. 2019, arXiv 1901.10159). Where ReLU has its
+    kink, H is that of the pieces beside it.
+
+    Args:
+        program: the network, read with inputs of the batch's shape.
+        variables: theta.
+        batch: inputs, labels, mask.
+        loss_fn: outputs, labels -> (n, ...) losses, in place of cross-entropy.
+
+    Returns:
+        `{top, trace, trace_std_error, parameters}`.
+    """
+    weights = {leaf: jnp.asarray(jax.tree.leaves(variables)[leaf]) for leaf in contracted_leaves(program)}
+    times = partial(_hessian_times, program, loss_fn, variables, batch, weights)
+    keys = jax.random.split(jax.random.key(SEED), PROBES + 1)
+    along = [_dot(v, times(v)) for v in (_signs(key, weights) for key in keys[1:])]
+    traces = np.asarray(jax.device_get(along), np.float64)
+    return {
+        "top": _largest_eigenvalue(times, _signs(keys[0], weights)),
+        "trace": float(traces.mean()),
+        "trace_std_error": float(traces.std(ddof=1) / np.sqrt(PROBES)),
+        "parameters": sum(leaf.size for leaf in weights.values()),
+    }
+
+
+def _largest_eigenvalue(times: Any, start: Values) -> float:
+    """By three vectors at a time: they lose their orthogonality, which copies eigenvalues but moves none."""
+    before, now, beta = jax.tree.map(jnp.zeros_like, start), _scaled(start, 1 / _norm(start)), 0.0
+    diagonal: list[float] = []
+    beside: list[float] = []
+    top = -np.inf
+    for _ in range(ITERATIONS):
+        found = jax.tree.map(lambda h, v, b=beta: h - b * v, times(now), before)
+        alpha = float(_dot(found, now))
+        found = jax.tree.map(lambda h, v, a=alpha: h - a * v, found, now)
+        beta = _norm(found)
+        diagonal.append(alpha)
+        ritz = float(np.linalg.eigvalsh(_tridiagonal(diagonal, beside))[-1])
+        settled = abs(ritz - top) <= TOLERANCE * abs(ritz)
+        top = ritz
+        if settled or not beta > 1e-6 * abs(top) or not np.isfinite(top):
+            break
+        beside.append(beta)
+        before, now = now, _scaled(found, 1 / beta)
+    return top
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _hessian_times(
+    program: Program, loss_fn: LossFn | None, variables: Any, batch: Any, weights: Values, v: Values
+) -> Values:
+    """H v, as the gradient of the gradient along v: reverse mode alone, which every network has."""
+    flat, (inputs, labels, mask) = program.flat, batch
+
+    def loss(weights: Values) -> Array:
+        known = with_leaves(flat, arguments(flat, variables, inputs), weights)
+        losses, _ = scored(output(flat, run(flat, known))[0], labels, loss_fn)
+        counted = spread(mask, losses.shape)
+        return jnp.sum(jnp.where(counted > 0, losses, 0)) / counted.sum()
+
+    with jax.default_matmul_precision("highest"):
+        return jax.grad(lambda w: _dot(jax.grad(loss)(w), v))(weights)
+
+
+def _signs(key: Array, like: Values) -> Values:
+    return {
+        leaf: jax.random.rademacher(jax.random.fold_in(key, leaf), array.shape, array.dtype)
+        for leaf, array in like.items()
+    }
+
+
+def _dot(x: Values, y: Values) -> Array:
+    return sum((jnp.vdot(x[leaf], y[leaf]).real for leaf in x), jnp.float32(0))
+
+
+def _norm(x: Values) -> float:
+    return float(jnp.sqrt(_dot(x, x)))
+
+
+def _scaled(x: Values, factor: float) -> Values:
+    return jax.tree.map(lambda leaf: (factor * leaf).astype(leaf.dtype), x)
+
+
+def _tridiagonal(diagonal: list[float], beside: list[float]) -> np.ndarray:
+    return np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
