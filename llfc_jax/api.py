@@ -265,11 +265,9 @@ def evaluate_path(
     """
     alphas = alpha_grid(num_alphas)
     program, stream = _start(
-        chosen(WithoutFeatures(apply), output), a, b, masked_batches(batches, num_examples=num_examples)
+        chosen(WithoutFeatures(apply), output), (a, b), masked_batches(batches, num_examples=num_examples)
     )
-    if loss_fn is None:
-        logits = logits_shape(program.outputs, program.counted[0])
-        stream = with_classes(stream, logits[-1], len(logits) - 2)
+    stream = _labelled(program, stream, loss_fn)
     found = _measure(program, Curve(a, b), stream, {"lmc": Planned(lmc(loss_fn), alphas)})
     return {"alphas": alphas, **found["lmc"]}
 
@@ -324,8 +322,7 @@ def measure_features(
     taken = tuple(sorted({*alphas}))
     program, stream = _start(
         NamedFeatures(apply_with_features),
-        a,
-        b,
+        (a, b),
         masked_batches(batches, labelled=False, num_examples=num_examples),
     )
     layers = _caller_features(program)
@@ -532,15 +529,14 @@ def train_curve(
     apply = partial(outputs_of, network) if isinstance(network, Program) else network
     if isinstance(batches, Iterator):
         raise UserError("batches: expected some that can be read again, such as a list; found an iterator")
-    for name, ends in (("A", a), ("B", b)):
-        check_finite(by_path(ends), name)
+    program, _ = _start(WithoutFeatures(apply), (a, b), masked_batches(batches))
     curve, _ = bend(
         jax.random.key(seed),
         a,
         b,
         kind=kind,
         loss_fn=loss or partial(cross_entropy, apply),
-        batches=lambda: masked_batches(batches),
+        batches=lambda: _labelled(program, masked_batches(batches), loss),
         steps=steps,
         learning_rate=learning_rate,
     )
@@ -585,18 +581,19 @@ def evaluate_plane(
         [0.5, 0.0, 1.0]
     """
     plane = plane_through({"A": a, "B": b, "C": c})
-    stream = masked_batches(batches)
-    return scan(plane, apply, stream, size, loss_fn=loss_fn)
+    program, stream = _start(WithoutFeatures(apply), (a, b, c), masked_batches(batches))
+    return scan(plane, apply, _labelled(program, stream, loss_fn), size, loss_fn=loss_fn)
 
 
 def _start(
-    features_fn: FeaturesFn, a: Variables, b: Variables, stream: Iterator[Batch]
+    features_fn: FeaturesFn, networks: Sequence[Variables], stream: Iterator[Batch]
 ) -> tuple[Program, Iterator[Batch]]:
-    """What the network is like on the first batch, and the stream with this batch still in it."""
-    for name, network in (("A", a), ("B", b)):
+    """What the networks are like on the first batch, and the stream with this batch still in it."""
+    for name, network in zip("ABC", networks, strict=False):
         check_finite(by_path(network), name)
-    first = next(stream)
-    check_integers_unread(features_fn, a, b, first.images)
+    first, (a, *others) = next(stream), networks
+    for other in others:
+        check_integers_unread(features_fn, a, other, first.images)
     program = read_features(features_fn, a, first.images, first.mask.shape)
     return program, itertools.chain([first], stream)
 
@@ -605,6 +602,16 @@ def _measure(
     program: Program, path: Curve, stream: Iterable[Batch], plan: Mapping[str, Planned]
 ) -> dict[str, Any]:
     return measure_path(program, path, stream, plan, chunk=chunk_for(jax.default_backend()))
+
+
+def _labelled(
+    program: Program, stream: Iterator[Batch], loss_fn: Callable[..., Array] | None
+) -> Iterator[Batch]:
+    """The same batches, whose labels are found to be classes, unless the loss is one of the caller's own."""
+    if loss_fn is not None:
+        return stream
+    logits = logits_shape(program.outputs, program.counted[0])
+    return with_classes(stream, logits[-1], len(logits) - 2)
 
 
 def _caller_features(program: Program) -> dict[str, str]:

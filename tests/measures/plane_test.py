@@ -70,5 +70,7 @@ def test_what_spans_no_plane_is_refused(networks):
         llfc_jax.evaluate_plane(apply, a, b, a, BATCHES, 3)
     with pytest.raises(UserError, match="found A, B, C on one"):
         llfc_jax.evaluate_plane(apply, a, b, llfc_jax.lerp(a, b, 0.3), BATCHES, 3)
+    with pytest.raises(UserError, match="labels: expected 0 to 2, by the logits; found 1 to 3"):
+        llfc_jax.evaluate_plane(apply, *networks, [(X, Y + 1)], 3)
     with pytest.raises(UserError, match="the networks differ at"):
         llfc_jax.evaluate_plane(apply, a, b, {"in": a["in"]}, BATCHES, 3)

@@ -150,6 +150,7 @@ def test_the_same_seed_trains_the_same_curve(program):
         ({"b": {"in": np.ones((5, 6), np.float32)}}, "the networks differ at"),
         ({"steps": 0}, "steps: expected an integer"),
         ({"batches": []}, "batches: expected one at least; found none"),
+        ({"batches": [(X, Y + 1)]}, "labels: expected 0 to 2, by the logits; found 1 to 3"),
         ({"learning_rate": 1e30}, "learning_rate: expected one that a curve can be trained at"),
     ],
 )
