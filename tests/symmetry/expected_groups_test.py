@@ -10,7 +10,7 @@ from jax import lax
 from llfc_jax import symmetry
 from llfc_jax.symmetry.spec import shape_of_permutation
 
-NOT_FOUND = {"looked-up experts", "ragged experts"}
+NOT_FOUND = ("looked-up experts", "ragged experts")
 """Within each expert the units have an order of their own, which follows a position that is looked up.
 
 What moves within what is told by the axes of one array. The result of a lookup has the examples' axis in the
