@@ -17,11 +17,11 @@ from llfc_jax.program.flat import Values, arguments, output, run
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array
 
-ITERATIONS = 20
+ITERATIONS = 12
 """Of Lanczos, at most."""
 TOLERANCE = 1e-3
 """By which part of itself an iteration changes the eigenvalue when it is the last."""
-PROBES = 8
+PROBES = 4
 """Random vectors, of the trace."""
 SEED = 0
 
