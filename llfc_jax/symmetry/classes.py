@@ -96,6 +96,7 @@ def symmetries(apply: Callable[..., PyTree], variables: PyTree, inputs: PyTree) 
         inputs: one batch of the same.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> weights = {"in": jnp.ones((5, 8)), "out": jnp.ones((8, 3))}
         >>> found = symmetries(lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"], weights, jnp.ones((2, 5)))
         >>> print(describe_actions(found))
