@@ -1,12 +1,12 @@
 """What was traced once is not traced again: not for a second epoch, batch, network or pair."""
 
-import contextlib
 from functools import cached_property
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import traces
 
 from llfc_jax import models
 from llfc_jax.corrections import repair as repairing
@@ -108,20 +108,6 @@ WORK = {
     "recomputed statistics": recompute,
     "REPAIR": repair,
 }
-
-
-@contextlib.contextmanager
-def traces():
-    """How often JAX traces a function or compiles it, by what it did."""
-    events = []
-
-    def note(event, duration, **_):
-        if event.startswith("/jax/core/compile/"):
-            events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(note)
 
 
 @pytest.mark.parametrize("name", WORK)

@@ -17,7 +17,7 @@ from llfc_jax.matching.moved import AS_IT_WAS, LEARNED, Moved, chosen_classes, l
 from llfc_jax.matching.problem import Problem
 from llfc_jax.matching.procrustes import procrustes_steps
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.symmetry import held_fixed, symmetries
+from llfc_jax.symmetry import held_fixed
 from llfc_jax.symmetry.classes import Action, Symmetry
 from llfc_jax.symmetry.exponents import MATRICES, TURNS
 from llfc_jax.symmetry.maps import Maps, act, fold_scales, free_scalings, scales_of, shape_of_map
@@ -169,7 +169,7 @@ def by_learning(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> M
     """A `Matcher`, over all batches."""
     return learned_matching(
         key,
-        symmetries(problem.apply, problem.a, next(iter(problem.inputs()))),
+        problem.symmetry(),
         problem.a,
         problem.b,
         loss_fn=problem.loss,

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 from llfc_jax.errors import UserError
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.moved import Moved
-from llfc_jax.symmetry import PermutationSpec
+from llfc_jax.symmetry import PermutationSpec, symmetries
+from llfc_jax.symmetry.classes import Symmetry
 from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
 
 
@@ -25,6 +26,10 @@ class Problem(NamedTuple):
     """Starts a stream of training data with labels, in batches of one size."""
     inputs: Callable[[], Iterable[PyTree]]
     """Starts a stream of the inputs alone."""
+
+    def symmetry(self) -> Symmetry:
+        """All linear maps of units that leave the outputs unchanged, beside the permutations of `spec`."""
+        return symmetries(self.apply, self.a, next(iter(self.inputs())))
 
 
 def at_least_one(batches: Iterable[Any]) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from llfc_jax.matching.leaves import Leaves, by_path, matched_leaves
 from llfc_jax.matching.moved import AS_IT_WAS, PERMUTED, Moved, chosen_classes, ladder
 from llfc_jax.matching.problem import Problem
 from llfc_jax.matching.weights import weight_matching
-from llfc_jax.symmetry import apply_permutation, held_fixed, symmetries
+from llfc_jax.symmetry import apply_permutation, held_fixed
 from llfc_jax.symmetry.balance import balance
 from llfc_jax.symmetry.classes import Action, Symmetry
 from llfc_jax.symmetry.maps import (
@@ -175,7 +175,7 @@ def by_procrustes(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) ->
     """A `Matcher`, of weights alone."""
     return procrustes_matching(
         key,
-        symmetries(problem.apply, problem.a, next(iter(problem.inputs()))),
+        problem.symmetry(),
         problem.a,
         problem.b,
         classes=options["classes"] or None,

@@ -15,7 +15,7 @@ from llfc_jax.types import PyTree
 
 def measure(options: Options) -> Measure:
     """`{alphas, layers}`, a row for each feature."""
-    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+    alphas = options.alphas_and_ends
 
     def entry(found: Found) -> dict[str, Any]:
         weights = ranks_of(singular_values_along(found, alphas))

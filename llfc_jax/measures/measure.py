@@ -34,6 +34,11 @@ class Options(NamedTuple):
     loss_fn: Callable[[PyTree, PyTree], Array] | None = None
     """Outputs, labels -> (n, ...) losses; cross-entropy without one."""
 
+    @property
+    def alphas_and_ends(self) -> tuple[float, ...]:
+        """Of what the two networks are asked for, too."""
+        return tuple(sorted({0.0, *self.alphas, 1.0}))
+
 
 DEFAULTS = Options()
 

@@ -33,7 +33,7 @@ QUANTITIES = {
 def measure(options: Options) -> Measure:
     """`{alphas, disagreement_a, ..., kl_a, ..., ensemble_loss, ensemble_error}`, parallel to the alphas."""
     check_cross_entropy("predictions", options.loss_fn)
-    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+    alphas = options.alphas_and_ends
 
     def entry(found: Found) -> dict[str, Any]:
         return {"alphas": alphas, **found.folds[TEST]["outputs"]}

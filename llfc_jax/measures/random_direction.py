@@ -23,7 +23,7 @@ SEED = 0
 
 def measure(options: Options) -> Measure:
     """`{alphas, random_loss, random_error, filters_loss, filters_error}`, parallel to the alphas."""
-    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+    alphas = options.alphas_and_ends
 
     def entry(found: Found) -> dict[str, Any]:
         return {"alphas": alphas, **found.folds[TEST]["directions"]}

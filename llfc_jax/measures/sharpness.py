@@ -33,7 +33,7 @@ def measure(options: Options) -> Measure:
 
     Of the first test batch, where there is no training data.
     """
-    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+    alphas = options.alphas_and_ends
 
     def entry(found: Found) -> dict[str, Any]:
         program, batch = found.program, found.folds.get(TRAIN, found.folds[TEST])["batch"]

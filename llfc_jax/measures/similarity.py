@@ -28,7 +28,7 @@ QUANTITIES = {
 
 def measure(options: Options) -> Measure:
     """`{alphas, layers}`, a row for each feature; at alpha = 1 they are between B and A."""
-    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+    alphas = options.alphas_and_ends
 
     def entry(found: Found) -> dict[str, Any]:
         return {"alphas": alphas, "layers": found.folds[TEST]["layers"]}

@@ -25,7 +25,7 @@ def measure(options: Options) -> Measure:
     else on test data; losses are those of the test data.
     """
     check_cross_entropy("temperature", options.loss_fn)
-    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+    alphas = options.alphas_and_ends
 
     def entry(found: Found) -> dict[str, Any]:
         losses = found.folds[TEST]["losses"]

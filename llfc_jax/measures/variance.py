@@ -14,7 +14,7 @@ from llfc_jax.program.nodes import Node, Program
 
 def measure(options: Options) -> Measure:
     """`{alphas, layers}`, a row for each feature whose units are known."""
-    alphas = tuple(sorted({0.0, *options.alphas, 1.0}))
+    alphas = options.alphas_and_ends
 
     def entry(found: Found) -> dict[str, Any]:
         return {"alphas": alphas, "layers": found.folds[TEST]["layers"]}

@@ -1,15 +1,14 @@
 """What a paper published beside what was found, for a terminal."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from llfc_jax.reporting import reading
+from llfc_jax.reporting.console import written
 
 _SHOW: Mapping[str, Callable[[float | None], str]] = {
     "nats": reading.nats,
@@ -30,17 +29,13 @@ def terminal(record: Mapping[str, Any], *, note: str, width: int = 100, colour: 
     Returns:
         The text, without a final newline.
     """
-    buffer = io.StringIO()
-    console = Console(
-        file=buffer, width=width, force_terminal=colour, highlight=False, emoji=False, markup=False
-    )
     table = Table("", box=None, pad_edge=False, header_style="none")
     table.add_column("ours", justify="right")
     table.add_column("published")
     for row in record["rows"]:
         table.add_row(row["quantity"], over_runs(row["ours"], row["unit"]), row["published"] or "–")
-    console.print(Text(f"{record['source']}: {record['title']}", "bold"), table, "", note, sep="\n")
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    title = Text(f"{record['source']}: {record['title']}", "bold")
+    return written(lambda console: console.print(title, table, "", note, sep="\n"), width, colour)
 
 
 def over_runs(values: Sequence[float | None], unit: str) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llfc_jax.reporting import overview, reading
+from llfc_jax.reporting.console import written
 from llfc_jax.reporting.judgement import Answer, Criteria, criteria, llfc_shares, verdict
 from llfc_jax.reporting.reading import Results
 from llfc_jax.storage.files import write_text
@@ -99,15 +100,8 @@ def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
     Returns:
       The text, without a final newline.
     """
-    buffer = io.StringIO()
-    console = Console(
-        file=buffer, width=width, force_terminal=colour, highlight=False, emoji=False, markup=False
-    )
-    if "groups" in results:
-        overview.terminal(console, results)
-    else:
-        _print_run(console, results)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    draw = overview.terminal if "groups" in results else _print_run
+    return written(lambda console: draw(console, results), width, colour)
 
 
 def _print_run(console: Console, results: Results) -> None:

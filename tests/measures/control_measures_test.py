@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from measured import along_line
 
 import llfc_jax
 from llfc_jax.measures.nodes import contracted_leaves, filter_axes
@@ -28,9 +29,7 @@ def network(seed):
 
 def measured(a, b, measures=MEASURES, fn=apply, batches=None):
     batches = batches or {"test": [(X[:12], Y[:12]), (X[12:], Y[12:])], "train": [(X, Y), (X[:6], Y[:6])]}
-    program = llfc_jax.read(fn, a, X[:12])
-    found = llfc_jax.measure(program, a, b, batches, measures=("lmc", *measures), alphas=ALPHAS, num_alphas=5)
-    return {name: found[name]["a-b"] for name in ("lmc", *measures)}
+    return along_line(fn, a, b, X[:12], batches, measures, ALPHAS)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 import scipy.linalg
 import scipy.optimize
 import scipy.special
+from measured import along_line
 
 import llfc_jax
 from llfc_jax.measures.similarity import canonical_correlations, compared
@@ -59,10 +60,8 @@ def between(a, b, alpha):
 
 
 def measured(a, b, measures=FURTHER, fn=apply, x=X):
-    program = llfc_jax.read(fn, a, x[:20])
     batches = {"test": [(x[i : i + 20], Y[i : i + 20]) for i in (0, 20, 40)], "train": [(x, Y)]}
-    found = llfc_jax.measure(program, a, b, batches, measures=("lmc", *measures), alphas=ALPHAS, num_alphas=5)
-    return {name: found[name]["a-b"] for name in ("lmc", *measures)}
+    return along_line(fn, a, b, x[:20], batches, measures, ALPHAS)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import command
 import jax
 import numpy as np
 import pytest
+from compiling import traces
 
 from llfc_jax.run import experiment
 from llfc_jax.storage import checkpoint
@@ -27,28 +28,16 @@ def results(workdir):
     return json.loads((workdir / "results.json").read_text())
 
 
-def compilations():
-    """A list that grows by each program that is compiled, or read from a cache."""
-    seen = []
-
-    def listen(event, seconds, **_):
-        if event.endswith("backend_compile_duration"):
-            seen.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    return seen
-
-
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """The workdir of a sweep, what was said, and after each run how much had been compiled."""
     workdir = tmp_path_factory.mktemp("sweep") / "w"
-    compiled, after, write = compilations(), [], experiment.write_results
-    with pytest.MonkeyPatch.context() as patch:
+    after, write = [], experiment.write_results
+    with pytest.MonkeyPatch.context() as patch, traces() as events:
 
         def counted(*given):
             write(*given)
-            after.append(len(compiled))
+            after.append(sum(event.endswith("backend_compile_duration") for event in events))
 
         patch.setattr(experiment, "write_results", counted)
         process = command.run_here(*SMALL, *AXES, f"--workdir={workdir}")
