@@ -70,19 +70,15 @@ def _experiment(arguments: Sequence[str], text: str | None) -> None:
     if place and not guard.is_inside():
         raise SystemExit(guard.run_again())
     with command_line.logs_to(workdir / "log.txt"):
-        from llfc_jax.run import experiment, sweep
+        from llfc_jax.run import sweep
         from llfc_jax.runtime import compilation
 
         compilation.avoid_slow_fusions()
         if place:
             output.divert_libraries(workdir / "log.txt")
         with processes.joined(place) if place else contextlib.nullcontext():
-            if axes or config.get(points.REPLICATES, 1) != 1:
-                alone = _typed([f"--config={found.config}", *_flags(overrides)])
-                page = sweep.run(config, axes, workdir, _typed(arguments), alone)
-            else:
-                page = experiment.run(config, workdir, _typed(arguments))
-            output.show(str(page))
+            alone = _typed([f"--config={found.config}", *_flags(overrides)])
+            output.show(str(sweep.run(config, axes, workdir, _typed(arguments), alone)))
 
 
 def _compare(arguments: Sequence[str], text: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from llfc_jax.reporting import reading, writing
-from llfc_jax.run import experiment, points, sweep
+from llfc_jax.run import points, sweep
 from llfc_jax.run.published import Results, Row
 from llfc_jax.run.reproduction import find
 from llfc_jax.storage import files
@@ -35,12 +35,8 @@ def run(
     """
     entry = find(name)
     axes = points.parse(entry.sweep)
-    if axes or config.replicates != 1:
-        page = sweep.run(config, axes, directory, command, alone)
-        runs = [writing.read_results(directory / point) for point in points.points(config, axes)]
-    else:
-        page = experiment.run(config, directory, command)
-        runs = [writing.read_results(directory)]
+    page = sweep.run(config, axes, directory, command, alone)
+    runs = [writing.read_results(directory / name) for name in points.points(config, axes)]
     record = {
         "name": name,
         "source": entry.source,

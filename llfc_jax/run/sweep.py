@@ -20,11 +20,12 @@ from llfc_jax.storage import files
 def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str, alone: str) -> Path:
     """Run what isn't finished of a product of fields' values, and of replicates; then an overview of all.
 
-    All runs share the process, the data, and the programs that are the same.
+    Where that is one run, it is the whole of it, without an overview. Several share the process, the data,
+    and the programs that are the same.
 
     Args:
         config: what the runs share.
-        axes: of the sweep; none for replicates alone.
+        axes: of the sweep; none for replicates, or a single run.
         directory: the workdir.
         command: what the user typed, for the record.
         alone: the same without what makes many runs of it, for the record of each.
@@ -35,6 +36,8 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
     Raises:
         UserError: bad input, of any of the runs; nothing has been trained then.
     """
+    if not axes and config.get(REPLICATES, 1) == 1:
+        return experiment.run(config, directory, command)
     if not RULES[REPLICATES].fits(config.get(REPLICATES)):
         validate(config)  # and say so
     if MODEL not in (axis.field for axis in axes):
