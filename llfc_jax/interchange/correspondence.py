@@ -19,7 +19,7 @@ from llfc_jax.interchange.name_tables import own as own_names
 from llfc_jax.interchange.names import Module
 from llfc_jax.interchange.slots import MISSING, Fit, Slot, Target, fit, may_be, target
 from llfc_jax.interchange.stored import File
-from llfc_jax.interchange.torch_layouts import LAYERS, Layout, Shape
+from llfc_jax.interchange.torch_layouts import Layout, Shape
 
 __all__ = ["Match", "Place", "Places", "find", "target"]
 
@@ -254,30 +254,3 @@ def _entry(entry: str, modules: Iterable[Module]) -> Module:
         first = dict.fromkeys(module[0] for module in modules if module)
         raise UserError(f"config.pair.entry={entry}: it has no such part; it has {listed(first) or 'none'}")
     return start
-
-
-_Modules = dict[str, dict[str, tuple[str, Layout]]]
-"""Module -> array in it -> our name of it, and its layout."""
-
-
-def _torch_modules(wanted: Target) -> _Modules:
-    """Stage -> PyTorch's arrays of it; nothing where a layer has no counterpart."""
-    modules: _Modules = {}
-    for slot in wanted.slots:
-        if (table := LAYERS.get(slot.layer)) is None:
-            return {}
-        for _, array, shape in slot.arrays:
-            theirs, layout = table[array]
-            modules.setdefault(slot.stage, {})[theirs] = (
-                slot.full_name(array),
-                layout(shape, slot.flattened),
-            )
-    return modules
-
-
-def _called(modules: _Modules, names: Names) -> Places:
-    return {
-        name: Place(f"{names[stage]}.{theirs}", layout)
-        for stage, own in modules.items()
-        for theirs, (name, layout) in own.items()
-    }

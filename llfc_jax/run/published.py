@@ -59,16 +59,6 @@ def end_error(results: Results) -> float:
     return sum(errors) / len(errors)
 
 
-def midpoint_error(path: str) -> Callable[[Results], float | None]:
-    """The test error in the middle of a path."""
-
-    def find(results: Results) -> float | None:
-        found = results["lmc"][path]
-        return found["test"]["error"][found["alphas"].index(0.5)]
-
-    return find
-
-
 def stitched(path: str, pick: Callable[[list[float]], float]) -> Callable[[Results], float | None]:
     """The least or the largest test error of the networks that are stitched of two."""
 

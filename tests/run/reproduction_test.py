@@ -17,7 +17,7 @@ ENTRY = Reproduction(
         Row("loss barrier", published.barrier("a-b", "loss"), "nats", "0.5"),
         Row("error of the ends", published.end_error, "%", ""),
         Row("worst layer", published.worst_layer("a-b"), "part", "0"),
-        Row("error in the middle", published.midpoint_error("a-b"), "%", "3 %", {"model.width": 1.0}),
+        Row("of one width", published.barrier("a-b", "error"), "%", "3 %", {"model.width": 1.0}),
         Row("of no run", published.barrier("a-b", "loss"), "nats", "9", {"model.width": 7.0}),
     ),
     (("measures", "lmc,llfc"),),
@@ -61,7 +61,7 @@ def test_ours_stand_beside_the_published_over_all_seeds(monkeypatch, tmp_path):
             )
             for run in runs
         ],
-        [run["lmc"]["a-b"]["test"]["error"][run["lmc"]["a-b"]["alphas"].index(0.5)] for run in runs],
+        [run["lmc"]["a-b"]["test"]["error_barrier"] for run in runs],
         [],
     ]
     assert lines[0].startswith("loss barrier")
