@@ -208,9 +208,11 @@ def _map_of(kind: str, free: Array) -> Array:
     if kind == "permutation":
         assigned = jax.nn.one_hot(linear_assignment(jax.lax.stop_gradient(free)), free.shape[-1])
         return free + jax.lax.stop_gradient(assigned - free)
-    if kind in TURNS:
-        free = free - jnp.swapaxes(free, -1, -2)
+    still = jnp.eye(free.shape[-1])
+    if kind not in TURNS:
+        return still + free
+    skew = (free - jnp.swapaxes(free, -1, -2)) / 2
     if kind == "mean-fixing orthogonal":
-        free = free - free.mean(-1, keepdims=True)
-        free = free - free.mean(-2, keepdims=True)
-    return jax.scipy.linalg.expm(free, max_squarings=8)
+        skew = skew - skew.mean(-1, keepdims=True)
+        skew = skew - skew.mean(-2, keepdims=True)
+    return jnp.linalg.solve(still - skew, still + skew)

@@ -1,7 +1,5 @@
-"""Matching by all symmetries: permutations by assignment, rotations and signs in closed form."""
+"""Matching by all symmetries: permutations by assignment, all other maps in closed form."""
 
-import itertools
-import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,12 +20,13 @@ from llfc_jax.symmetry.maps import (
     Maps,
     apply_maps,
     fold_scales,
-    free_scalings,
     inverse_maps,
     nearest_rotation,
     scales_of,
+    shrinking,
 )
-from llfc_jax.symmetry.spec import around, shape_of_permutation
+from llfc_jax.symmetry.moments import cross_moment
+from llfc_jax.symmetry.spec import Piece, around, shape_of_permutation
 from llfc_jax.types import Array, PRNGKey, Variables
 
 _PROGRESS = 1e-6
@@ -44,21 +43,21 @@ def procrustes_matching(
     max_rounds: int = 20,
     exclude: tuple[str, ...] = ("batch_stats",),
 ) -> Moved:
-    """B moved by permutations, rotations and signs towards the largest `<A, g(B)>`, in canonical scales.
+    """B moved by permutations, linear maps and signs towards the largest `<A, g(B)>`, in canonical form.
 
     Rounds of weight matching and, for each other group of maps in turn, its closed form: with leaves as
     matrices whose rows it moves and C = sum_leaves A B^T, the rotation U V^T of the singular value
     decomposition C = U S V^T (Schoenemann 1966), for those that fix the mean's direction within its
-    complement; for signs the permutation that is best for |C|, and the signs that C has there. Of invertible
-    maps the rotations are tried: T and its inverse meet A on two sides, which has no closed form. Each is the
+    complement; for signs the permutation that is best for |C|, and the signs that C has there. Each is the
     exact optimum with the others held, where it moves one axis of each leaf; it is taken if the objective
     grows. Before the first round rotations are found from what they alone move, such as what the inputs are
     read by: hidden units that aren't matched yet would be noise. If that ends below weight matching alone,
     rounds go on from there.
 
-    Scales are made canonical before: where rotations need the scales of norms uniform, they are folded into
-    the next layer; what else can be scaled gets the smallest weights (`balance`). In the end B gets the
-    scales that A has: the line between the two is that of the canonical networks, scaled. Rotations that a
+    Networks are made canonical before: where rotations need the scales of norms uniform, they are folded into
+    the next layer; what else can be scaled or mapped by invertible matrices gets the smallest weights
+    (`balance`), which leaves only a rotation of an invertible map. In the end B gets what A was made
+    canonical by, undone: the line between the two is that of the canonical networks, mapped. Rotations that a
     scale forbids which can't be folded, such as that of a last norm before tied embeddings, are left out.
 
     Args:
@@ -71,7 +70,7 @@ def procrustes_matching(
         exclude: collections that are moved but not compared.
 
     Returns:
-        B moved, for the line from A as it is; the objective is `<A, g(B)>` in canonical scales, at the
+        B moved, for the line from A as it is; the objective is `<A, g(B)>` in canonical form, at the
         start and after each round.
 
     Raises:
@@ -138,10 +137,10 @@ def _descend(
 ) -> tuple[Variables, list[float]]:
     """B moved by permutations and maps of some classes, and the objective before and after each round."""
     turned = [name for name, action in symmetry.actions.items() if action.kind in {*classes} - {"scaling"}]
-    scaled = [name for name in free_scalings(symmetry) if "scaling" in classes]
+    shrunk = [name for name in shrinking(symmetry) if symmetry[name].kind in classes]
     a, b = (fold_scales(symmetry, variables) for variables in (variables_a, variables_b))
     weights = tuple(matched_leaves(symmetry.spec, a, b, exclude)[0])
-    own, others = (balance(symmetry, variables, scaled, weights) for variables in (a, b))
+    own, others = (balance(symmetry, variables, shrunk, weights) for variables in (a, b))
     a, b = apply_maps(symmetry, own, a), apply_maps(symmetry, others, b)
     compared = matched_leaves(symmetry.spec, a, b, exclude)[0]
 
@@ -228,21 +227,18 @@ def _crossed(
     symmetry: Symmetry, action: Action, a: Leaves, b: Mapping[str, Array], alone: bool = False
 ) -> Array:
     """`sum A B^T` over all axes that an action moves, or over arrays that only it moves."""
+
+    def counts(piece: Piece) -> bool:
+        moving = sum(name is not None for name in piece.perms)
+        return not alone or moving <= 1 + len(piece.within(action.group))
+
     shape = shape_of_permutation(symmetry.spec, action.group)
-    total = jnp.zeros((*shape, action.size))
-    for path in (path for path in action.powers if path in a):
-        for piece in symmetry.spec.leaves[path].pieces:
-            within = piece.within(action.group)
-            if alone and sum(name is not None for name in piece.perms) > 1 + len(within):
-                continue
-            letters = string.ascii_letters[: len(piece.view)]
-            outer = "".join(letters[i] for i in within)
-            own_axes = (piece.moved_by(action.group, axis) for axis in action.powers[path])
-            for own in (letters[i] for i in itertools.chain.from_iterable(own_axes)):
-                total += jnp.einsum(
-                    f"{letters},{letters.replace(own, 'Z')}->{outer}{own}Z",
-                    piece.of(a[path]),
-                    piece.of(b[path]),
-                    precision=jax.lax.Precision.HIGHEST,
-                )
-    return total
+    return sum(
+        (
+            cross_moment(symmetry.spec, action.group, path, axis, a[path], b[path], of=counts)
+            for path, of in action.powers.items()
+            if path in a
+            for axis in of
+        ),
+        jnp.zeros((*shape, action.size)),
+    )

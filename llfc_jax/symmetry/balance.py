@@ -1,77 +1,83 @@
-"""The canonical scales of a network: of all that scalings make of it, the one whose weights are smallest.
+"""The canonical form of a network: of all that scalings and invertible maps make of it, the smallest weights.
 
 A scaling s = exp(t) of one unit multiplies what it moves by exp(e t), e the power there, so that the sum of
 squares is sum_k c_k exp(2 e_k t): convex in t, in all units' t together, too. Its minimum is the same for all
 networks that scalings make of each other. For a hidden unit of ReLU it is where what comes in is as long as
 what goes out.
+
+An invertible T makes tr(T P T^T) + tr(T^-T R T^-1) of it, P and R the Gram matrices of what T and T^-T move.
+In G = T^T T this is tr(P G) + tr(R G^-1), smallest where G P G = R: at the geometric mean of R and P^-1,
+G = P^-1/2 (P^1/2 R P^1/2)^1/2 P^-1/2 (Bhatia 2007, Positive Definite Matrices, section 4.1). Of queries with
+keys it leaves W_Q^T W_Q = W_K^T W_K, as the singular value decomposition of W_Q W_K^T does; what is left of T
+is a rotation.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from llfc_jax.symmetry.classes import Action, Symmetry
-from llfc_jax.symmetry.maps import Maps, act, shape_of_map
+from llfc_jax.symmetry.maps import Maps, act, still_map
+from llfc_jax.symmetry.moments import cross_moment, square_moment
 from llfc_jax.symmetry.spec import PermutationSpec
 from llfc_jax.types import Array, PyTree
 
 _SWEEPS, _STEPS = 300, 20
-"""Over all scalings, and of Newton's method in one."""
+"""Over all maps, and of Newton's method in one scaling."""
 _SETTLED = 1e-6
-"""Of the logarithm of a scale: what counts as no change."""
+"""Of the logarithm of a scale, or of a matrix: what counts as no change."""
+_RIDGE = 1e-6
+"""Part of the mean eigenvalue that is added to Gram matrices: what nothing goes through stays finite."""
 
 
 def balance(symmetry: Symmetry, variables: PyTree, names: Sequence[str], paths: Sequence[str]) -> Maps:
-    """The scalings that make the sum of squares of a network's weights smallest.
+    """The scalings and invertible maps that make the sum of squares of a network's weights smallest.
 
-    Coordinate descent over scalings, each to its minimum. A unit whose scale could grow or fall for ever, as
-    nothing comes in or goes out, keeps it.
+    Coordinate descent, each map to its minimum. A unit whose scale could grow or fall for ever, as nothing
+    comes in or goes out, keeps it.
 
     Args:
         symmetry: of the network.
         variables: its arrays.
-        names: of scalings; one for each.
+        names: of scalings and invertible maps; one for each.
         paths: of the arrays that are weights.
 
     Returns:
-        Numbers for `apply_maps`.
+        Maps for `apply_maps`.
     """
     actions = {name: symmetry[name] for name in names}
 
     @jax.jit
-    def sweep(logs: Mapping[str, Array]) -> tuple[dict[str, Array], Array]:
-        found, change = dict(logs), jnp.zeros(())
-        moved = variables
+    def sweep(maps: Maps) -> tuple[Maps, Array]:
+        found, change, moved = dict(maps), jnp.zeros(()), variables
         for name, action in actions.items():
-            moved = act(symmetry.spec, action, jnp.exp(found[name]), moved)
+            moved = act(symmetry.spec, action, found[name], moved)
         for name, action in actions.items():
-            step = _best(symmetry.spec, action, moved, paths)
-            moved = act(symmetry.spec, action, jnp.exp(step), moved)
-            found[name], change = found[name] + step, jnp.maximum(change, jnp.abs(step).max())
+            best = _best_matrix if action.kind == "invertible" else _best_scale
+            step = best(symmetry.spec, action, moved, paths)
+            moved = act(symmetry.spec, action, step, moved)
+            found[name] = step @ found[name] if action.kind == "invertible" else step * found[name]
+            change = jnp.maximum(change, jnp.abs(step - still_map(symmetry, name)).max())
         return found, change
 
-    logs = {name: jnp.zeros(shape_of_map(symmetry, name)) for name in names}
+    found = {name: still_map(symmetry, name) for name in names}
     for _ in range(_SWEEPS if names else 0):
-        logs, change = sweep(logs)
+        found, change = sweep(found)
         if change < _SETTLED:
             break
-    return {name: jnp.exp(own) for name, own in logs.items()}
+    return found
 
 
-def _best(spec: PermutationSpec, action: Action, variables: PyTree, paths: Sequence[str]) -> Array:
-    """The t that makes each unit's sum of squares smallest, the others' held."""
-    terms = [
-        (float(power), jnp.square(jnp.abs(leaf)), path, axis)
-        for where, leaf in jax.tree_util.tree_leaves_with_path(variables)
-        if (path := jax.tree_util.keystr(where)) in action.powers and path in paths
-        for axis, power in action.powers[path].items()
+def _best_scale(spec: PermutationSpec, action: Action, variables: PyTree, paths: Sequence[str]) -> Array:
+    """The s that makes each unit's sum of squares smallest, the others' held."""
+    squares = [
+        (power, square_moment(spec, action.group, path, axis, leaf))
+        for power, path, axis, leaf in _moved(action, variables, paths)
     ]
-    together = max((len(action.powers[path]) for _, _, path, _ in terms), default=1)
-    squares = [(power, _by_unit(spec, action, leaf, path, axis)) for power, leaf, path, axis in terms]
+    together = max((len(action.powers[path]) for path in action.powers if path in paths), default=1)
     if not squares:
-        return jnp.zeros(())
+        return jnp.ones(())
     pulled = [
         sum((c for power, c in squares if sign * power > 0), start=jnp.zeros_like(squares[0][1])) > 0
         for sign in (1, -1)
@@ -83,17 +89,60 @@ def _best(spec: PermutationSpec, action: Action, variables: PyTree, paths: Seque
         return t - jnp.clip(sum(slopes) / jnp.maximum(curvature, jnp.finfo(t.dtype).tiny), -1, 1)
 
     best = jax.lax.fori_loop(0, _STEPS, newton, jnp.zeros_like(squares[0][1]))
-    return jnp.where(pulled[0] & pulled[1], best, 0) / together  # on one array twice, both ends move
+    return jnp.exp(jnp.where(pulled[0] & pulled[1], best, 0) / together)  # twice on one array, both ends move
 
 
-def _by_unit(spec: PermutationSpec, action: Action, leaf: Array, path: str, axis: int) -> Array:
-    """Sums over all that one unit moves along an axis of an array, units last."""
-    total = jnp.zeros(())
-    for piece in spec.leaves[path].pieces:
-        block, outer = piece.of(leaf), piece.within(action.group)
-        for own in piece.moved_by(action.group, axis):
-            kept = (*outer, own)
-            summed = block.sum([i for i in range(block.ndim) if i not in kept])
-            order = partial(sorted(kept).index)
-            total += jnp.transpose(summed, [order(i) for i in kept])
-    return total
+def _best_matrix(spec: PermutationSpec, action: Action, variables: PyTree, paths: Sequence[str]) -> Array:
+    """The T, symmetric, that makes the sum of squares smallest, the others' held.
+
+    Exact where it moves one axis of each array; the identity where it wouldn't make the sum smaller.
+    """
+    moved = [*_moved(action, variables, paths)]
+    grams = [
+        (power, cross_moment(spec, action.group, path, axis, leaf, leaf)) for power, path, axis, leaf in moved
+    ]
+    still = jnp.broadcast_to(jnp.eye(action.size), jnp.shape(grams[0][1])) if grams else jnp.eye(action.size)
+    ahead, behind = (sum((g for power, g in grams if sign * power > 0), 0 * still) for sign in (1, -1))
+    best = _power(_geometric_mean(_ridged(behind), jnp.linalg.inv(_ridged(ahead))), 0.5)
+
+    def squares(matrix: Array) -> Array:
+        return _sum_of_squares(act(spec, action, matrix, variables), paths)
+
+    return jnp.where(squares(best) < squares(still), best, still)
+
+
+def _moved(
+    action: Action, variables: PyTree, paths: Sequence[str]
+) -> Iterator[tuple[float, str, int, Array]]:
+    """The axes of weights that a map acts along: its power there, path, axis and array."""
+    for where, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        path = jax.tree_util.keystr(where)
+        for axis, power in action.powers.get(path, {}).items() if path in paths else ():
+            yield float(power), path, axis, leaf
+
+
+def _sum_of_squares(variables: PyTree, paths: Sequence[str]) -> Array:
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return sum(
+        (jnp.vdot(leaf, leaf).real for where, leaf in leaves if jax.tree_util.keystr(where) in paths),
+        jnp.zeros(()),
+    )
+
+
+def _ridged(gram: Array) -> Array:
+    size = gram.shape[-1]
+    mean = jnp.trace(gram, axis1=-2, axis2=-1)[..., None, None] / size
+    return gram + jnp.eye(size) * jnp.maximum(_RIDGE * mean, jnp.finfo(gram.dtype).tiny)
+
+
+def _geometric_mean(first: Array, second: Array) -> Array:
+    """Of two positive definite matrices."""
+    half, back = _power(second, 0.5), _power(second, -0.5)
+    return half @ _power(back @ first @ back, 0.5) @ half
+
+
+def _power(matrix: Array, exponent: float) -> Array:
+    """Of a positive definite matrix."""
+    values, vectors = jnp.linalg.eigh((matrix + jnp.swapaxes(matrix, -1, -2)) / 2)
+    positive = jnp.maximum(values, jnp.finfo(values.dtype).eps * values[..., -1:])
+    return (vectors * positive[..., None, :] ** exponent) @ jnp.swapaxes(vectors, -1, -2)

@@ -36,6 +36,12 @@ def shape_of_map(symmetry: Symmetry, name: str) -> tuple[int, ...]:
     return (*shape, action.size) if action.kind in MATRICES else shape
 
 
+def still_map(symmetry: Symmetry, name: str) -> Array:
+    """What moves nothing, of any kind but permutations: ones, or the identity."""
+    shape = shape_of_map(symmetry, name)
+    return jnp.broadcast_to(jnp.eye(shape[-1]) if symmetry[name].kind in MATRICES else 1.0, shape)
+
+
 def apply_maps(symmetry: Symmetry, maps: Maps, variables: PyTree) -> PyTree:
     """Moves a network along its symmetries: permutes its units, then maps them by T.
 
@@ -215,6 +221,12 @@ def free_scalings(symmetry: Symmetry) -> list[str]:
         for name, action in symmetry.actions.items()
         if action.kind == "scaling" and not folded & action.powers.keys()
     ]
+
+
+def shrinking(symmetry: Symmetry) -> list[str]:
+    """The maps that can make weights smaller: by which no norm's scale is folded, and invertible ones."""
+    invertible = [name for name, action in symmetry.actions.items() if action.kind == "invertible"]
+    return [*invertible, *free_scalings(symmetry)]
 
 
 def _rescaled(symmetry: Symmetry, variables: PyTree, divisor: Callable[[Array, str], Array]) -> PyTree:

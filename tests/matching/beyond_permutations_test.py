@@ -24,7 +24,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry.balance import balance
 from llfc_jax.symmetry.classes import describe_actions
-from llfc_jax.symmetry.maps import apply_maps, fold_scales, nearest_rotation, random_maps, scales_of
+from llfc_jax.symmetry.maps import apply_maps, fold_scales, random_maps, scales_of
 
 KEY = jax.random.key(0)
 LABELS = jnp.arange(len(X)) % 3
@@ -50,8 +50,6 @@ def planted(kind):
     apply, a, name = PLANTED[kind]
     symmetry = llfc_jax.symmetries(apply, a, X)
     maps = random_maps(KEY, symmetry, name)
-    if kind == "invertible":  # of those the rotations are found in closed form
-        maps = {name: nearest_rotation(maps[name], "orthogonal")}
     b = apply_maps(symmetry, maps, fold_scales(symmetry, a))
     b = llfc_jax.apply_permutation(symmetry.spec, {k: jnp.roll(v, 1, -1) for k, v in still(symmetry)}, b)
     return apply, a, b
@@ -171,6 +169,30 @@ def test_canonical_scales_are_those_of_the_smallest_weights_and_of_all_that_scal
     coming, going = (np.square(canonical[0][leaf]) for leaf in ("in", "out"))
     bias = np.square(canonical[0]["bias"])
     np.testing.assert_allclose(coming.sum(0) + bias, going.sum(1), rtol=1e-4)
+
+
+def test_canonical_heads_are_those_of_the_singular_values_of_queries_with_keys():
+    apply, a, name = PLANTED["invertible"]
+    symmetry = llfc_jax.symmetries(apply, a, X)
+    moved = apply_maps(symmetry, random_maps(KEY, symmetry, name), a)
+    paths = [f"['{path}']" for path in a]
+    for variables in (a, moved):
+        own = apply_maps(symmetry, balance(symmetry, variables, [name], paths), variables)
+        for head in range(2):
+            queries, keys = (np.float64(own[leaf][:, head]) for leaf in "qk")
+            np.testing.assert_allclose(queries.T @ queries, keys.T @ keys, atol=1e-4)
+            product = np.float64(a["q"][:, head]) @ np.float64(a["k"][:, head]).T
+            expected = np.linalg.svd(product, compute_uv=False)[:4]
+            np.testing.assert_allclose(np.linalg.eigvalsh(keys.T @ keys)[::-1], expected, rtol=1e-3)
+
+
+def test_heads_that_nothing_is_read_from_stay_finite_and_keep_the_function():
+    apply, a, name = PLANTED["invertible"]
+    symmetry = llfc_jax.symmetries(apply, a, X)
+    name = name.replace("P1", "P2")
+    dead = a | {"o": a["o"].at[0].set(0).at[1, :2].set(0)}
+    maps = balance(symmetry, dead, [name], [f"['{path}']" for path in a])
+    assert llfc_jax.check_equivalence(apply, dead, apply_maps(symmetry, maps, dead), X) < 1e-4
 
 
 def test_a_dead_unit_keeps_its_scale():

@@ -51,6 +51,6 @@ DEEP = {
     "write": normal(9, WIDTH),
     "out": normal(WIDTH, 3),
 }
-HEADS = {name: normal(5, 2, 4) for name in "qkv"} | {"o": normal(2, 4, 3)}
+HEADS = {name: normal(5, 2, 4) for name in "qkv"} | {"o": normal(2, 4, 5)}
 GATED = {"gate": normal(5, WIDTH), "in": normal(5, WIDTH), "out": normal(WIDTH, 3)}
 X = normal(6, 5)
