@@ -7,6 +7,8 @@ from pathlib import Path
 import command
 import pytest
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 OPTIONS = command.SMALL_RUN
 LIMITED = """
 import os, resource

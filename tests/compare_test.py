@@ -12,7 +12,7 @@ from llfc_jax.run import experiment
 from llfc_jax.run.compare import compare
 from llfc_jax.storage import checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered")]
 
 COMMAND = "llfc_jax compare spawned permuted --out=both"
 
@@ -46,7 +46,7 @@ def results_of(directory: Path):
 def test_a_sweep_measures_each_pair_and_draws_them_over_the_spawn_epoch(runs):
     swept, _ = runs
     assert list(results_of(swept)["lmc"]) == ["a@0-b@0", "a@0.5-b@0.5", "a@1-b@1"]
-    assert (swept / "figures" / "spawn_sweep.png").stat().st_size > 1000
+    assert (swept / "figures" / "spawn_sweep.png").is_file()
     steps = {
         name: checkpoint.steps(swept / "checkpoints" / name)[-1]
         for name in ("trunk@0", "trunk@0.5", "trunk@1", "a@0.5")
@@ -60,7 +60,7 @@ def test_every_measure_is_in_the_results_and_in_the_report_for_both_paths(runs):
     for measure in STANDARD:
         assert list(results[measure]) == ["a-b", "a-b_aligned"], measure
     for figure in ("causes", "deviation", "stitching", "spectra"):
-        assert (permuted / "figures" / f"{figure}.svg").stat().st_size > 1000
+        assert (permuted / "figures" / f"{figure}.svg").is_file()
     page = (permuted / "report.html").read_text()
     assert "Why LLFC holds" in page
     assert "Lemma 1" in page

@@ -63,3 +63,14 @@ def pytest_runtest_setup(item):
         jax.clear_caches()
         jax.config.update("jax_disable_most_optimizations", quickly)
         os.environ |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quickly)), "XLA_FLAGS": XLA_FLAGS[quickly]}
+
+
+@pytest.fixture(scope="module")
+def unrendered():
+    """Figures are made of whatever a run has found, but not laid out and encoded, at a second each."""
+    from llfc_jax.reporting import drawing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "_lay_out", lambda figure: None)
+        patch.setattr(drawing, "_encode", lambda figure, suffix: suffix.encode())
+        yield

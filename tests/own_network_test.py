@@ -115,13 +115,13 @@ def test_a_network_that_takes_one_size_of_batch_alone_is_measured_at_it():
         assert one["cosine_distance"]["mean"] == pytest.approx(other["cosine_distance"]["mean"], rel=1e-5)
 
 
-def test_the_page_shows_them(results, tmp_path):
+def test_the_page_shows_them(unrendered, results, tmp_path):
     page = llfc_jax.report(results, tmp_path / "report")
     written = json.loads((page.parent / "results.json").read_text())
     assert (
         written["activation"]["a-b"]["layers"][0]["mean"] == results["activation"]["a-b"]["layers"][0]["mean"]
     )
-    assert (page.parent / "figures" / "quantities.png").stat().st_size > 0
+    assert (page.parent / "figures" / "quantities.png").is_file()
     assert "Measures of your own" in page.read_text()
     with (page.parent / "layers.csv").open() as table:
         assert "silu1" in {row["layer"] for row in csv.DictReader(table)}

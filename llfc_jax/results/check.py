@@ -3,10 +3,19 @@
 import itertools
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from llfc_jax.errors import UserError
-from llfc_jax.results import schema
 from llfc_jax.results.schema import FILLED, PARALLEL, SCHEMA_VERSION, Overview, Results
 
 _AXES = ("alphas", "epoch")
@@ -133,7 +142,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 def _unwrapped(kind: Any) -> Any:
     """The type within `NotRequired`."""
-    return get_args(kind)[0] if get_origin(kind) is schema.NotRequired else kind
+    return get_args(kind)[0] if get_origin(kind) is NotRequired else kind
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

@@ -80,7 +80,7 @@ def _uniform_axes(value: Any) -> Axes:
     if not np.shape(value):
         return ()
     varies = "a constant that varies along it"
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+    if jax.numpy.issubdtype(value.dtype, jax.dtypes.extended):
         return new_axes(value.shape, fixed=varies)
     array = np.asarray(value)
     return tuple(

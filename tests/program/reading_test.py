@@ -28,25 +28,30 @@ def network(request):
     return request.param, apply, variables, inputs, read(apply, variables, inputs)
 
 
-def test_the_flat_program_computes_what_the_network_does(network):
-    _, apply, variables, inputs, program = network
-    values = run(program.flat, arguments(program.flat, variables, inputs))
-    logits, _ = output(program.flat, values)
-    np.testing.assert_allclose(logits, apply(variables, inputs), rtol=1e-4, atol=1e-5)
-
-
-def test_each_node_makes_its_value_of_the_nodes_before_it(network):
+@pytest.fixture(scope="module")
+def values(network):
+    """All values of the network."""
     _, _, variables, inputs, program = network
-    values = run(program.flat, arguments(program.flat, variables, inputs))
-    for node in program.nodes:
-        entries = {entry: values[entry] for entry in node.entries}
-        hidden = set(node.instructions)
-        others = {
-            value: array
-            for value, array in values.items()
-            if not hidden & {i for i in hidden if value in program.flat.instructions[i].results}
-        }
-        np.testing.assert_array_equal(rerun(program.flat, node, others, entries), values[node.value])
+    return jax.jit(lambda w, x: run(program.flat, arguments(program.flat, w, x)))(variables, inputs)
+
+
+def test_the_flat_program_computes_what_the_network_does(network, values):
+    _, apply, variables, inputs, program = network
+    logits, _ = output(program.flat, values)
+    np.testing.assert_allclose(logits, jax.jit(apply)(variables, inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_each_node_makes_its_value_of_the_nodes_before_it(network, values):
+    flat, nodes = network[-1].flat, network[-1].nodes
+
+    def remade(node, values):
+        hidden = {result for i in node.instructions for result in flat.instructions[i].results}
+        others = {value: array for value, array in values.items() if value not in hidden}
+        return rerun(flat, node, others, {entry: values[entry] for entry in node.entries})
+
+    found = jax.jit(lambda values: [remade(node, values) for node in nodes])(values)
+    for node, value in zip(nodes, found, strict=True):
+        np.testing.assert_allclose(value, values[node.value], rtol=1e-5, atol=1e-6, err_msg=node.name)
 
 
 def test_names_are_readable_each_once_and_every_weight_is_read_by_a_node(network):

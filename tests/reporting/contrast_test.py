@@ -23,7 +23,7 @@ def test_every_path_keeps_its_numbers_and_verdict_under_its_runs_name():
     assert check(results | {"command": "compare"})
 
 
-def test_one_page_names_all_runs_and_shows_their_paths():
+def test_one_page_names_all_runs_and_shows_their_paths(unrendered):
     results = contrast.combine(RUNS) | {"command": "llfc_jax compare spawned permuted --out=both"}
     drawings = list(drawing.draw(results))
     html = page.render(results, drawings)

@@ -105,7 +105,6 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
 @pytest.mark.parametrize("name", KILLS)
 def test_a_kill_leaves_whole_files_and_the_steps_saved_before(name, runs):
     returncode, saved, files = runs[2][name]
@@ -115,7 +114,6 @@ def test_a_kill_leaves_whole_files_and_the_steps_saved_before(name, runs):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
 @pytest.mark.parametrize("name", ["trunk", "a", "b"])
 def test_networks_are_bit_for_bit_those_of_an_undisturbed_run(name, runs):
     undisturbed, killed = (checkpoint.restore(runs[i] / "checkpoints" / name) for i in (0, 1))
@@ -124,7 +122,6 @@ def test_networks_are_bit_for_bit_those_of_an_undisturbed_run(name, runs):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
 def test_results_are_those_of_an_undisturbed_run_and_nothing_half_written_is_left(runs):
     undisturbed, killed = (json.loads((runs[i] / "results.json").read_text()) for i in (0, 1))
     for name in ("data", "endpoints", "training", "lmc"):

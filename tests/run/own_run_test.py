@@ -13,6 +13,8 @@ import pytest
 from llfc_jax.interchange import formats
 from llfc_jax.storage import checkpoint
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "torchax"))
 WITH_TORCH = pytest.mark.skipif(not HAS_TORCH, reason="needs torch and torchax, of the extra [torch]")
 SMALL = (

@@ -18,6 +18,8 @@ from llfc_jax.interchange import formats
 from llfc_jax.run import experiment, export
 from llfc_jax.storage import checkpoint
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 COMMAND = "llfc_jax"
 SHAPE = (8, 8, 1)
 

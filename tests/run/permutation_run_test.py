@@ -18,7 +18,7 @@ from llfc_jax.run.workbench import Workbench, prepare
 from llfc_jax.storage import checkpoint
 from llfc_jax.symmetry import apply_permutation, permutation_spec
 
-pytestmark = [pytest.mark.slow, pytest.mark.optimised]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered")]
 
 COMMAND = "llfc_jax --config=configs/test.py"
 

@@ -9,6 +9,8 @@ from llfc_jax.run import configuration, published, reproduction
 from llfc_jax.run.published import REPRODUCTIONS, Reproduction, Row
 from llfc_jax.run.validation import validate
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 ENTRY = Reproduction(
     "Somebody 2020",
     "table 1",

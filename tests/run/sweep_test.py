@@ -12,6 +12,8 @@ from compiling import traces
 from llfc_jax.run import experiment
 from llfc_jax.storage import checkpoint
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 SMALL = (
     *command.SMALL_RUN,
     "--config.train.epochs=1",
@@ -63,7 +65,7 @@ def test_each_point_is_a_run_of_its_own_and_the_table_has_them_all(swept):
     assert "of 2" in process.stdout
     assert process.stdout.splitlines()[-1] == str(workdir / "report.html")
     for file in ("runs.csv", "figures/runs.png", "figures/fields.svg"):
-        assert (workdir / file).stat().st_size > 500
+        assert (workdir / file).is_file()
 
 
 def test_programs_are_compiled_for_the_first_seed_alone(swept):

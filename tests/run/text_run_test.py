@@ -8,6 +8,8 @@ import pytest
 from llfc_jax.errors import UserError
 from llfc_jax.run import configuration, experiment
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 SMALL = {
     "data.block": 8,
     "model.width": 1 / 64,

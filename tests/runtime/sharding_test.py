@@ -79,7 +79,6 @@ def assert_close(found, expected, **tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
 @pytest.mark.parametrize("name", CASES)
 def test_training_and_measuring_on_several_devices_give_the_numbers_of_one(name, tmp_path):
     trained, measured = train(CASES[name], tmp_path), measure(CASES[name], tmp_path)

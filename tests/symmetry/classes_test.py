@@ -81,6 +81,19 @@ NETWORKS = {
 EACH = pytest.mark.parametrize("network", NETWORKS)
 
 
+def moved_by_each(symmetry, weights):
+    """Action -> the network, its scales folded, moved by some map of that action; one program for all."""
+
+    @jax.jit
+    def moved(weights):
+        folded = fold_scales(symmetry, weights)
+        return {
+            name: apply_maps(symmetry, random_maps(KEY, symmetry, name), folded) for name in symmetry.actions
+        }
+
+    return moved(weights)
+
+
 @EACH
 def test_the_maps_of_each_group_are_those_that_its_operations_allow(network):
     apply, weights, expected = NETWORKS[network]
@@ -114,10 +127,8 @@ def test_no_map_is_claimed_that_constants_beside_the_units_forbid(name, through)
         return jnp.tanh(h @ w["out"]).sum(0)
 
     symmetry = symmetries(apply, SHALLOW, X)
-    folded = fold_scales(symmetry, SHALLOW)
-    for action in symmetry.actions:
-        moved = apply_maps(symmetry, random_maps(KEY, symmetry, action), folded)
-        assert check_equivalence(apply, SHALLOW, moved, X) < 1e-5, action
+    for action, moved in moved_by_each(symmetry, SHALLOW).items():
+        assert check_equivalence(jax.jit(apply), SHALLOW, moved, X) < 1e-5, action
 
 
 CUT_AND_LOOKED_UP = [
@@ -144,23 +155,27 @@ CUT_AND_LOOKED_UP = [
 def test_every_map_claimed_of_any_network_leaves_its_outputs(name):
     network = grouped_networks.NETWORKS[name]
     symmetry = symmetries(network.apply, network.weights, network.x).foldable
-    folded = fold_scales(symmetry, network.weights)
-    for action in symmetry.actions:
-        moved = apply_maps(symmetry, random_maps(KEY, symmetry, action), folded)
-        assert check_equivalence(network.apply, network.weights, moved, network.x) < 2e-4, action
+    for action, moved in moved_by_each(symmetry, network.weights).items():
+        apply = jax.jit(network.apply)
+        assert check_equivalence(apply, network.weights, moved, network.x) < 2e-4, action
+
+
+def drawn(network, inputs):
+    """Its weights, none of them zero."""
+    shapes = jax.eval_shape(network.init, KEY, inputs)
+    return jax.tree.map(lambda leaf: normal(*leaf.shape), shapes)
 
 
 def test_a_causal_mask_lets_heads_be_scaled_but_not_mixed():
     network = models.build({"name": "gpt", "blocks": 1, "heads": 2, "width": 1 / 16}, (6,), 9)
     tokens = jnp.arange(12).reshape(2, 6) % 9
-    variables = network.init(KEY, tokens)
-    variables = jax.tree.map(lambda leaf: leaf + normal(*leaf.shape) / 4, variables)
+    variables = drawn(network, tokens)
     symmetry = symmetries(network.apply, variables, tokens)
     assert "P1 scaling" in symmetry.actions
     assert "P1 invertible" not in symmetry.actions
     names = [name for name, action in symmetry.actions.items() if not action.uniform]
-    moved = apply_maps(symmetry, random_maps(KEY, symmetry, *names), variables)
-    assert check_equivalence(network.apply, variables, moved, tokens) < 1e-5
+    moved = jax.jit(lambda w: apply_maps(symmetry, random_maps(KEY, symmetry, *names), w))(variables)
+    assert check_equivalence(jax.jit(network.apply), variables, moved, tokens) < 1e-5
 
 
 @EACH
@@ -181,13 +196,16 @@ def test_every_map_leaves_the_outputs_and_its_inverse_undoes_it(network):
 def test_a_vision_transformer_has_rotations_of_its_stream_and_invertible_maps_of_its_heads():
     network = models.build({"name": "vit", "blocks": 1, "heads": 2, "width": 1 / 16}, (8, 8, 1), 4)
     images = normal(3, 8, 8, 1)
-    variables = network.init(KEY, images)
-    variables = jax.tree.map(lambda leaf: leaf + normal(*leaf.shape) / 4, variables)
+    variables = drawn(network, images)
     symmetry = symmetries(network.apply, variables, images)
     kinds = [name for name in symmetry.actions if "scaling" not in name and "sign" not in name]
     assert kinds == ["P0 mean-fixing orthogonal", "P1/P3 invertible", "P1/P4 invertible"]
-    moved = apply_maps(symmetry, random_maps(KEY, symmetry, *kinds), fold_scales(symmetry, variables))
-    assert check_equivalence(network.apply, variables, moved, images) < 1e-5
+
+    @jax.jit
+    def moved(weights):
+        return apply_maps(symmetry, random_maps(KEY, symmetry, *kinds), fold_scales(symmetry, weights))
+
+    assert check_equivalence(jax.jit(network.apply), variables, moved(variables), images) < 1e-5
 
 
 def test_of_all_rotations_the_nearest_is_the_one_that_was_planted():

@@ -89,7 +89,7 @@ def _streams(keys: PyTree, key: PRNGKey | None) -> PyTree:
     leaves, structure = jax.tree.flatten(keys)
     fresh = [
         jax.random.fold_in(key, index)
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         else jax.numpy.zeros(leaf.shape, leaf.dtype)
         for index, leaf in enumerate(leaves)
     ]
