@@ -29,7 +29,8 @@ half of its time for the MLP. On 2 cores of an AMD EPYC with AVX2, jax 0.10.2, P
 
 Weight matching takes 4.8, 3.6 and 11.3 times less time than Git Re-Basin's published procedure in NumPy and
 SciPy, with a higher objective. All measures together take 2.7 times as long as LMC and LLFC. The machine is a
-shared one: from run to run times differ by up to a half, ratios by less. How costs grow: `growth`.
+shared one: from run to run times differ by up to a half, ratios by less. How costs grow: `growth`;
+what a path costs on many accelerators: `cost_model`.
 
 On one NVIDIA H100 (jax 0.11.2, PyTorch 2.11, medians of 3 and 5), against the same script with its networks
 on the GPU; path evaluation of 2,000 images in batches of 500, training steps of 128. Of PyTorch's 2.9 s, 2.3
