@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     config.replicates = (
         1  # runs with the seeds from `seed` on, each beneath the workdir, and what they say together
     )
+    config.fsdp = 1  # devices that hold every network between them, a part each; 1: each holds it whole
     config.measures = (
         "lmc",  # loss and error along the path
         "llfc",  # linearity of every layer's features

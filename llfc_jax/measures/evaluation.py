@@ -16,6 +16,7 @@ import numpy as np
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.measures.fold import Moments, add_moments, no_moments
 from llfc_jax.path.masks import spread
+from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, Batch, PyTree, Variables
 
 ApplyFn = Callable[[Variables, Any], Array]
@@ -46,7 +47,7 @@ def evaluate(apply: ApplyFn, variables: Variables, batches: Iterable[Batch]) -> 
         variables: the network.
         batches: of one shape.
     """
-    found = jax.device_get([_scores(apply, variables, batch) for batch in batches])
+    found = sharding.fetch([_scores(apply, variables, batch) for batch in batches])
     each = [(scores.loss.mean, *scores[1:]) for scores in found]
     loss, labels, mistakes, undefined = (np.array(column) for column in zip(*each, strict=True))
     error = mistakes.sum() / labels.sum() if not undefined.any() else math.nan

@@ -12,6 +12,7 @@ from llfc_jax.program.axes import output_axes
 from llfc_jax.program.flat import Flat, Values, arguments, run
 from llfc_jax.program.interpreter import evaluate
 from llfc_jax.program.nodes import Contraction, Node, Program
+from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, Variables
 
 
@@ -63,7 +64,7 @@ def weight_matrices(program: Program, variables: Variables) -> dict[str, np.ndar
 
 def in_float64(array: Array | np.ndarray) -> np.ndarray:
     """An array with all its digits; complex numbers stay complex."""
-    return np.asarray(array, np.complex128 if jnp.iscomplexobj(array) else np.float64)
+    return np.asarray(sharding.fetch(array), np.complex128 if jnp.iscomplexobj(array) else np.float64)
 
 
 def weight_values(program: Program, variables: Variables) -> Values:

@@ -13,6 +13,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.measures.evaluation import ApplyFn, LossFn, Scores, add_logits, means, no_scores
 from llfc_jax.measures.fold import repeat
 from llfc_jax.path.interpolation import check_same_structure
+from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, Batch, Variables
 
 _LEAST_HEIGHT = 1e-5
@@ -91,7 +92,7 @@ def scan(
     with jax.default_matmul_precision("highest"):
         for batch in batches:
             scores = _add(apply, loss_fn, scores, shares, plane.networks, batch)
-    found = means(jax.device_get(scores))
+    found = means(sharding.fetch(scores))
     return {
         "x": x.tolist(),
         "y": y.tolist(),
@@ -128,8 +129,6 @@ def _mixed(share: Array, *leaves: Array) -> Array:
 
 def _flat(variables: Variables) -> np.ndarray:
     """All floats of a network in float64; a complex number as its two parts."""
-    leaves = (
-        np.asarray(x) for x in jax.tree.leaves(variables) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)
-    )
-    parts = (np.stack([x.real, x.imag]) if np.iscomplexobj(x) else x for x in leaves)
+    leaves = [x for x in jax.tree.leaves(variables) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+    parts = (np.stack([x.real, x.imag]) if np.iscomplexobj(x) else x for x in sharding.fetch(leaves))
     return np.concatenate([part.ravel().astype(np.float64) for part in parts])

@@ -15,6 +15,7 @@ from llfc_jax.path.masks import spread
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.flat import Values, arguments, output, run
 from llfc_jax.program.nodes import Program
+from llfc_jax.runtime import sharding
 from llfc_jax.types import Array
 
 ITERATIONS = 12
@@ -99,7 +100,7 @@ def sharpness(
     times = partial(_hessian_times, program, loss_fn, variables, batch, weights)
     keys = jax.random.split(jax.random.key(SEED), PROBES + 1)
     along = [_dot(v, times(v)) for v in (_signs(key, weights) for key in keys[1:])]
-    traces = np.asarray(jax.device_get(along), np.float64)
+    traces = np.asarray(sharding.fetch(along), np.float64)
     return {
         "top": _largest_eigenvalue(times, _signs(keys[0], weights)),
         "trace": float(traces.mean()),

@@ -13,6 +13,7 @@ import optax
 from llfc_jax.errors import UserError
 from llfc_jax.path.curves import BENT, Curve
 from llfc_jax.path.interpolation import check_same_structure, lerp
+from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
 LossFn = Callable[[Variables, Any], Array]
@@ -65,7 +66,7 @@ def bend(
     for index, batch in enumerate(itertools.islice(_again(batches), steps)):
         curve, state, loss = step(curve, state, batch, jax.random.fold_in(key, index))
         losses.append(loss)
-    found = [float(loss) for loss in jax.device_get(losses)]
+    found = [float(loss) for loss in sharding.fetch(losses)]
     if found and not jnp.isfinite(found[-1]):
         raise UserError(
             f"learning_rate: expected one that a curve can be trained at; at {learning_rate:g} "

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.errors import UserError
+from llfc_jax.runtime import sharding
 from llfc_jax.symmetry import readable_path
 from llfc_jax.types import Array, PyTree
 
@@ -102,8 +103,9 @@ def weights_apart(a: PyTree, b: PyTree) -> dict[str, float]:
     """
 
     def floats(x: PyTree) -> list[np.ndarray]:
-        leaves = (leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact))
-        return [np.asarray(x, np.complex128 if jnp.iscomplexobj(x) else np.float64) for x in leaves]
+        found = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        found = sharding.fetch(found)
+        return [np.asarray(x, np.complex128 if jnp.iscomplexobj(x) else np.float64) for x in found]
 
     def norm(leaves: Iterable[np.ndarray]) -> float:
         return math.sqrt(sum(float(np.vdot(leaf, leaf).real) for leaf in leaves))

@@ -76,7 +76,7 @@ def measure_path(
             states = _step(program, measures, groups, correct, chunk, states, path, batch)
     if states is None:
         raise ValueError("batches: expected at least one; found none")
-    found = jax.device_get(states)
+    found = sharding.fetch(states)
     return {
         name: planned.measure.finalize(_along_path(name, groups, found), planned.alphas)
         for name, planned in plan.items()

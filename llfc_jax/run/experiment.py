@@ -114,7 +114,10 @@ def write_results(bench: Workbench, directory: Path, command: str) -> None:
 def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str, Any]:
     """Train, align, measure, and return what `results.json` holds."""
     started = time.monotonic()
-    with jax.default_matmul_precision("highest"):  # a training step has its own
+    with (
+        jax.default_matmul_precision("highest"),  # a training step has its own
+        sharding.split(bench.config.fsdp),
+    ):
         keep_given(bench, checkpoints)
         train(bench, checkpoints)
         trained = time.monotonic()

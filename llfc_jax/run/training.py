@@ -18,6 +18,7 @@ from llfc_jax.run.experiment import train
 from llfc_jax.run.measurement import read_network
 from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import prepare
+from llfc_jax.runtime import sharding
 from llfc_jax.storage import checkpoint
 from llfc_jax.types import Array, Batch, PRNGKey, PyTree, Variables
 
@@ -63,6 +64,7 @@ def train_pair(
     bench = prepare(chosen, None if network is None else FunctionModel(*network))
     with (
         jax.default_matmul_precision("highest"),  # a training step has its own
+        sharding.split(chosen.fsdp),
         tempfile.TemporaryDirectory(prefix="llfc_jax-") as directory,
     ):
         train(bench, Path(directory))

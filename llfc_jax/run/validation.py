@@ -30,6 +30,7 @@ RULES: Mapping[str, Rule] = {
     "name": text(),
     "seed": whole(0, 2**32 - 1),
     "replicates": whole(1, _SEVERAL),
+    "fsdp": whole(1),
     "measures": choice(*MEASURES),
     "data.name": text(),
     "data.data_dir": text(),

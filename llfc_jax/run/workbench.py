@@ -151,6 +151,10 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
     Raises:
         UserError: one of them can't be had, or they don't fit each other or the machine.
     """
+    if jax.device_count() % config.fsdp:
+        raise UserError(
+            f"config.fsdp: expected a divisor of {jax.device_count()} (the devices); found {config.fsdp}"
+        )
     trains = config.pair.a is None
     files = {} if trains else pair.files(config)
     if like is not None and _is_alike(like, config, "data"):
@@ -233,6 +237,8 @@ def _check_memory(
         state = variables, variables if config.opt.ema else (), jax.eval_shape(optimizer.init, parameters)
         least["training takes"] = _bytes((state, parameters))  # with their gradients
     (what, needed), there = max(least.items(), key=lambda item: item[1]), environment.memory_bytes()
+    if jax.default_backend() != "cpu":  # whose devices share one memory
+        there *= config.fsdp
     if needed > there:
         raise UserError(
             f"config.model: {models.count_parameters(parameters):,} parameters are too many: {what} "

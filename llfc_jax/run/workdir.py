@@ -20,6 +20,9 @@ from llfc_jax.storage.files import read_json, write_json, writing
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 
+_HOW = ("fsdp",)
+"""Fields that say how things are computed, not what: a run may go on otherwise, on another machine."""
+
 _NO_LOCKS_HERE = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 """What file systems without locks on directories answer, such as some of a network."""
 
@@ -69,8 +72,8 @@ def check_owner(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir
     """
     config = json.loads(json.dumps(config))
     for path, owner in _owners(workdir):
-        if owner != config:
-            field, theirs, ours = _first_difference(owner, config)
+        if _what(owner) != _what(config):
+            field, theirs, ours = _first_difference(_what(owner), _what(config))
             what = workdir if path.name == CONFIG else path
             raise UserError(
                 f"{what} belongs to another run: config.{field} was {theirs!r} there and is {ours!r} now; "
@@ -81,7 +84,16 @@ def check_owner(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir
 def is_finished(workdir: Path, config: dict[str, Any]) -> bool:
     """Whether the results of this very configuration are there."""
     results = workdir / RESULTS
-    return results.exists() and _config_of(read_json(results)) == json.loads(json.dumps(config))
+    if not results.exists():
+        return False
+    return _what(_config_of(read_json(results))) == _what(json.loads(json.dumps(config)))
+
+
+def _what(config: Any) -> Any:
+    """What makes the numbers of a configuration as JSON has it."""
+    if not isinstance(config, dict):
+        return config
+    return {field: value for field, value in config.items() if field not in _HOW}
 
 
 def _owners(workdir: Path) -> Iterator[tuple[Path, Any]]:

@@ -1,8 +1,11 @@
-"""Work split over all devices: each holds the networks and the data, and takes its share of every batch.
+"""Work split over all devices: each takes its share of a batch, and holds the networks, or its part of them.
 
 The arrays' placement says it all: a jitted function that is given a split batch runs on all devices, and its
 sums and means, BatchNorm's among them, are those of the whole batch. With several processes the devices are
 those of all, and every process puts its part of an array on its own.
+
+Where a network is too large for one device, `split` has every array of it held in parts, as many as it says
+(fully sharded data parallelism): devices gather what a layer needs when it is due.
 """
 
 import contextlib
@@ -12,11 +15,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from llfc_jax.types import PyTree
 
-_BATCH = "batch"
+_REPLICA, _FSDP = "replica", "fsdp"
+_BATCH = (_REPLICA, _FSDP)
+"""The axes over which examples are split: all."""
 
 
 def shard_batch(batch: PyTree, axis: int = 0) -> PyTree:
@@ -34,9 +40,36 @@ def replicate(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: _put(leaf, everywhere()), tree)
 
 
+def place(tree: PyTree) -> PyTree:
+    """Put networks, and what has their shapes, on every device, or split over them where `split` says so."""
+    return jax.tree.map(lambda leaf: _put(leaf, placement(np.shape(leaf))), tree)
+
+
 def everywhere() -> NamedSharding:
     """The placement of what every device holds."""
-    return NamedSharding(_mesh(tuple(_devices())), PartitionSpec())
+    return NamedSharding(_mesh(), PartitionSpec())
+
+
+def placement(shape: Sequence[int]) -> NamedSharding:
+    """Of one array of a network: its longest axis of those that divide is split."""
+    mesh = _mesh()
+    ways = mesh.shape[_FSDP]
+    divisible = [axis for axis, size in enumerate(shape) if ways > 1 and size and size % ways == 0]
+    if not divisible:
+        return NamedSharding(mesh, PartitionSpec())
+    longest = max(divisible, key=lambda axis: shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*[None] * longest, _FSDP))
+
+
+def fetch(tree: PyTree) -> PyTree:
+    """A pytree as NumPy arrays, wherever their parts are; where other processes hold some, all must ask."""
+
+    def gathered(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            return multihost_utils.process_allgather(leaf, tiled=True)
+        return leaf
+
+    return jax.device_get(jax.tree.map(gathered, tree))
 
 
 def padded(size: int) -> int:
@@ -56,30 +89,42 @@ def apart() -> Iterator[None]:
         _is_apart = False
 
 
+@contextlib.contextmanager
+def split(ways: int) -> Iterator[None]:
+    """A stretch in which networks are placed in so many parts, a divisor of the number of devices."""
+    global _ways
+    before, _ways = _ways, ways
+    try:
+        yield
+    finally:
+        _ways = before
+
+
 _is_apart = False
+_ways = 1
 
 
-def _devices() -> Sequence[Any]:
-    return jax.local_devices() if _is_apart else jax.devices()
+def _mesh() -> Mesh:
+    """Devices in rows of those that hold a network between them; of a process apart, each holds it whole."""
+    return _rows(tuple(jax.local_devices()), 1) if _is_apart else _rows(tuple(jax.devices()), _ways)
 
 
 @cache
-def _mesh(devices: tuple[Any, ...]) -> Mesh:
-    """Devices in a row."""
-    return Mesh(np.asarray(devices), (_BATCH,))
+def _rows(devices: tuple[Any, ...], ways: int) -> Mesh:
+    return Mesh(np.asarray(devices).reshape(-1, ways), _BATCH)
 
 
 def _put(leaf: Any, placement: NamedSharding) -> jax.Array:
     """An array, which every process has, where it belongs."""
     if isinstance(leaf, jax.Array) and leaf.is_fully_addressable != placement.is_fully_addressable:
-        leaf = np.asarray(leaf)
+        leaf = fetch(leaf)
     if placement.is_fully_addressable or isinstance(leaf, jax.Array):
         return jax.device_put(leaf, placement)
     leaf = np.asarray(leaf)
-    return jax.make_array_from_process_local_data(placement, leaf, leaf.shape)
+    return jax.make_array_from_callback(leaf.shape, placement, leaf.__getitem__)
 
 
 def _split(size: int, axis: int) -> NamedSharding:
     if size != padded(size):
         return everywhere()
-    return NamedSharding(_mesh(tuple(_devices())), PartitionSpec(*[None] * axis, _BATCH))
+    return NamedSharding(_mesh(), PartitionSpec(*[None] * axis, _BATCH))

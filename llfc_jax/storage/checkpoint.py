@@ -59,7 +59,7 @@ def save(
     trees = {"variables": variables, "training": training, "permutation": permutation or None}
     trees = {name: tree for name, tree in trees.items() if tree is not None}
     if processes.count() > 1:
-        trees = sharding.replicate(trees)  # all write
+        trees = sharding.place(trees)  # all write
     digest = {name: _digest(tree) for name, tree in (trees | {"metadata": metadata}).items()}
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     items["metadata"] = ocp.args.JsonSave(metadata | {"digest": digest})
@@ -115,8 +115,7 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
             if (permutation := saved.get("permutation")) is not None:
                 trees["permutation"] = permutation.tree
             items = {
-                name: ocp.args.StandardRestore(jax.tree.map(_on_every_device, tree))
-                for name, tree in trees.items()
+                name: ocp.args.StandardRestore(jax.tree.map(_placed, tree)) for name, tree in trees.items()
             }
             items["metadata"] = ocp.args.JsonRestore()
             restored = manager.restore(step, args=ocp.args.Composite(**items))
@@ -155,15 +154,15 @@ def _manager(directory: Path) -> Iterator[ocp.CheckpointManager]:
         yield manager
 
 
-def _on_every_device(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.everywhere())
+def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.placement(leaf.shape))
 
 
 def _digest(tree: PyTree) -> str:
     """SHA-256 over names, types, shapes and bytes of all leaves."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(tree):
-        array = np.asarray(leaf)
+        array = np.asarray(sharding.fetch(leaf))
         digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()

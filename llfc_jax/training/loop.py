@@ -137,8 +137,8 @@ def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[Train
             is_own = name == lineage.name
             variables = found.variables if is_own else _parted(lineage, setting, found.variables)
             history = found.metadata["history"] if is_own else no_history
-            return sharding.replicate(like.restored(found.step, variables, found.training)), history
-    return sharding.replicate(create(key, recipe, setting.inputs)), no_history
+            return sharding.place(like.restored(found.step, variables, found.training)), history
+    return sharding.place(create(key, recipe, setting.inputs)), no_history
 
 
 def _parted(lineage: Lineage, setting: Setting, variables: Variables) -> Variables:

@@ -66,7 +66,7 @@ def start(workdir, *further, dies=(0, 0), number=2):
         environment = command.environment() | {"XLA_FLAGS": flags}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen([*python, *further], cwd=command.ROOT, env=environment, **pipes))
-    return [(one.communicate(timeout=120), one.returncode) for one in started]
+    return [(one.communicate(timeout=600), one.returncode) for one in started]
 
 
 def run_alone(workdir, monkeypatch, **replaced):
@@ -94,7 +94,7 @@ def runs(tmp_path_factory):
         monkeypatch.chdir(command.ROOT)
         with pytest.raises(UserError, match="enough"):
             run_alone(together, monkeypatch, align_to_first=stop)
-    resumed = start(together)
+    resumed = start(together, "--config.fsdp=4")  # each network in four parts, two in each process
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(command.ROOT)
         run_alone(alone, monkeypatch, write_report=lambda directory: directory)

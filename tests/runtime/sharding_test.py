@@ -21,7 +21,12 @@ DEVICES = 4
 CASES = {
     "as in configs/test.py": {"lmc.num_alphas": 3},
     # Batches of 50 don't divide: they are padded where a mask hides that, and otherwise seen by all devices.
-    "with BatchNorm": {"lmc.num_alphas": 3, "model.norm": "batch", "eval.batch_size": 50},
+    "with BatchNorm, in parts": {
+        "lmc.num_alphas": 3,
+        "model.norm": "batch",
+        "eval.batch_size": 50,
+        "fsdp": DEVICES,
+    },
 }
 ON_DEVICES = """
 import json, sys
@@ -35,6 +40,7 @@ print(json.dumps([devices_of_a_batch(), train(case, checkpoints / "again"), meas
 def prepare(case):
     config = test_config.get_config()
     config.update_from_flattened_dict(case)
+    config.fsdp = min(config.fsdp, jax.device_count())
     return workbench.prepare(config)
 
 
@@ -45,11 +51,25 @@ def devices_of_a_batch():
 
 
 def train(case, checkpoints):
-    """Train all networks; returns their histories."""
+    """Train all networks; returns their histories, and the part of each that a device held in the end."""
     checkpoints.mkdir(exist_ok=True)
-    experiment.train(prepare(case), checkpoints)
+    bench, held, save = prepare(case), {}, experiment.checkpoint.save
+
+    def watched(directory, step, variables, metadata, training):
+        held[directory.name] = part_of_a_device((variables, training))
+        save(directory, step, variables, metadata, training)
+
+    with pytest.MonkeyPatch.context() as monkeypatch, sharding.split(bench.config.fsdp):
+        monkeypatch.setattr(experiment.checkpoint, "save", watched)
+        experiment.train(bench, checkpoints)
     found = {name: experiment.checkpoint.restore(checkpoints / name) for name in ("trunk", "a", "b")}
-    return {name: one.metadata["history"] for name, one in found.items()}
+    return {name: one.metadata["history"] for name, one in found.items()}, held
+
+
+def part_of_a_device(tree):
+    """The largest fraction of an array that one device holds; scalars, and 10 classes, don't divide."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if leaf.size >= 16]
+    return max(leaf.addressable_shards[0].data.size / leaf.size for leaf in leaves)
 
 
 def measure(case, checkpoints):
@@ -81,8 +101,9 @@ def assert_close(found, expected, **tolerance):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_training_and_measuring_on_several_devices_give_the_numbers_of_one(name, tmp_path):
-    trained, measured = train(CASES[name], tmp_path), measure(CASES[name], tmp_path)
-    shapes, trained_on_devices, measured_on_devices = on_devices(name, tmp_path)
+    (trained, _), measured = train(CASES[name], tmp_path), measure(CASES[name], tmp_path)
+    shapes, (trained_on_devices, held), measured_on_devices = on_devices(name, tmp_path)
+    assert held == dict.fromkeys(("trunk", "a", "b"), 1 / CASES[name].get("fsdp", 1))
     assert len(shapes) == DEVICES
     assert {tuple(shape) for shape in shapes.values()} == {(13, 8, 8, 1)}
     assert_close(trained_on_devices, trained, rtol=1e-4)
@@ -102,3 +123,11 @@ def test_a_training_batch_that_does_not_divide_is_one_line(monkeypatch):
 def test_sizes_are_padded_to_what_divides(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: DEVICES)
     assert [sharding.padded(size) for size in (1, 4, 5, 50)] == [4, 4, 8, 52]
+
+
+def test_devices_that_cannot_be_divided_so_are_one_line(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: DEVICES)
+    config = test_config.get_config()
+    config.fsdp = 3
+    with pytest.raises(UserError, match=r"^config.fsdp: expected a divisor of 4 \(the devices\); found 3$"):
+        workbench.prepare(config)
