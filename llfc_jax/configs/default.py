@@ -96,6 +96,7 @@ def get_config() -> ConfigDict:
     config.train.epochs = 30
     config.train.spawn_epochs = 2.0  # spawn, twins: where the trunk ends
     config.train.spawn_steps = placeholder(int)  # the same in steps; replaces spawn_epochs
+    config.train.control = False  # spawn, twins: one network more, unconnected, to compare a with
     config.train.spawn_sweep = ()  # spawn, twins: several of spawn_epochs, to compare pairs from one trunk
     config.train.batch_size = 64
     config.train.checkpoint_every_epochs = 10

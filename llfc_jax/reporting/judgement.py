@@ -13,6 +13,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.measures.lmc import excess
 from llfc_jax.reporting import reading
 from llfc_jax.reporting.reading import Results
+from llfc_jax.results import PathKey
 
 RESOLUTION = 1e-9
 """Cosine distances below this are float32's rounding: they count as zero."""
@@ -152,6 +153,8 @@ class Verdict:
         sentences = [part for part in (self._connectivity(), self._linearity()) if part]
         if not sentences:
             return "nothing was measured along this path"
+        if PathKey.parse(self.path).is_control:
+            sentences.append("This is the control: the two share nothing")
         return ". ".join(
             [*sentences, self.trivial[:1].upper() + self.trivial[1:]] if self.trivial else sentences
         )

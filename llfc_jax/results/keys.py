@@ -12,12 +12,15 @@ _NETWORK = re.compile(
     r"(?:(?P<run>.+)\|)?(?P<name>[a-z]+)(?:@(?P<epoch>\d+(?:\.\d+)?))?(?P<aligned>_aligned)?"
 )
 
+CONTROL = "control"
+"""The network that shares nothing with the others."""
+
 
 class NetworkKey(NamedTuple):
     """A network, such as `a`, `b_aligned`, `trunk@0.5` or `RUN|b`."""
 
     name: str
-    """`a`, `b`, ...; `trunk`; `merged`."""
+    """`a`, `b`, ...; `trunk`; `control`; `merged`."""
     spawn_epoch: float | None = None
     """In a sweep: where its trunk ended."""
     aligned: bool = False
@@ -98,6 +101,11 @@ class PathKey(NamedTuple):
     def aligned(self) -> bool:
         """Whether an end of it was permuted."""
         return self.a.aligned or self.b.aligned
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its ends share nothing, on purpose."""
+        return self.b.name == CONTROL
 
     def in_run(self, run: str) -> Self:
         """The same path among the results of several runs."""

@@ -15,7 +15,7 @@ from llfc_jax.measures.measure import TEST
 from llfc_jax.measures.plane import plane_through, scan
 from llfc_jax.path.bending import bend
 from llfc_jax.path.curves import LINE, Curve
-from llfc_jax.results import PathKey
+from llfc_jax.results import CONTROL, PathKey
 from llfc_jax.run.workbench import CURVE_STREAM, Workbench, training_stream
 from llfc_jax.runtime import progress
 from llfc_jax.storage import checkpoint
@@ -36,8 +36,10 @@ def aligned_pairs(bench: Workbench, checkpoints: Path) -> list[Names]:
 
 
 def all_pairs(bench: Workbench, checkpoints: Path) -> list[Names]:
-    """All that are compared: as they were, moved to the first, and those moved to one universe."""
+    """All that are compared: as they were, with the control, moved to the first or to one universe."""
     plain = [pair for family in bench.families for pair in itertools.combinations(family, 2)]
+    if bench.config.train.control:
+        plain.append((bench.families[0][0], CONTROL))
     aligned = aligned_pairs(bench, checkpoints)
     if bench.config.align.method != UNIVERSE:
         return [*plain, *aligned]

@@ -38,7 +38,7 @@ _MOST_PASSES = 10
 def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     """Everything in `results.json` that comes from the trained networks."""
     aligned = aligned_pairs(bench, checkpoints)
-    names = [*itertools.chain(*bench.families), *(name for _, name in aligned)]
+    names = [*dict.fromkeys(itertools.chain(*all_pairs(bench, checkpoints)))]
     networks = {name: checkpoint.restore(checkpoints / name) for name in names}
     trunks = {
         one.name: checkpoint.restore(checkpoints / one.name)

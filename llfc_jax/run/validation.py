@@ -88,6 +88,7 @@ RULES: Mapping[str, Rule] = {
     "train.epochs": whole(1, _EPOCHS),
     "train.spawn_epochs": number(0),
     "train.spawn_steps": _COUNT,
+    "train.control": switch(),
     "train.spawn_sweep": number(0),
     "train.batch_size": whole(1),
     "train.checkpoint_every_epochs": whole(1),
@@ -213,6 +214,13 @@ def _check_spawning(config: ConfigDict) -> None:
     ):
         if sweep and unfit:
             raise UserError(f"config.train.spawn_sweep={sweep} doesn't go with config.{field}")
+    for why, unfit in (
+        ("train.pair=independent: its networks are unconnected", config.train.pair == INDEPENDENT),
+        ("train.spawn_sweep: its first pair is unconnected", bool(sweep)),
+        ("pair.a: nothing is trained", config.pair.a is not None),
+    ):
+        if config.train.control and unfit:
+            raise UserError(f"config.train.control doesn't go with config.{why}")
     if config.pair.a is not None or config.train.pair == INDEPENDENT or config.train.spawn_steps is not None:
         return
     field, latest = ("spawn_sweep", max(sweep)) if sweep else ("spawn_epochs", config.train.spawn_epochs)

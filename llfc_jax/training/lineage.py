@@ -4,7 +4,8 @@
 only in batch order, augmentation and dropout. *Twins* (the butterfly effect, 2025, arXiv 2506.13234): the
 children have the same of all these, and differ by noise that is added to the weights of all but the first at
 step k. *Independent*: different initialisations and orders. A *sweep* spawns children at several k from the
-one trunk, which is trained once.
+one trunk, which is trained once. A *control*, trained beside a pair with a trunk, shares nothing with it: the
+null of whatever is said about the pair.
 """
 
 import string
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from llfc_jax.errors import UserError
-from llfc_jax.results import NetworkKey
+from llfc_jax.results import CONTROL, NetworkKey
 
 TRUNK = "trunk"
 SPAWN, TWINS, INDEPENDENT = PAIRS = "spawn", "twins", "independent"
@@ -55,7 +56,7 @@ def plan(config: Mapping[str, Any], steps_per_epoch: int) -> tuple[Lineage, ...]
 
     Example:
         >>> config = {"pair": "spawn", "networks": 2, "epochs": 3, "spawn_epochs": 1, "spawn_steps": None}
-        >>> config |= {"spawn_sweep": ()}
+        >>> config |= {"spawn_sweep": (), "control": False}
         >>> [(one.name, one.first_step, one.last_step) for one in plan(config, steps_per_epoch=10)]
         [('trunk', 0, 10), ('a', 10, 30), ('b', 10, 30)]
     """
@@ -71,7 +72,9 @@ def plan(config: Mapping[str, Any], steps_per_epoch: int) -> tuple[Lineage, ...]
         spawn = round(config["spawn_epochs"] * steps_per_epoch)
     if spawn > last:
         raise UserError(f"config.train.spawn_steps: expected {last} (all of training) at most; found {spawn}")
-    return Lineage(TRUNK, 0, 0, None, 0, spawn), *_children(names, TRUNK, spawn, last, noise)
+    stream = len(names) + 1
+    control = [Lineage(CONTROL, stream, stream, None, 0, last)] if config["control"] else []
+    return Lineage(TRUNK, 0, 0, None, 0, spawn), *_children(names, TRUNK, spawn, last, noise), *control
 
 
 def families(config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:

@@ -11,7 +11,8 @@ from llfc_jax.run.validation import RULES, validate
 
 FIELDS = dict(configuration.fields(default.get_config()))
 SEVERAL = ("data.mean", "data.std", "model.hidden", "model.head")
-SWITCHES = ("data.augment", "model.tied", "corrections.recompute", "corrections.repair")
+SWITCHES = ("data.augment", "model.tied", "train.control", "corrections.recompute")
+SWITCHES += ("corrections.repair",)
 TEXTS = ("name", "data.name", "data.data_dir", "data.train_split", "data.test_split", "pair.a", "pair.b")
 TEXTS += ("sample.prompt", "model.output")
 OF_FLOATS = ("data.mean", "data.std", "opt.decay_at", "train.spawn_sweep", "llfc.alphas")

@@ -5,7 +5,7 @@ from llfc_jax.reporting import reading
 from llfc_jax.training.lineage import TRUNK, families, network_names, plan
 
 TRAIN = {"pair": "spawn", "networks": 2, "epochs": 6, "spawn_epochs": 2.0, "spawn_steps": None}
-TRAIN |= {"spawn_sweep": ()}
+TRAIN |= {"spawn_sweep": (), "control": False}
 
 
 def stretches(**changes):
@@ -52,6 +52,14 @@ def test_twins_share_all_but_the_noise_that_the_first_has_none_of():
 def test_independent_networks_share_nothing():
     networks = plan(TRAIN | {"pair": "independent", "networks": 5}, 10)
     assert len({one.stream for one in networks}) == len({one.init_stream for one in networks}) == 5
+
+
+def test_a_control_shares_nothing_with_the_pair_beside_it():
+    *pair, control = plan(TRAIN | {"control": True}, 10)
+    assert tuple(pair) == plan(TRAIN, 10)
+    assert (control.name, control.parent, control.first_step, control.last_step) == ("control", None, 0, 60)
+    assert control.stream not in {one.stream for one in pair}
+    assert control.init_stream not in {one.init_stream for one in pair}
 
 
 def test_a_sweep_spawns_children_along_one_trunk_that_is_trained_once():
