@@ -36,7 +36,12 @@ def get_config() -> ConfigDict:
     config.data.data_dir = ""  # of TFDS; empty for its own default
     config.data.train_split = "train"  # TFDS split expressions, such as train[:10000]
     config.data.test_split = "test"
-    config.data.augment = False  # random crop after padding by 4, horizontal flip; of text: blocks anywhere
+    config.data.memory = placeholder(float)  # GiB that a data set may take; a larger one of TFDS is streamed
+    config.data.workers = 0  # processes that decode what is streamed; 0: threads of this one
+    config.data.augment = False  # random crop and horizontal flip; of text: blocks anywhere
+    config.data.crop = "padded"  # augment: padded (by 4), or resized (of random size, for images of any)
+    config.data.size = placeholder(int)  # TFDS: side that images of any size are cut to; None: as they are
+    config.data.resize = placeholder(int)  # of their shorter side before that, in evaluation; None: 256/224
     config.data.block = placeholder(int)  # of text: bytes that a network sees at a time; None: 256
     config.data.mean = placeholder(tuple)  # per channel; None, as std: the paper's, else the training split's
     config.data.std = placeholder(tuple)

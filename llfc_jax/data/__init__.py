@@ -15,8 +15,8 @@ as `--config.data.name=FILE.txt`, whose last tenth is the test split. They are r
 block of `--config.data.block` bytes, labelled by the byte after each; blocks don't overlap.
 """
 
-from llfc_jax.data.dataset import Dataset, Split, subset
+from llfc_jax.data.dataset import Dataset, Examples, Split, subset
 from llfc_jax.data.images import augment, normalise
 from llfc_jax.data.loading import DATASETS, load
 
-__all__ = ["DATASETS", "Dataset", "Split", "augment", "load", "normalise", "subset"]
+__all__ = ["DATASETS", "Dataset", "Examples", "Split", "augment", "load", "normalise", "subset"]

@@ -1,24 +1,105 @@
-"""What a dataset is: two splits of images and labels in memory, and what identifies them."""
+"""What a dataset is: two splits of images and labels, in memory or in files, and what identifies them."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from llfc_jax.data.splits import Slice
 from llfc_jax.errors import UserError
 
+Arrays = tuple[np.ndarray, np.ndarray]
+"""Inputs and labels of one batch."""
+
+Seed = tuple[int, ...]
+
+
+class Wanted(NamedTuple):
+    """A batch to be read, or what one process needs of it."""
+
+    examples: np.ndarray
+    """(n,) indices of the split."""
+    rows: np.ndarray
+    """(n,) their places in the whole batch."""
+    seed: Seed | None = None
+    """By which, and by their places, crops are drawn; None: the crops are those of evaluation."""
+
+
+class Examples(Protocol):
+    """Examples in a fixed order, wherever they lie: in memory, or in files until they are looked at.
+
+    Inputs are images (height, width, channels), uint8 for 0 to 1 in steps of 1/255, or float32, taken as they
+    are; of a text, they are blocks of bytes, (block,) uint8, with a label for each byte.
+    """
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the inputs."""
+
+    @property
+    def is_cropped_anew(self) -> bool:
+        """Whether images are augmented as they are read, where a batch has a seed."""
+
+    def read(self, batches: Sequence[Wanted]) -> Iterator[Arrays]:
+        """The batches in this order."""
+
+    def part(self, index: np.ndarray) -> "Examples":
+        """The examples of these indices."""
+
+    def hold(self) -> "Split":
+        """The same in memory, as they are in evaluation."""
+
+    def identify(self, digest: Any) -> None:
+        """Feed a hash of `hashlib` with what tells these examples from others."""
+
 
 class Split(NamedTuple):
-    """Examples in a fixed order: images `(n, height, width, channels)` and labels `(n,)` int32.
+    """Examples in memory: images `(n, height, width, channels)` and labels `(n,)` int32; see `Examples`.
 
-    Images are uint8, standing for 0 to 1 in steps of 1/255, or float32, taken as they are. Of a text, they
-    are blocks of bytes, `(n, block)` uint8, and labels, `(n, block)`, the byte after each.
+    Of a text, they are blocks of bytes, `(n, block)` uint8, and labels, `(n, block)`, the byte after each.
     """
 
     images: np.ndarray
     labels: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.images.dtype
+
+    @property
+    def is_cropped_anew(self) -> bool:
+        return False
+
+    def read(self, batches: Iterable[Wanted]) -> Iterator[Arrays]:
+        return ((self.images[wanted.examples], self.labels[wanted.examples]) for wanted in batches)
+
+    def part(self, index: np.ndarray) -> "Split":
+        return Split(self.images[index], self.labels[index])
+
+    def hold(self) -> "Split":
+        return self
+
+    def identify(self, digest: Any) -> None:
+        for array in self:
+            digest.update(f"{array.dtype.name}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
 
 
 class Dataset(NamedTuple):
@@ -31,12 +112,14 @@ class Dataset(NamedTuple):
       num_classes: labels lie in `[0, num_classes)`.
       mean: per channel, subtracted from pixels in `[0, 1]` (or from float32 ones as they are); none of text.
       std: per channel, by which they are then divided.
-      fingerprint: SHA-256 of both splits, hexadecimal; equal on every machine that reads the same examples.
+      fingerprint: SHA-256 of both splits, hexadecimal; equal on every machine that reads the same examples
+        in the same way. Of a split that is streamed it is of the names and sizes of its files and of a sample
+        of its records.
     """
 
     name: str
-    train: Split
-    test: Split
+    train: Examples
+    test: Examples
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -45,7 +128,7 @@ class Dataset(NamedTuple):
     @property
     def is_text(self) -> bool:
         """Whether examples are blocks of bytes, and every position has a label."""
-        return self.train.labels.ndim == 2
+        return len(self.train.shape) == 1
 
 
 class Source(NamedTuple):
@@ -54,6 +137,10 @@ class Source(NamedTuple):
     sizes: Mapping[str, int]
     num_classes: int
     read: Callable[[Sequence[Slice]], Split]
+    stream: Callable[[Sequence[Slice]], Examples] | None = None
+    """Opens slices that are read as they are looked at; None where they are in memory anyway."""
+    example_bytes: int = 0
+    """Of one example in memory, where there is a choice."""
 
 
 def in_memory(splits: Mapping[str, Split], num_classes: int) -> Source:
@@ -68,13 +155,13 @@ def in_memory(splits: Mapping[str, Split], num_classes: int) -> Source:
     return Source({name: len(split.labels) for name, split in splits.items()}, num_classes, read)
 
 
-def subset(split: Split, n: int, seed: int, *, field: str = "n") -> Split:
+def subset(examples: Examples, n: int, seed: int, *, field: str = "n") -> Examples:
     """Draws a fixed random subset of `n` examples, without replacement.
 
     Subsets drawn with one seed are nested: the smaller is the beginning of the larger.
 
     Args:
-      split: examples to draw from.
+      examples: those to draw from.
       n: number of examples; 0 stands for all of them, in their own order.
       seed: determines the draw.
       field: the configuration field that an error names.
@@ -83,22 +170,20 @@ def subset(split: Split, n: int, seed: int, *, field: str = "n") -> Split:
       UserError: `n` is negative or exceeds the number of examples.
 
     >>> digits = Split(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4, dtype=np.int32))
-    >>> subset(digits, 2, seed=0).images.shape
-    (2, 8, 8, 1)
+    >>> subset(digits, 2, seed=0).shape
+    (8, 8, 1)
     """
-    total = len(split.labels)
+    total = examples.size
     if not 0 <= n <= total:
         raise UserError(f"{field}={n}: expected 0 (all) to {total}, the number of examples in the split")
     if n == 0:
-        return split
-    chosen = np.random.default_rng(seed).permutation(total)[:n]
-    return Split(split.images[chosen], split.labels[chosen])
+        return examples
+    return examples.part(np.random.default_rng(seed).permutation(total)[:n])
 
 
-def fingerprint(*splits: Split) -> str:
-    """SHA-256 (hexadecimal) of the shapes, types and bytes of the splits' arrays, in order."""
+def fingerprint(*splits: Examples) -> str:
+    """SHA-256 (hexadecimal) of what identifies the splits, in order; of arrays, shapes, types and bytes."""
     digest = hashlib.sha256()
-    for array in (array for split in splits for array in split):
-        digest.update(f"{array.dtype.name}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+    for split in splits:
+        split.identify(digest)
     return digest.hexdigest()

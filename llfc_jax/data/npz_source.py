@@ -23,7 +23,7 @@ _KNOWN = ("num_classes", *(name for names in _NAMES.values() for name in names))
 _MOST_CLASSES = 1_000_000
 
 
-def open_npz(name: str) -> Source:
+def open_npz(name: str, memory: int | None = None) -> Source:
     """Opens an `.npz` file of images and labels.
 
     It holds `train_image`, `train_label`, `test_image` and `test_label`, or `image` and `label` alone, which
@@ -33,15 +33,17 @@ def open_npz(name: str) -> Source:
 
     Args:
       name: the path of the file.
+      memory: bytes that its arrays may take; None: half of the machine's.
 
     Raises:
-      UserError: there is no such file, it is damaged, or its arrays are not as they should be.
+      UserError: there is no such file, it is damaged, it takes more memory than it may, or its arrays are not
+        as they should be.
     """
     where = f"data.name={name!r}"
     path = expand(name, "data.name")
     if not path.is_file():
         raise UserError(f"{where}: no such file")
-    arrays = _arrays(path, where)
+    arrays = _arrays(path, where, host_memory_bytes() // 2 if memory is None else memory)
     halves = [split for split, names in _NAMES.items() if arrays.keys() & set(names)]
     if halves not in (["train", "test"], ["train and test"]):
         raise UserError(
@@ -64,16 +66,19 @@ def open_npz(name: str) -> Source:
     return in_memory(splits, _num_classes(arrays, labels, where))
 
 
-def _arrays(path: Path, where: str) -> dict[str, Any]:
+def _arrays(path: Path, where: str, allowed: int) -> dict[str, Any]:
     """Name -> array of the members that we know; what else the file holds is left alone, and None."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             claimed = sum(member.file_size for member in file.zip.infolist())
-            if claimed > (there := host_memory_bytes() // 2):
-                raise MemoryError(f"it unpacks to {claimed:,} bytes, more than {there:,}")
+            if claimed > allowed:
+                raise MemoryError(f"it unpacks to {claimed:,} bytes, more than {allowed:,}")
             arrays = {name: file[name] if name in _KNOWN else None for name in file}
     except MemoryError as error:
-        raise UserError(f"{where} doesn't fit into memory: {first_line(error)}") from error
+        raise UserError(
+            f"{where} doesn't fit into memory: {first_line(error)}; expected a data set of TFDS, which is "
+            "streamed where it is larger, or a larger data.memory"
+        ) from error
     except Exception as error:  # of NumPy, zipfile or zlib: they share no base class
         raise UserError(
             f"{where} is damaged, or no .npz file of plain arrays ({first_line(error)})"

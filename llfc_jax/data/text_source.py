@@ -18,12 +18,13 @@ _BYTES_HELD = 8
 """For each byte of text: itself and its label of 32 bits in a block, while they are made of another copy."""
 
 
-def open_text_file(name: str, block: int) -> Source:
+def open_text_file(name: str, block: int, memory: int | None = None) -> Source:
     """Opens a file of UTF-8 text, of which the last tenth is the test split.
 
     Args:
       name: the path of the file.
       block: bytes that a network sees at a time.
+      memory: bytes that it may take; None: all there is.
 
     Raises:
       UserError: there is no such file, it isn't UTF-8 or doesn't fit into memory, or a split is too short for
@@ -33,7 +34,7 @@ def open_text_file(name: str, block: int) -> Source:
     path = expand(name, "data.name")
     if not path.is_file():
         raise UserError(f"{where}: no such file")
-    check_fits(path.stat().st_size, where)
+    check_fits(path.stat().st_size, where, memory)
     content = path.read_bytes()
     try:
         content.decode()
@@ -46,14 +47,23 @@ def open_text_file(name: str, block: int) -> Source:
     return source_of_texts({"train": content[:end], "test": content[end:]}, block, name)
 
 
-def check_fits(size: int, where: str) -> None:
-    """That blocks of so many bytes of text can be held in memory.
+def check_fits(size: int, where: str, memory: int | None = None) -> None:
+    """That blocks of so many bytes of text can be held in memory, since texts aren't streamed.
+
+    Args:
+      size: bytes of text.
+      where: the field that an error names.
+      memory: bytes that they may take; None: all there is.
 
     Raises:
       UserError: they can't.
     """
-    if size * _BYTES_HELD > host_memory_bytes():
-        raise UserError(f"{where} doesn't fit into memory: it has {size:,} bytes")
+    allowed = host_memory_bytes() if memory is None else memory
+    if size * _BYTES_HELD > allowed:
+        raise UserError(
+            f"{where} doesn't fit into memory: it has {size:,} bytes; expected {allowed // _BYTES_HELD:,} at "
+            "most (data.memory), since texts aren't streamed"
+        )
 
 
 def source_of_texts(texts: Mapping[str, bytes], block: int, name: str) -> Source:

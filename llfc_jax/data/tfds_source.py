@@ -5,30 +5,41 @@
 
 import contextlib
 import difflib
-import io
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from llfc_jax.data.dataset import Source, Split
+from llfc_jax.data.framing import Framing
 from llfc_jax.data.preparation import prepare, quiet
+from llfc_jax.data.records import Records, Shard
 from llfc_jax.data.splits import Slice
+from llfc_jax.data.streamed import Streamed
 from llfc_jax.data.text_source import check_fits, source_of_texts
 from llfc_jax.errors import UserError, first_line
 from llfc_jax.storage.paths import expand
 
-_RECORDS_AT_A_TIME = 4096
 _CLASS_KEYS = ("type", "pythonClassName", "python_class_name")
 _TFDS_FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.(\w+\.)*\w+")
-_PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_COLOURS = 3
+"""Where a data set doesn't say how many channels its images have."""
 
 
-def open_tfds(name: str, data_dir: str, *, known: Iterable[str], block: int) -> Source:
+def open_tfds(
+    name: str,
+    data_dir: str,
+    *,
+    known: Iterable[str],
+    block: int,
+    framing: Framing | None = None,
+    workers: int = 0,
+    memory: int | None = None,
+) -> Source:
     """Opens a TFDS dataset of images and labels, or of texts; prepares it when `data_dir` doesn't hold it.
 
     Args:
@@ -36,6 +47,9 @@ def open_tfds(name: str, data_dir: str, *, known: Iterable[str], block: int) -> 
       data_dir: TFDS directory; empty for TFDS's default, `TFDS_DATA_DIR` or `~/tensorflow_datasets`.
       known: names to suggest when there is no dataset `name`.
       block: bytes of text that make an example.
+      framing: how images come to one size; None where they have one.
+      workers: processes that decode what is streamed.
+      memory: bytes that texts may take; None: all there is.
 
     Raises:
       UserError: there is no such dataset, it isn't one of images and labels or of texts, its files are
@@ -50,17 +64,24 @@ def open_tfds(name: str, data_dir: str, *, known: Iterable[str], block: int) -> 
             prepare(builder, name)
     _check_files(builder, name)
     if _is_text(builder):
-        check_fits(builder.info.dataset_size, f"data.name={name!r}")
+        check_fits(builder.info.dataset_size, f"data.name={name!r}", memory)
         with _readable(builder, name):
             texts = {split: _read_text(builder, split) for split in builder.info.splits}
         return source_of_texts(texts, block, name)
 
+    shape = _shape(builder, name, framing)
+
+    def open_records(slices: Sequence[Slice]) -> Streamed:
+        records = _records(builder, name, slices, shape, framing)
+        records.check()
+        return Streamed(records, np.arange(len(records.source)), workers)
+
     def read(slices: Sequence[Slice]) -> Split:
-        with _readable(builder, name):
-            return _read(builder, slices)
+        return open_records(slices).hold()
 
     sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
-    return Source(sizes, builder.info.features["label"].num_classes, read)
+    classes = builder.info.features["label"].num_classes
+    return Source(sizes, classes, read, open_records, math.prod(shape))
 
 
 @contextlib.contextmanager
@@ -73,8 +94,7 @@ def _readable(builder: Any, name: str) -> Iterator[None]:
             raise
         except Exception as error:  # of ArrayRecord, protobuf or Pillow: they share no base class
             raise UserError(
-                f"data.data_dir: {name!r} in {builder.data_path} can't be read ({first_line(error)}); "
-                "delete that directory to prepare it anew"
+                f"data.data_dir: {name!r} can't be read ({first_line(error)}); {_advice(builder)}"
             ) from error
 
 
@@ -143,12 +163,23 @@ def _check_features(builder: Any, name: str) -> None:
             f"data.name={name!r}: expected a dataset with features 'image' and 'label', or 'text' alone, "
             f"found {', '.join(features)}"
         )
-    image = features["image"]
-    if None in image.shape or image.np_dtype != np.uint8:
+    if features["image"].np_dtype != np.uint8:
         raise UserError(
-            f"data.name={name!r}: expected uint8 images of one size, "
-            f"found {image.np_dtype.__name__} {image.shape}"
+            f"data.name={name!r}: expected uint8 images, found {features['image'].np_dtype.__name__}"
         )
+
+
+def _shape(builder: Any, name: str, framing: Framing | None) -> tuple[int, int, int]:
+    """Of an image as a network gets it."""
+    height, width, channels = builder.info.features["image"].shape
+    if framing is not None:
+        return framing.size, framing.size, channels or _COLOURS
+    if None in (height, width):
+        raise UserError(
+            f"data.size: expected a side in pixels that the images of {name!r}, which are of several sizes, "
+            "are cut to; found None"
+        )
+    return height, width, channels or _COLOURS
 
 
 def _check_files(builder: Any, name: str) -> None:
@@ -165,46 +196,29 @@ def _check_files(builder: Any, name: str) -> None:
         )
 
 
-def _records(builder: Any, split: str) -> Any:
-    """The records of a split expression, unparsed."""
-    import tensorflow_datasets as tfds
-
-    return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
-
-
 def _read_text(builder: Any, split: str) -> bytes:
     """All texts of a split, a line each."""
+    import tensorflow_datasets as tfds
     from tensorflow_datasets.proto import tf_example_pb2
 
-    records = _records(builder, split)
+    records = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
     examples = map(tf_example_pb2.Example.FromString, records.__getitems__(range(len(records))))
     return b"\n".join(example.features.feature["text"].bytes_list.value[0] for example in examples)
 
 
-def _read(builder: Any, slices: Sequence[Slice]) -> Split:
-    from tensorflow_datasets.proto import tf_example_pb2
+def _records(
+    builder: Any, name: str, slices: Sequence[Slice], shape: tuple[int, int, int], framing: Framing | None
+) -> Records:
+    """The records of some slices, in their order."""
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-    # Raw records in bulk, parsed and decoded here: twice as fast as leaving it to TFDS's feature decoders.
-    records = _records(builder, "+".join(f"{split}[{start}:{stop}]" for split, start, stop in slices))
-    shape = builder.info.features["image"].shape
-    images = np.empty((len(records), *shape), np.uint8)
-    labels = np.empty(len(records), np.int32)
-    for begin in range(0, len(records), _RECORDS_AT_A_TIME):
-        block = list(range(begin, min(begin + _RECORDS_AT_A_TIME, len(records))))
-        for i, record in zip(block, records.__getitems__(block), strict=True):
-            feature = tf_example_pb2.Example.FromString(record).features.feature
-            images[i] = _decode(feature["image"].bytes_list.value[0], shape)
-            labels[i] = feature["label"].int64_list.value[0]
-    return Split(images, labels)
+    expression = "+".join(f"{split}[{start}:{stop}]" for split, start, stop in slices)
+    with _readable(builder, name):
+        files = builder.info.splits[expression].file_instructions
+        shards = tuple(Shard(str(one.filename), one.skip, one.take, one.examples_in_shard) for one in files)
+        classes = builder.info.features["label"].num_classes
+        return Records(ArrayRecordDataSource(files), shards, shape, framing, classes, _advice(builder))
 
 
-def _decode(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
-    """Decodes a PNG or JPEG to `shape`, whatever its own colour mode."""
-    height, width, channels = shape
-    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
-        if image.size != (width, height):
-            raise ValueError(
-                f"expected images of {width}×{height} pixels, found {image.width}×{image.height}"
-            )
-        mode = _PILLOW_MODES[channels]
-        return np.asarray(image if image.mode == mode else image.convert(mode)).reshape(shape)
+def _advice(builder: Any) -> str:
+    return f"delete {builder.data_path} to prepare it anew"

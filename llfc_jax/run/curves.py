@@ -110,6 +110,6 @@ def _bend_of(bench: Workbench, name_a: str, name_b: str) -> str:
 
 def _training_data(bench: Workbench, label: str) -> Iterator[Batch]:
     config, examples = bench.config, bench.dataset.train
-    size = min(config.train.batch_size, len(examples.labels))
-    passes = math.ceil(config.path.steps / max(len(examples.labels) // size, 1))
+    size = min(config.train.batch_size, examples.size)
+    passes = math.ceil(config.path.steps / max(examples.size // size, 1))
     return training_stream(bench, examples, size, label, passes)

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import jax
 from ml_collections import ConfigDict
 
 from llfc_jax import reporting
-from llfc_jax.data.batches import batches
+from llfc_jax.data import Examples, Split
+from llfc_jax.data.batches import batches, read
 from llfc_jax.data.crops import crop
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source, trained_source
@@ -31,7 +33,7 @@ from llfc_jax.storage import checkpoint, files
 from llfc_jax.storage.paths import is_in_file
 from llfc_jax.training import loop
 from llfc_jax.training.lineage import MERGED, aligned_name
-from llfc_jax.training.step import Recipe, gather, make_runner, scans
+from llfc_jax.training.step import Recipe, Runner, gather, make_runner, make_streaming_runner, scans
 from llfc_jax.types import Batch, PRNGKey
 
 
@@ -208,14 +210,14 @@ def train(bench: Workbench, checkpoints: Path) -> None:
     scan = scans(jax.default_backend(), bench.network.convolutional)
     setting = loop.Setting(
         recipe=recipe,
-        run=make_runner(recipe, *dataset.train, scan=scan),
+        run=_runner(recipe, dataset.train, scan),
         evaluate=lambda variables: evaluate(
             bench.pipeline.apply, variables, batches(dataset.test, bench.eval_batch_size)
         ),
         schedule=bench.schedule,
         seed=config.seed,
         inputs=bench.inputs,
-        num_examples=len(dataset.train.labels),
+        num_examples=dataset.train.size,
         batch_size=config.train.batch_size,
         checkpoint_every_epochs=config.train.checkpoint_every_epochs,
         checkpoint_every_minutes=config.train.checkpoint_every_minutes,
@@ -223,6 +225,13 @@ def train(bench: Workbench, checkpoints: Path) -> None:
     )
     for one in bench.lineages:
         loop.train(one, setting, checkpoints)
+
+
+def _runner(recipe: Recipe, examples: Examples, scan: bool) -> Runner:
+    """Of examples that lie on the devices, or of those that come to them batch by batch."""
+    if isinstance(examples, Split):
+        return make_runner(recipe, *examples, scan=scan)
+    return make_streaming_runner(recipe, partial(read, examples))
 
 
 def align_to_first(bench: Workbench, checkpoints: Path) -> None:
@@ -288,7 +297,7 @@ def _alignment_key(bench: Workbench) -> PRNGKey:
 def _alignment_data(bench: Workbench) -> Callable[[], Iterator[Batch]]:
     """Starts a stream over the training data that alignment looks at."""
     examples = bench.some_training_data(bench.config.align.examples)
-    batch_size = min(bench.config.train.batch_size, len(examples.labels))
+    batch_size = min(bench.config.train.batch_size, examples.size)
     return lambda: bench.as_in_training(examples, batch_size)
 
 

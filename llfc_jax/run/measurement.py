@@ -13,7 +13,7 @@ from llfc_jax.corrections.correction import CorrectedPath, Correction, corrected
 from llfc_jax.corrections.merging import merged
 from llfc_jax.corrections.repair import repair
 from llfc_jax.corrections.sites import sites
-from llfc_jax.data import Split
+from llfc_jax.data import Examples
 from llfc_jax.data.batches import batches, even_size
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
@@ -113,7 +113,7 @@ def _correction_data(bench: Workbench) -> Callable[[str], Iterator[Batch]]:
     """Name of a correction -> a stream over the training data that it looks at."""
     wanted = bench.config.corrections.examples
     examples = bench.some_training_data(wanted)
-    seen = len(examples.labels)
+    seen = examples.size
     batch_size = even_size(seen, bench.eval_batch_size)
     passes = min(-(-wanted // seen), _MOST_PASSES) if bench.pipeline.augments_images and wanted else 1
 
@@ -144,9 +144,9 @@ def _describe_data(bench: Workbench) -> dict[str, Any]:
     dataset = bench.dataset
     return {
         "name": dataset.name,
-        "train_examples": len(dataset.train.labels),
-        "test_examples": len(dataset.test.labels),
-        "measured_train_examples": len(bench.measured["train"].labels),
+        "train_examples": dataset.train.size,
+        "test_examples": dataset.test.size,
+        "measured_train_examples": bench.measured["train"].size,
         "num_classes": dataset.num_classes,
         "mean": list(dataset.mean),
         "std": list(dataset.std),
@@ -155,7 +155,7 @@ def _describe_data(bench: Workbench) -> dict[str, Any]:
 
 
 def _endpoints(bench: Workbench, variables: Variables) -> dict[str, dict[str, float]]:
-    def ends(examples: Split) -> dict[str, float]:
+    def ends(examples: Examples) -> dict[str, float]:
         loss, error = evaluate(bench.pipeline.apply, variables, batches(examples, bench.eval_batch_size))
         return {"loss": loss, "error": error}
 

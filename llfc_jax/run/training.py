@@ -2,14 +2,15 @@
 
 import copy
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
-from llfc_jax.data.batches import batches
+from llfc_jax.data import Split
+from llfc_jax.data.batches import Repeatable, batches
 from llfc_jax.errors import UserError
 from llfc_jax.models.function import FunctionModel
 from llfc_jax.program.nodes import Program
@@ -30,8 +31,8 @@ class Pair(NamedTuple):
     """Of raw images."""
     a: Variables
     b: Variables
-    batches: dict[str, list[Batch]]
-    """`train` and `test`: those that the command measures on."""
+    batches: Mapping[str, Iterable[Batch]]
+    """`train` and `test`: those that the command measures on; lists, but of what is streamed."""
 
 
 def train_pair(
@@ -71,7 +72,9 @@ def train_pair(
         name_a, name_b = bench.families[0][:2]
         a, b = (checkpoint.restore(Path(directory) / name).variables for name in (name_a, name_b))
         program = read_network(bench, a)
+    size = bench.eval_batch_size
     measured = {
-        split: list(batches(examples, bench.eval_batch_size)) for split, examples in bench.measured.items()
+        split: list(batches(examples, size)) if isinstance(examples, Split) else Repeatable(examples, size)
+        for split, examples in bench.measured.items()
     }
     return Pair(program, a, b, measured)

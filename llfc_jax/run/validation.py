@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from llfc_jax.configs import default
+from llfc_jax.data.loading import CROPS, RESIZED
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
 from llfc_jax.matching.alignment import MATCHERS, UNIVERSE
@@ -36,7 +37,12 @@ RULES: Mapping[str, Rule] = {
     "data.data_dir": text(),
     "data.train_split": text(),
     "data.test_split": text(),
+    "data.memory": number(0, 2**30),
+    "data.workers": whole(0, 512),
     "data.augment": switch(),
+    "data.crop": choice(*CROPS),
+    "data.size": whole(1, 4096),
+    "data.resize": whole(1, 4096),
     "data.block": _WIDTH,
     "data.mean": finite(),
     "data.std": number(0, above=True),
@@ -150,6 +156,7 @@ def validate(config: ConfigDict) -> None:
         if found[field]:
             expand(found[field], f"config.{field}")
     options_of(config.model)
+    _check_images(config)
     _check_pairs(config)
     _check_spawning(config)
 
@@ -167,6 +174,18 @@ def _check(field: str, value: Any, *, several: bool) -> None:
     for one in value if several else (value,):
         if not rule.fits(one):
             raise UserError(f"config.{field}: expected {rule.expected}; found {shown(one)}")
+
+
+def _check_images(config: ConfigDict) -> None:
+    """How images of any size come to one."""
+    size, resize = config.data.size, config.data.resize
+    if size is None and (resize is not None or config.data.crop == RESIZED):
+        raise UserError(
+            f"config.data.size: expected a side in pixels, with data.resize={resize} and "
+            f"data.crop={config.data.crop}; found None"
+        )
+    if size is not None and resize is not None and resize < size:
+        raise UserError(f"config.data.resize: expected data.size={size} at least; found {resize}")
 
 
 def _check_pairs(config: ConfigDict) -> None:

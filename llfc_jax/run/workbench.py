@@ -1,7 +1,6 @@
 """The data and the network of a run, put together."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property, reduce
@@ -15,6 +14,7 @@ from ml_collections import ConfigDict
 from llfc_jax import data, models
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.data.batches import batches, full_batches, num_batches
+from llfc_jax.data.memory import allowed_bytes, held_if_small
 from llfc_jax.errors import UserError
 from llfc_jax.matching.moved import chosen_classes
 from llfc_jax.models.model import Model
@@ -44,6 +44,8 @@ class Pipeline:
     """By which images are normalised."""
     augments_images: bool
     """Whether training sees other images than the data; of a text it sees the same, cut elsewhere."""
+    crops_as_it_reads: bool = False
+    """Whether these come so from the files, of which every batch cuts its own."""
 
     def preprocess(self, images: Array) -> Array:
         """Raw images -> inputs of the network, which takes a text as it is."""
@@ -51,7 +53,12 @@ class Pipeline:
 
     def preprocess_train(self, key: PRNGKey, images: Array) -> Array:
         """The same in training, with augmentation where it is on."""
-        return self.preprocess(data.augment(key, images) if self.augments_images else images)
+        return self.preprocess(data.augment(key, images) if self.augments_on_device else images)
+
+    @property
+    def augments_on_device(self) -> bool:
+        """Whether images that training sees are made of those in the batches."""
+        return self.augments_images and not self.crops_as_it_reads
 
     def apply(self, variables: Variables, images: Array) -> Array:
         """Raw images -> logits."""
@@ -82,7 +89,7 @@ class Workbench:
     config: ConfigDict
     dataset: data.Dataset
     pipeline: Pipeline
-    measured: Mapping[str, data.Split]
+    measured: Mapping[str, data.Examples]
     """`train` and `test`: the examples that measures see."""
     optimizer: optax.GradientTransformation
     schedule: optimizers.Schedule
@@ -104,7 +111,7 @@ class Workbench:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Of one image, or of one block of text."""
-        return self.dataset.train.images.shape[1:]
+        return self.dataset.train.shape
 
     @property
     def inputs(self) -> jax.ShapeDtypeStruct:
@@ -114,10 +121,10 @@ class Workbench:
     @property
     def eval_batch_size(self) -> int:
         """`eval.batch_size`, or all of the largest split: what is beyond would only be padding."""
-        largest = max(len(split.labels) for split in (*self.measured.values(), self.dataset.test))
+        largest = max(split.size for split in (*self.measured.values(), self.dataset.test))
         return min(self.config.eval.batch_size, largest)
 
-    def as_in_training(self, examples: data.Split, batch_size: int, passes: int = 1) -> Iterator[Batch]:
+    def as_in_training(self, examples: data.Examples, batch_size: int, passes: int = 1) -> Iterator[Batch]:
         """The full batches of raw images as training sees them, augmented where it augments.
 
         What is estimated on training data, or decided by it, is about the distribution that the networks were
@@ -126,17 +133,16 @@ class Workbench:
         crops of its own, make more of few images.
         """
         key = jax.random.fold_in(jax.random.key(self.config.seed), AS_IN_TRAINING_STREAM)
-        seen = itertools.chain.from_iterable(full_batches(examples, batch_size) for _ in range(passes))
-        for index, batch in enumerate(seen):
-            if self.pipeline.augments_images:
+        for index, batch in enumerate(full_batches(examples, batch_size, passes, key)):
+            if self.pipeline.augments_on_device:
                 images = _augmented(jax.random.fold_in(key, index), batch.images)
                 batch = batch._replace(images=sharding.shard_batch(images))
             yield batch
 
-    def some_training_data(self, examples: int) -> data.Split:
+    def some_training_data(self, examples: int) -> data.Examples:
         """A random subset of the training data, always the same; all of it for 0 or too many."""
         train = self.dataset.train
-        return data.subset(train, min(examples, len(train.labels)), self.config.seed)
+        return data.subset(train, min(examples, train.size), self.config.seed)
 
 
 def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | None = None) -> Workbench:
@@ -162,7 +168,7 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
     else:
         with progress.bar(f"read {config.data.name}", total=None):
             dataset = data.load(config.data)
-    examples = len(dataset.train.labels)
+    examples = dataset.train.size
     if trains and config.train.batch_size > examples:
         raise UserError(
             f"config.train.batch_size: expected {examples} (the training data) at most; "
@@ -183,7 +189,7 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
         optimizer, schedule = like.optimizer, like.schedule
     else:
         optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
-    image = dataset.train.images.shape[1:]
+    image = dataset.train.shape
     shared = like.pipeline if like is not None and _is_alike(like, config, "data", "model", "pair") else None
     if shared is not None:
         network = shared.network
@@ -195,9 +201,11 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
     if not trains:
         network, given = pair.load(config, files, network, image, dataset.num_classes)
     augments = config.data.augment and not dataset.is_text
-    pipeline = shared or Pipeline(network, dataset.is_text, dataset.mean, dataset.std, augments)
-    some = min(config.eval.train_examples, examples)
-    measured = {"train": data.subset(dataset.train, some, config.seed), "test": dataset.test}
+    pipeline = shared or Pipeline(
+        network, dataset.is_text, dataset.mean, dataset.std, augments, dataset.train.is_cropped_anew
+    )
+    some = data.subset(dataset.train, min(config.eval.train_examples, examples), config.seed)
+    measured = {"train": held_if_small(some, allowed_bytes(config.data.memory)), "test": dataset.test}
     lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
     bench = Workbench(config, dataset, pipeline, measured, optimizer, schedule, lineages, given)
     if config.align.classes:
@@ -223,8 +231,8 @@ def _is_alike(bench: Workbench, config: ConfigDict, *parts: str) -> bool:
 
 
 def _inputs(dataset: data.Dataset) -> jax.ShapeDtypeStruct:
-    raw = dataset.train.images
-    return jax.ShapeDtypeStruct((1, *raw.shape[1:]), raw.dtype if dataset.is_text else jnp.float32)
+    raw = dataset.train
+    return jax.ShapeDtypeStruct((1, *raw.shape), raw.dtype if dataset.is_text else jnp.float32)
 
 
 def _check_memory(
@@ -250,14 +258,14 @@ def _bytes(shapes: PyTree) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
-def stream(examples: data.Split, batch_size: int, label: str) -> Iterator[Batch]:
+def stream(examples: data.Examples, batch_size: int, label: str) -> Iterator[Batch]:
     """Batches under a progress bar."""
     return progress.track(batches(examples, batch_size), label, num_batches(examples, batch_size))
 
 
 def training_stream(
-    bench: Workbench, examples: data.Split, batch_size: int, label: str, passes: int = 1
+    bench: Workbench, examples: data.Examples, batch_size: int, label: str, passes: int = 1
 ) -> Iterator[Batch]:
     """Batches as in training, under a progress bar."""
     seen = bench.as_in_training(examples, batch_size, passes)
-    return progress.track(seen, label, passes * (len(examples.labels) // batch_size))
+    return progress.track(seen, label, passes * (examples.size // batch_size))

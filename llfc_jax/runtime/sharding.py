@@ -35,6 +35,30 @@ def shard_batch(batch: PyTree, axis: int = 0) -> PyTree:
     return jax.tree.map(lambda leaf: _put(leaf, _split(np.shape(leaf)[axis], axis)), batch)
 
 
+def rows_here(size: int) -> np.ndarray:
+    """Which rows of a split batch this process has to bring: those of its own devices, in order."""
+    rows, placement = np.arange(size), _split(size, 0)
+    parts = placement.addressable_devices_indices_map((size,)).values()
+    return np.unique(np.concatenate([rows[part] for part in parts]))
+
+
+def shard_rows(rows: PyTree, size: int) -> PyTree:
+    """`shard_batch` of arrays of which this process has its `rows_here` alone.
+
+    Args:
+        rows: a pytree of arrays, (n, ...).
+        size: of the whole batch.
+    """
+    placement = _split(size, 0)
+
+    def put(leaf: np.ndarray) -> jax.Array:
+        if len(leaf) == size:
+            return _put(leaf, placement)
+        return jax.make_array_from_process_local_data(placement, leaf, (size, *leaf.shape[1:]))
+
+    return jax.tree.map(put, rows)
+
+
 def replicate(tree: PyTree) -> PyTree:
     """Put a pytree on every device."""
     return jax.tree.map(lambda leaf: _put(leaf, everywhere()), tree)

@@ -4,7 +4,7 @@ Batch order, augmentation and dropout at a step are derived from the lineage's k
 run can stop after any epoch, go on in another process, and end with the same parameters.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from llfc_jax.data.batches import seeds_from
 from llfc_jax.models.model import Model
 from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
@@ -174,6 +175,34 @@ def make_runner(recipe: Recipe, images: np.ndarray, labels: np.ndarray, *, scan:
                 yield state, jax.tree.map(lambda x: x[None], metrics)
 
     return run
+
+
+Read = Callable[[Sequence[np.ndarray], Sequence[Any]], Iterator[tuple[Array, Array]]]
+"""Indices (n,) of batches, a seed of each for what is cropped as it is read -> their inputs and labels."""
+
+
+def make_streaming_runner(recipe: Recipe, read: Read) -> Runner:
+    """How to run many steps on batches that come to the devices one by one: a call for each.
+
+    Args:
+        recipe: what a step does; its `draw` is not asked.
+        read: reads batches, ahead of their use.
+    """
+    step = _jitted_on_batch(recipe)
+
+    def run(key: PRNGKey, state: TrainState, indices: Array) -> Iterator[tuple[TrainState, Metrics]]:
+        first, rows = int(state.step), list(np.asarray(indices))
+        seeds = seeds_from(jax.random.fold_in(key, AUGMENT), range(first, first + len(rows)))
+        for images, labels in read(rows, seeds):
+            state, metrics = step(key, state, images, labels)
+            yield state, jax.tree.map(lambda x: x[None], metrics)
+
+    return run
+
+
+@lru_cache(maxsize=8)
+def _jitted_on_batch(recipe: Recipe) -> Callable[..., Any]:
+    return jax.jit(partial(train_step, recipe), donate_argnums=1)
 
 
 @lru_cache(maxsize=8)

@@ -506,8 +506,8 @@ def test_an_unknown_split_lists_those_there_are(prepared: Path) -> None:
             "tiny_reviews",
             "expected a dataset with features 'image' and 'label', or 'text' alone, found text, stars",
         ),
-        ("tiny_ragged", "expected uint8 images of one size, found uint8 (None, None, 3)"),
-        ("tiny_unlabelled", "expected labels 0 to 6, found -1 to -1"),
+        ("tiny_ragged", "data.size: expected a side in pixels that the images of 'tiny_ragged', which"),
+        ("tiny_unlabelled", "expected a label from 0 to 6, found -1 (a split without labels?)"),
         ("emnist/nonsense", "data.name='emnist/nonsense' can't be opened"),
     ],
 )

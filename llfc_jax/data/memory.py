@@ -1,0 +1,27 @@
+"""How much of a data set is held in memory; the rest is streamed."""
+
+from llfc_jax.data.dataset import Examples
+from llfc_jax.runtime.environment import host_memory_bytes, memory_bytes
+
+_SHARE = 4
+"""One part in so many of the memory is a data set's, unless `data.memory` says otherwise."""
+_OF_ALLOWED = 4
+"""Of a set that doesn't fit, a split or subset may take one part in so many of what is allowed."""
+
+
+def allowed_bytes(gib: float | None) -> int:
+    """What data may take: `data.memory`, else a quarter of the machine's memory, or the device's if less."""
+    return min(host_memory_bytes(), memory_bytes()) // _SHARE if gib is None else int(gib * 2**30)
+
+
+def held_if_small(examples: Examples, allowed: int) -> Examples:
+    """The same examples, in memory if they take little of what is allowed."""
+    return examples.hold() if bytes_of(examples.size, examples) <= allowed // _OF_ALLOWED else examples
+
+
+def bytes_of(size: int, like: Examples) -> int:
+    """What so many examples take in memory."""
+    image = like.dtype.itemsize
+    for side in like.shape:
+        image *= side
+    return size * image
