@@ -15,11 +15,12 @@ with warnings.catch_warnings():  # its import warns of what others have deprecat
 _FEATURES = "tensorflow_datasets.core.features"
 
 
-def write(directory, splits, *, classes, shape=(None, None, 3), shards=2, kind="png", named=False):
-    """Write `DIR/name/version` or `DIR/name/config/version`.
+def write(root, place, splits, *, classes, shape=(None, None, 3), shards=2, kind="png", named=False):
+    """Write a data set in either of TFDS's layouts.
 
     Args:
-        directory: that one.
+        root: the data directory.
+        place: `name/version` or `name/config/version`.
         splits: name -> (images, labels); an image is an array, or bytes as they are.
         classes: number of classes.
         shape: that the metadata claim.
@@ -27,7 +28,9 @@ def write(directory, splits, *, classes, shape=(None, None, 3), shards=2, kind="
         kind: png or jpeg.
         named: whether there is a `file_name` beside image and label, as ImageNet has.
     """
+    directory = root / place
     directory.mkdir(parents=True)
+    name, *config, version = place.split("/")
     image = {
         "pythonClassName": f"{_FEATURES}.image_feature.Image",
         "image": {"dtype": "uint8", "shape": {"dimensions": [str(side or -1) for side in shape]}},
@@ -44,10 +47,8 @@ def write(directory, splits, *, classes, shape=(None, None, 3), shards=2, kind="
         "featuresDict": {"features": features},
     }
     (directory / "features.json").write_text(json.dumps(described))
-    name, config = _names(directory)
-    info = {"name": name, "version": directory.name, "fileFormat": "array_record", "splits": []}
-    if config:
-        info["configName"] = config
+    info = {"name": name, "version": version, "fileFormat": "array_record", "splits": []}
+    info |= {"configName": config[0]} if config else {}
     for split, (images, labels) in splits.items():
         parts = np.array_split(np.arange(len(labels)), shards)
         sizes = []
@@ -74,12 +75,6 @@ def encoded(image, kind):
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind)
     return buffer.getvalue()
-
-
-def _names(directory):
-    """Of the data set and its variant, by the layout."""
-    parent, grandparent = directory.parent, directory.parent.parent
-    return (grandparent.name, parent.name) if (grandparent / ".variants").exists() else (parent.name, None)
 
 
 def _example(image, label, kind, file_name):
