@@ -3,7 +3,7 @@
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -13,6 +13,9 @@ from llfc_jax.errors import UserError
 from llfc_jax.run import configuration
 
 SEED, REPLICATES, MODEL = "seed", "replicates", "model.name"
+
+SWEEP = "sweep"
+"""What a record of many runs has besides the configuration: field -> its values, as written."""
 
 MOST = 1_000
 """More runs than anybody waits for."""
@@ -85,6 +88,40 @@ def points(config: ConfigDict, axes: Sequence[Axis]) -> dict[str, Point]:
             raise UserError(f"--sweep: expected values that fit into the name of a directory; found {name}")
         found[name] = point
     return found
+
+
+def grown(
+    config: ConfigDict, axes: Sequence[Axis], earlier: Mapping[str, Sequence[str]], replicates: int
+) -> tuple[ConfigDict, tuple[Axis, ...]]:
+    """The configuration and the axes of a sweep, with the values and the replicates of an earlier one, too.
+
+    Args:
+        config: what the runs share.
+        axes: of the sweep.
+        earlier: the same fields -> their values, as written.
+        replicates: how many there were.
+
+    Example:
+        >>> config = configuration.load("test", [])
+        >>> _, axes = grown(config, parse(["model.width=2.0,4"]), {"model.width": ["1", "2"]}, 1)
+        >>> axes[0].values
+        ('1', '2', '4')
+    """
+    together = copy.deepcopy(config)
+    together.replicates = max(config.replicates, replicates)
+    return together, tuple(Axis(axis.field, _together(config, axis, earlier[axis.field])) for axis in axes)
+
+
+def _together(config: ConfigDict, axis: Axis, earlier: Sequence[str]) -> tuple[str, ...]:
+    """In the order of the axis, if it has all of the earlier values; else what is new comes last."""
+
+    def meant(value: str) -> str:
+        return _shown(_changed(config, [(axis.field, value)]), axis.field)
+
+    own, known = ([*map(meant, values)] for values in (axis.values, earlier))
+    if set(known) <= set(own):
+        return axis.values
+    return (*earlier, *(value for value, one in zip(axis.values, own, strict=True) if one not in known))
 
 
 def _axis(flag: str) -> Axis:

@@ -1,5 +1,6 @@
 """Many runs by one command, each with a workdir of its own beneath, and what they say together."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from ml_collections import ConfigDict
 
 from llfc_jax.reporting import groups, writing
 from llfc_jax.run import experiment, workdir
-from llfc_jax.run.points import MODEL, REPLICATES, SEED, Axis, Point, points
+from llfc_jax.run.points import MODEL, REPLICATES, SEED, SWEEP, Axis, Point, grown, points
 from llfc_jax.run.validation import RULES, validate
 from llfc_jax.run.workbench import Workbench, prepare
 from llfc_jax.runtime import compilation, processes, progress
@@ -21,7 +22,8 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
     """Run what isn't finished of a product of fields' values, and of replicates; then an overview of all.
 
     Where that is one run, it is the whole of it, without an overview. Several share the process, the data,
-    and the programs that are the same.
+    and the programs that are the same. The runs of an earlier sweep over other values of the same fields stay
+    in the workdir and are part of the overview.
 
     Args:
         config: what the runs share.
@@ -42,17 +44,20 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
         validate(config)  # and say so
     if MODEL not in (axis.field for axis in axes):
         experiment.pin(config)
+    earlier = processes.of_first(lambda: _earlier(directory, config, axes))
+    if earlier is not None:
+        config, axes = grown(config, axes, earlier.get(SWEEP, {}), earlier[REPLICATES])
     many = points(config, axes)
     for point in many.values():
         experiment.resolve(point.config)
-    record = config.to_dict() | ({"sweep": {axis.field: list(axis.values) for axis in axes}} if axes else {})
+    record = config.to_dict() | ({SWEEP: {axis.field: list(axis.values) for axis in axes}} if axes else {})
     results_file = directory / workdir.RESULTS
     experiment.check_same(config)
     names = processes.of_first(lambda: _unfinished(many, directory, record))
     todo = {name: many[name] for name in names}
     with processes.in_turn():
         bench = _check(todo, directory)
-    with workdir.claimed(directory, record):
+    with workdir.claimed(directory, record, outgrown=earlier):
         compilation.keep_programs(directory.absolute().parent / compilation.CACHE)
         if not processes.of_first(results_file.exists):
             _run_each(todo, len(many), bench, directory, alone)
@@ -63,6 +68,22 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
                 with files.writing(directory):
                     files.write_json(results_file, found)
         return experiment.write_report(directory)
+
+
+def _earlier(directory: Path, config: ConfigDict, axes: Sequence[Axis]) -> dict[str, Any] | None:
+    """What a workdir has on record of many runs, if they differ from these in the fields' values alone."""
+    record = workdir.recorded(directory)
+    if not isinstance(record, dict) or not (record.get(SWEEP) or record.get(REPLICATES, 1) > 1):
+        return None
+
+    def shared(of_all: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: value for name, value in workdir.what(of_all).items() if name not in (SWEEP, REPLICATES)
+        }
+
+    same_fields = record.get(SWEEP, {}).keys() == {axis.field for axis in axes}
+    same = shared(record) == json.loads(json.dumps(shared(config.to_dict())))
+    return record if same_fields and same else None
 
 
 def _unfinished(many: Mapping[str, Point], directory: Path, record: dict[str, Any]) -> list[str]:

@@ -28,7 +28,13 @@ _NO_LOCKS_HERE = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.E
 
 
 @contextlib.contextmanager
-def claimed(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -> Iterator[None]:
+def claimed(
+    workdir: Path,
+    config: dict[str, Any],
+    *,
+    flag: str = "--workdir",
+    outgrown: dict[str, Any] | None = None,
+) -> Iterator[None]:
     """Make `workdir` the place of this configuration, and of this process for a while.
 
     Of several processes the first does so; the others look whether they see it.
@@ -37,12 +43,14 @@ def claimed(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -
         workdir: made if it isn't there.
         config: what everything in it is made by.
         flag: what an error advises to change.
+        outgrown: another configuration, all of whose runs are this one's, too; what it says of them together
+            makes way.
 
     Raises:
         UserError: it belongs to another configuration, another process is at work in it, it can't be
             written, or it was deleted meanwhile.
     """
-    directory = None
+    directory, config = None, json.loads(json.dumps(config))
     try:
         with processes.in_turn():
             if processes.is_first():
@@ -50,9 +58,11 @@ def claimed(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -
                     workdir.mkdir(parents=True, exist_ok=True)
                     directory = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
                 _lock(directory, workdir, flag)
-                check_owner(workdir, config, flag=flag)
+                check_owner(workdir, config, flag=flag, outgrown=outgrown)
                 with writing(workdir):
-                    if not (workdir / CONFIG).exists():
+                    if outgrown and what(outgrown) != what(config) and is_finished(workdir, outgrown):
+                        (workdir / RESULTS).unlink()
+                    if recorded(workdir) in (None, outgrown):
                         write_json(workdir / CONFIG, config)
             elif not (workdir / CONFIG).exists():
                 raise UserError(f"{flag}={workdir}: expected a directory that all processes share")
@@ -64,21 +74,33 @@ def claimed(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -
             os.close(directory)
 
 
-def check_owner(workdir: Path, config: dict[str, Any], *, flag: str = "--workdir") -> None:
-    """Check that all there is in `workdir` was made by this configuration.
+def check_owner(
+    workdir: Path,
+    config: dict[str, Any],
+    *,
+    flag: str = "--workdir",
+    outgrown: dict[str, Any] | None = None,
+) -> None:
+    """Check that all there is in `workdir` was made by this configuration, or the outgrown one.
 
     Raises:
         UserError: something was made by another one.
     """
     config = json.loads(json.dumps(config))
+    fitting = [what(one) for one in (config, outgrown) if one is not None]
     for path, owner in _owners(workdir):
-        if _what(owner) != _what(config):
-            field, theirs, ours = _first_difference(_what(owner), _what(config))
-            what = workdir if path.name == CONFIG else path
+        if what(owner) not in fitting:
+            field, theirs, ours = _first_difference(what(owner), what(config))
+            place = workdir if path.name == CONFIG else path
             raise UserError(
-                f"{what} belongs to another run: config.{field} was {theirs!r} there and is {ours!r} now; "
+                f"{place} belongs to another run: config.{field} was {theirs!r} there and is {ours!r} now; "
                 f"choose another {flag}{_hint(workdir, field)}"
             )
+
+
+def recorded(workdir: Path) -> Any:
+    """The configuration that a workdir belongs to; None where it says none."""
+    return read_json(workdir / CONFIG) if (workdir / CONFIG).exists() else None
 
 
 def is_finished(workdir: Path, config: dict[str, Any]) -> bool:
@@ -86,10 +108,10 @@ def is_finished(workdir: Path, config: dict[str, Any]) -> bool:
     results = workdir / RESULTS
     if not results.exists():
         return False
-    return _what(_config_of(read_json(results))) == _what(json.loads(json.dumps(config)))
+    return what(_config_of(read_json(results))) == what(json.loads(json.dumps(config)))
 
 
-def _what(config: Any) -> Any:
+def what(config: Any) -> Any:
     """What makes the numbers of a configuration as JSON has it."""
     if not isinstance(config, dict):
         return config

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 
 import command
 import jax
@@ -47,6 +48,16 @@ def swept(tmp_path_factory):
     return workdir, process, after
 
 
+@pytest.fixture
+def began(monkeypatch):
+    """The names of the runs that are made."""
+    run, names = experiment.write_results, []
+    monkeypatch.setattr(
+        experiment, "write_results", lambda *given: names.append(given[1].name) or run(*given)
+    )
+    return names
+
+
 def test_each_point_is_a_run_of_its_own_and_the_table_has_them_all(swept):
     workdir, process, _ = swept
     found = results(workdir)
@@ -75,7 +86,7 @@ def test_programs_are_compiled_for_the_first_seed_alone(swept):
     assert last == third
 
 
-def test_what_is_finished_is_not_run_again_and_the_rest_ends_the_same(swept, monkeypatch):
+def test_what_is_finished_is_not_run_again_and_the_rest_ends_the_same(swept, began):
     workdir, *_ = swept
     before, at_work = results(workdir), workdir / NAMES[2]
     untouched = {
@@ -83,10 +94,6 @@ def test_what_is_finished_is_not_run_again_and_the_rest_ends_the_same(swept, mon
     }
     for file in (workdir / "results.json", at_work / "results.json"):
         file.unlink()
-    run, began = experiment.write_results, []
-    monkeypatch.setattr(
-        experiment, "write_results", lambda *given: began.append(given[1].name) or run(*given)
-    )
     process = command.run_here(*SMALL, *AXES, f"--workdir={workdir}")
     assert process.returncode == 0, process.stderr
     assert began == [NAMES[2]]
@@ -160,7 +167,46 @@ def test_bad_input_is_one_line_before_anything_is_made(arguments, line, tmp_path
     assert not (tmp_path / "w").exists()
 
 
-def test_another_sweep_in_the_same_workdir_is_refused(swept):
+def test_more_values_are_run_in_the_same_workdir_and_what_is_there_stays(swept, tmp_path, began):
+    workdir = shutil.copytree(swept[0], tmp_path / "w")
+    more = ("--sweep", "train.spawn_epochs=1,0", "--sweep", "seed=2")
+    process = command.run_here(*SMALL, *more, f"--workdir={workdir}")
+    assert process.returncode == 0, process.stderr
+    assert began == ["train.spawn_epochs=1,seed=2", "train.spawn_epochs=0,seed=2"]
+    found = results(workdir)
+    assert found["config"]["sweep"] == {"train.spawn_epochs": ["1", "0"], "seed": ["0", "1", "2"]}
+    before = {tuple(group["fields"].values()): group for group in results(swept[0])["groups"]}
+    for group in found["groups"]:
+        each = group["paths"]["a-b"]["quantities"]["test_loss_barrier"]["each"]
+        earlier = before[tuple(group["fields"].values())]["paths"]["a-b"]["quantities"]
+        assert len(each) == 3
+        assert each[:2] == earlier["test_loss_barrier"]["each"]
+
+    written = (workdir / "results.json").stat().st_mtime_ns
+    again = command.run_here(*SMALL, *more, f"--workdir={workdir}")
+    assert again.returncode == 0, again.stderr
+    assert len(began) == 2
+    assert (workdir / "results.json").stat().st_mtime_ns == written
+
+
+def test_replicates_join_those_that_are_there(tmp_path, began):
+    for replicates in (2, 3):
+        process = command.run_here(*SMALL, f"--config.replicates={replicates}", f"--workdir={tmp_path / 'w'}")
+        assert process.returncode == 0, process.stderr
+    assert began == ["seed=0", "seed=1", "seed=2"]
+    assert results(tmp_path / "w")["groups"][0]["runs"] == {"seed=0": 0, "seed=1": 1, "seed=2": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (["--sweep", "seed=0,1"], "sweep.train.spawn_epochs"),
+        ([*AXES, "--sweep", "opt.momentum=0.8,0.9"], "sweep.opt.momentum"),
+        ([*AXES, "--config.train.batch_size=64"], "train.batch_size"),
+        (["--config.replicates=2"], "replicates"),
+    ],
+)
+def test_a_sweep_of_something_else_in_the_same_workdir_is_refused(swept, arguments, field):
     workdir, *_ = swept
-    process = command.run_here(*SMALL, "--sweep", "seed=0,1", f"--workdir={workdir}")
-    command.assert_one_line(process, ".* belongs to another run: config.sweep.train.spawn_epochs was .*")
+    process = command.run_here(*SMALL, *arguments, f"--workdir={workdir}")
+    command.assert_one_line(process, f".* belongs to another run: config.{field} was .*")
