@@ -8,7 +8,7 @@ import numpy as np
 
 from llfc_jax.measures.fold import Moments, add_moments, no_moments, variance
 from llfc_jax.measures.quantiles import add_counts, no_counts, quantile
-from llfc_jax.measures.scaling import in_units, joined, real_parts
+from llfc_jax.measures.scaling import in_units, joined, power_near, real_parts
 from llfc_jax.types import Array
 
 _ROUNDING = 1e-12
@@ -42,11 +42,23 @@ class Comparison(NamedTuple):
     """Number of samples for which u or v is zero; they have no angle and count for the whole matrix alone."""
 
 
-class Decomposition(NamedTuple):
-    """What the numbers of a sample are made of, each (n,): few enough to be stacked over all layers.
+class Sums(NamedTuple):
+    """What is summed over the features of a sample, each (n,): few enough to be stacked over all layers.
 
-    u and v are first divided by the scale of their sample (see `measures.scaling`).
+    u and v are first divided by the power of two near their size (see `measures.scaling`).
     """
+
+    size: Array
+    u_square: Array
+    v_square: Array
+    along: Array
+    """<u - c0 v, v>, see `sums`."""
+    residual: Array
+    """||u - c v||^2."""
+
+
+class Decomposition(NamedTuple):
+    """What the numbers of a sample are made of."""
 
     scale: Array
     """That power; 0 where u and v are zero."""
@@ -78,25 +90,39 @@ def no_comparison() -> Comparison:
 
 
 @jax.jit
-def decompose(u: Array, v: Array) -> Decomposition:
-    """Decompose u = c v + r, sample by sample.
+def sums(u: Array, v: Array, size: Array) -> Sums:
+    """Split u = c v + r, sample by sample.
 
     With c0 = 1, or 0 where u is far shorter than v, c = c0 + <u - c0 v, v> / ||v||^2 keeps its digits.
 
     Args:
         u: (n, ...) features; a complex number counts as its two parts.
         v: (n, ...) features.
+        size: (n,), of which no entry of u or v is far above.
     """
 
     def of_sample(scalars: Array) -> Array:
         return jnp.expand_dims(scalars, range(1, v.ndim))
 
-    scale, (u, v) = in_units(real_parts(u), real_parts(v))
+    u, v = in_units(size, real_parts(u), real_parts(v))
     u_square, v_square = (_sum_features(jnp.square(x)) for x in (u, v))
-    origin = jnp.where(4 * u_square < v_square, 0.0, 1.0)
-    rest = _sum_features((u - of_sample(origin) * v) * v) / jnp.where(v_square == 0, 1, v_square)
-    residual = _sum_features(jnp.square(u - of_sample(origin + rest) * v))
-    return Decomposition(scale, u_square, v_square, origin + rest, origin - 1 + rest, residual)
+    origin = _origin(u_square, v_square)
+    along = _sum_features((u - of_sample(origin) * v) * v)
+    residual = _sum_features(jnp.square(u - of_sample(origin + _relative(along, v_square)) * v))
+    return Sums(size, u_square, v_square, along, residual)
+
+
+def decompose(found: Sums) -> Decomposition:
+    """The numbers of each sample, of one layer or stacked over many: none of them is worth a kernel alone."""
+    origin, rest = _origin(found.u_square, found.v_square), _relative(found.along, found.v_square)
+    return Decomposition(
+        scale=power_near(found.size),
+        u_square=found.u_square,
+        v_square=found.v_square,
+        coefficient=origin + rest,
+        deviation=origin - 1 + rest,
+        residual=found.residual,
+    )
 
 
 @jax.jit
@@ -138,6 +164,14 @@ def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
 def cosine_distance(cosine: Array, sine_square: Array) -> Array:
     """1 - cos of an angle: sin^2 / (1 + cos) where it is acute, which keeps the digits of a small one."""
     return jnp.where(cosine > 0, sine_square / (1 + jnp.abs(cosine)), 1 - cosine)
+
+
+def _origin(u_square: Array, v_square: Array) -> Array:
+    return jnp.where(4 * u_square < v_square, 0.0, 1.0)
+
+
+def _relative(along: Array, v_square: Array) -> Array:
+    return along / jnp.where(v_square == 0, 1, v_square)
 
 
 def _sum_features(x: Array) -> Array:

@@ -11,6 +11,7 @@ of commutativity; for ReLU, the failure of weak additivity: the two causes in LL
 and max pooling, which the theorem leaves out, each have a term of their own.
 """
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ import numpy as np
 from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun
-from llfc_jax.measures.scaling import in_units, joined, real_parts
+from llfc_jax.measures.scaling import in_units, joined, largest, power_near, real_parts
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.masks import samples_first
 from llfc_jax.path.traversal import Planned
@@ -60,10 +61,10 @@ def measure(options: Options) -> Measure:
 class Account(NamedTuple):
     """Sums over features, per sample of one layer, or over samples as well, per layer.
 
-    All in units of `scale` squared (see `measures.scaling`).
+    All in units of a power of two near `size` squared (see `measures.scaling`).
     """
 
-    scale: Array
+    size: Array
     deviation: Array
     """||delta||^2."""
     arising: Array
@@ -95,9 +96,9 @@ def deviation(program: Program) -> Fold:
 
     def update(state: dict[str, Any], point: Point) -> dict[str, Any]:
         accounts = (_account(*_layer(node, point)) for node in nodes)
-        scales, *squares = map(jnp.stack, zip(*accounts, strict=True))
+        sizes, *squares = map(jnp.stack, zip(*accounts, strict=True))
         seen: Account = state["layers"]
-        scale, before, now = joined(seen.scale, jnp.where(point.samples > 0, scales, 0))
+        scale, before, now = joined(seen.size, jnp.where(point.samples > 0, power_near(sizes), 0))
         sums = (
             before * old + (now * new) @ point.samples for old, new in zip(seen[1:], squares, strict=True)
         )
@@ -113,8 +114,8 @@ def deviation(program: Program) -> Fold:
     return Fold(init, update, finalize)
 
 
-def _layer(node: Node, point: Point) -> tuple[Array, Array, Array]:
-    """f(theta_alpha), v, and F_theta_alpha(v), or v itself where nothing arises; (n, ...) and real."""
+def _layer(node: Node, point: Point) -> tuple[Array, Array, Array, Array]:
+    """f(theta_alpha), v, and F_theta_alpha(v), or v itself where nothing arises; (n, ...) and real; size."""
     flat, a, b = point.program.flat, point.a.values, point.b.values
 
     def between(value: int) -> Array:
@@ -125,25 +126,26 @@ def _layer(node: Node, point: Point) -> tuple[Array, Array, Array]:
         return real_parts(samples_first(value, node.sample_axis, node.position_axes, point.mask))
 
     theta, reference = by_sample(point.theta.values[node.value]), by_sample(between(node.value))
-    alone = reference
-    if node.kind in ARISING:
-        entries = {entry: between(entry) for entry in node.entries}
-        alone = by_sample(rerun(flat, node, point.theta.values, entries))
-    return theta, reference, alone
+    size = reduce(
+        jnp.maximum, (largest(view.features[node.name]) for view in (point.theta, point.a, point.b))
+    )
+    if node.kind not in ARISING:
+        return theta, reference, reference, size
+    entries = {entry: between(entry) for entry in node.entries}
+    alone = by_sample(rerun(flat, node, point.theta.values, entries))
+    return theta, reference, alone, jnp.maximum(size, largest(alone))
 
 
 @jax.jit
-def _account(theta: Array, reference: Array, alone: Array) -> Account:
+def _account(theta: Array, reference: Array, alone: Array, size: Array) -> Account:
     """Of one layer, sample by sample."""
-    scale, (theta, reference, alone) = in_units(theta, reference, alone)
+    theta, reference, alone = in_units(size, theta, reference, alone)
     delta, own = theta - reference, alone - reference
 
     def inner(x: Array, y: Array) -> Array:
         return (x * y).sum(range(1, x.ndim))
 
-    return Account(
-        scale, inner(delta, delta), inner(own, own), inner(own, delta), inner(reference, reference)
-    )
+    return Account(size, inner(delta, delta), inner(own, own), inner(own, delta), inner(reference, reference))
 
 
 def _summary(node: Node, account: Account, samples: np.ndarray) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from llfc_jax.measures.comparison import (
     decompose,
     no_comparison,
     summarise,
+    sums,
 )
 from llfc_jax.measures.fold import Fold, Point, repeat
+from llfc_jax.measures.scaling import largest
 from llfc_jax.types import Array, PyTree
 
-Sides = Callable[[Point, str], tuple[Array, Array]]
-"""Point, layer -> u and v, both (n, ...)."""
+Sides = Callable[[Point, str], tuple[Array, Array, Array]]
+"""Point, layer -> u and v, both (n, ...), and their size, (n,): see `scaling.largest`."""
 
 
 def compare_layers(layers: Mapping[str, str], sides: Sides) -> Fold:
@@ -52,8 +54,13 @@ def compare_layers(layers: Mapping[str, str], sides: Sides) -> Fold:
 
 def decompose_layers(layers: Iterable[str], sides: Sides, point: Point) -> Decomposition:
     """The comparands of every layer, split: each field (layers, n)."""
-    parts = [decompose(*sides(point, layer)) for layer in layers]
-    return jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *parts)
+    parts = [sums(*sides(point, layer)) for layer in layers]
+    return decompose(jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *parts))
+
+
+def sized(u: Array, v: Array) -> tuple[Array, Array, Array]:
+    """Two comparands, and how large they are."""
+    return u, v, jnp.maximum(largest(u), largest(v))
 
 
 def compare_each(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:

@@ -22,8 +22,10 @@ from llfc_jax.measures.layerwise import (
     decompose_layers,
     rows,
     single,
+    sized,
 )
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
+from llfc_jax.measures.scaling import largest
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Program
@@ -161,9 +163,10 @@ def _nearer(ends: Ends) -> dict[str, np.ndarray]:
     return {name: np.where(b["mean"] < a["mean"], b[name], a[name])[0] for name in a}
 
 
-def _at_the_ends(point: Point, layer: str) -> tuple[Array, Array]:
-    return point.a.features[layer], point.b.features[layer]
+def _at_the_ends(point: Point, layer: str) -> tuple[Array, Array, Array]:
+    return sized(point.a.features[layer], point.b.features[layer])
 
 
-def _on_the_path(point: Point, layer: str) -> tuple[Array, Array]:
-    return point.theta.features[layer], lerp(*_at_the_ends(point, layer), point.alpha)
+def _on_the_path(point: Point, layer: str) -> tuple[Array, Array, Array]:
+    theta, (a, b, size) = point.theta.features[layer], _at_the_ends(point, layer)
+    return theta, lerp(a, b, point.alpha), jnp.maximum(largest(theta), size)

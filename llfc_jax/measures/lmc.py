@@ -1,6 +1,7 @@
 """Linear mode connectivity: loss and error along the path, and the barrier."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from llfc_jax.measures.evaluation import LossFn, Scores, add_scores, means, no_scores, scored
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments
+from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options
 from llfc_jax.path.interpolation import alpha_grid, lerp
 from llfc_jax.path.masks import spread
@@ -30,26 +31,18 @@ def measure(options: Options) -> Measure:
     )
 
 
-class Excess(NamedTuple):
-    """By how much a score exceeds its chord, as the mean over all labels, and how that varies over examples.
-
-    With m_i labels in example i, whose mean excess is x_i, the excess is the ratio sum m_i x_i / sum m_i.
-    """
-
-    by_labels: Moments
-    """Of the x_i, weighted by m_i: its mean is the excess."""
-    by_squares: Moments
-    """The same weighted by m_i^2: what the variance of the ratio is made of."""
-
-
 class Curves(NamedTuple):
     """What theta_alpha scored, and by how much more than the chord between A and B."""
 
     scores: Scores
     examples: Array
     """int32."""
-    excess: dict[str, Excess]
-    """Of `loss` and, where there is one, of `error`."""
+    excess: Moments
+    """Of `loss` and, where there is one, of `error`, (scores, 2).
+
+    With m_i labels in example i, whose mean excess is x_i, the excess is the ratio sum m_i x_i / sum m_i:
+    the mean of the x_i weighted by m_i. What its variance is made of is weighted by m_i^2.
+    """
 
 
 @by_value
@@ -69,18 +62,16 @@ def lmc(loss_fn: LossFn | None = None) -> Fold:
 
     def init(point: Point) -> Curves:
         del point
-        names = ("loss", "error") if loss_fn is None else ("loss",)
-        nothing = Excess(no_moments(), no_moments())
-        return Curves(no_scores(loss_fn), jnp.zeros((), jnp.int32), dict.fromkeys(names, nothing))
+        nothing = repeat(repeat(no_moments(), 2), 2 if loss_fn is None else 1)
+        return Curves(no_scores(loss_fn), jnp.zeros((), jnp.int32), nothing)
 
     def update(state: Curves, point: Point) -> Curves:
         theta, a, b = (scored(view.logits, point.labels, loss_fn) for view in (point.theta, point.a, point.b))
-        over = jax.tree.map(lambda own, chord: own - chord, theta, lerp(a, b, point.alpha))
-        excess = dict(zip(("loss", "error"), over, strict=True))
+        over = jax.tree.leaves(jax.tree.map(jnp.subtract, theta, lerp(a, b, point.alpha)))
         return Curves(
             scores=add_scores(state.scores, *theta, point.mask),
             examples=state.examples + jnp.sum(point.samples > 0, dtype=jnp.int32),
-            excess={name: _add_excess(seen, excess[name], point.mask) for name, seen in state.excess.items()},
+            excess=_add_excess(state.excess, jnp.stack(over), point.mask),
         )
 
     return Fold(init, update, _finalize)
@@ -127,21 +118,23 @@ def midpoint_gap(alphas: Sequence[float], values: Sequence[float]) -> float:
     return float(values[middle] - (values[0] + values[-1]) / 2)
 
 
-def _add_excess(seen: Excess, values: Array, mask: Array) -> Excess:
-    """Add one batch: what each label exceeds its chord by, and the mask."""
-    mask = spread(mask, values.shape)
-    inner = range(1, values.ndim)
+def _add_excess(seen: Moments, values: Array, mask: Array) -> Moments:
+    """Add one batch: what each label exceeds its chord by, (scores, n, ...), and the mask."""
+    mask = spread(mask, values.shape[1:])
+    inner = range(1, mask.ndim)
     labels = mask.sum(inner)
-    of_examples = jnp.where(mask > 0, values, 0).sum(inner) / jnp.maximum(labels, 1)
-    return Excess(
-        add_moments(seen.by_labels, of_examples, labels),
-        add_moments(seen.by_squares, of_examples, jnp.square(labels)),
-    )
+    weights = jnp.stack([labels, jnp.square(labels)])
+
+    def add(seen: Moments, values: Array) -> Moments:
+        of_examples = jnp.where(mask > 0, values, 0).sum(inner) / jnp.maximum(labels, 1)
+        return jax.vmap(add_moments, (0, None, 0))(seen, of_examples, weights)
+
+    return jax.vmap(add)(seen, values)
 
 
-def _std(excess: Excess, examples: np.ndarray) -> np.ndarray:
-    """Whose square over the number of examples is the variance of the excess."""
-    labels, squared = (jax.tree.map(np.float64, moments) for moments in excess)
+def _std(excess: Moments, examples: np.ndarray) -> np.ndarray:
+    """Whose square over the number of examples is the variance of the excess; moments (alphas, 2)."""
+    labels, squared = (jax.tree.map(lambda own, at=at: np.float64(own[:, at]), excess) for at in (0, 1))
     around = squared.squares + squared.weight * np.square(squared.mean - labels.mean)
     per_example = labels.weight / np.maximum(examples, 1)
     return np.sqrt(around / np.maximum(examples, 1)) / np.where(per_example > 0, per_example, 1)
@@ -150,11 +143,12 @@ def _std(excess: Excess, examples: np.ndarray) -> np.ndarray:
 def _finalize(state: Curves, alphas: tuple[float, ...]) -> dict[str, Any]:
     examples, labels = int(state.examples[0]), int(state.scores.labels[0])
     result: dict[str, Any] = {"examples": examples} | ({"labels": labels} if labels > examples else {})
-    for name, values in means(state.scores).items():
+    for which, (name, values) in enumerate(means(state.scores).items()):
         result[name] = values.tolist()
         result[f"{name}_barrier"] = barrier(alphas, values)
         result[f"{name}_midpoint_gap"] = midpoint_gap(alphas, values)
-        result[f"{name}_excess_std"] = _std(state.excess[name], np.asarray(state.examples)).tolist()
+        over = jax.tree.map(itemgetter((slice(None), which)), state.excess)
+        result[f"{name}_excess_std"] = _std(over, np.asarray(state.examples)).tolist()
     if "error" in result and labels > examples:
         with np.errstate(over="ignore"):
             result["perplexity"] = np.exp(result["loss"]).tolist()

@@ -4,8 +4,6 @@ Features of 1e20 or 1e-20 have no squares in float32. Each sample is divided by 
 largest entry, and sums over samples are kept in units of the largest of these.
 """
 
-from functools import reduce
-
 import jax
 import jax.numpy as jnp
 
@@ -20,29 +18,32 @@ _INVERTED = 254 * _UNIT
 
 
 @jax.jit
-def in_units(*features: Array) -> tuple[Array, tuple[Array, ...]]:
-    """For each sample, the power of two near its largest entry in any of these, and all of them over it.
+def largest(features: Array) -> Array:
+    """The size of each sample's largest entry, (n,).
 
-    Both the power and its inverse are an exponent without digits, so that nothing is divided: of a quotient
-    XLA would store what a product of the same it computes anew wherever it is read.
+    Of one array at a time: several measures ask this of the same features, and XLA computes it once.
+    """
+    return jnp.abs(features).max(range(1, features.ndim)).astype(jnp.float32)
+
+
+def power_near(sizes: Array) -> Array:
+    """The power of two near each number; for 0 the smallest there is, and 1 for what is no number."""
+    return jax.lax.bitcast_convert_type(_exponents(sizes), jnp.float32)
+
+
+@jax.jit
+def in_units(sizes: Array, *features: Array) -> tuple[Array, ...]:
+    """Features (n, ...), each sample over the power of two near its size.
+
+    The inverse of the power is an exponent without digits, too, so that nothing is divided: of a quotient XLA
+    would store what a product of the same it computes anew wherever it is read.
 
     Args:
-        features: real, of one shape (n, ...).
-
-    Returns:
-        (n,), for zeros the smallest power there is, and 1 where an entry is no number, which then shows
-        elsewhere; and the features, each (n, ...).
+        sizes: (n,), of which no entry of a sample is far above, see `largest`.
+        features: real; what is no number shows in them.
     """
-    entries = reduce(jnp.maximum, map(jnp.abs, features))
-    largest = entries.max(range(1, entries.ndim)).astype(jnp.float32)
-    exponent = jax.lax.bitcast_convert_type(largest, jnp.int32) & _EXPONENT
-    within = jnp.clip(exponent, _UNIT, _INVERTED - _UNIT)  # neither the power nor its inverse is subnormal
-    exponent = jnp.where(exponent < _EXPONENT, within, _INVERTED // 2)
-    powers, inverses = (
-        jax.lax.bitcast_convert_type(bits, jnp.float32) for bits in (exponent, _INVERTED - exponent)
-    )
-    inverses = jnp.expand_dims(inverses, range(1, entries.ndim))
-    return powers, tuple(x * inverses for x in features)
+    inverses = jax.lax.bitcast_convert_type(_INVERTED - _exponents(sizes), jnp.float32)
+    return tuple(x * jnp.expand_dims(inverses, range(1, x.ndim)) for x in features)
 
 
 def real_parts(x: Array) -> Array:
@@ -65,3 +66,10 @@ def joined(before: Array, scales: Array) -> tuple[Array, Array, Array]:
     scale = jnp.maximum(before, scales.max(-1))
     unit = jnp.where(scale > 0, scale, 1)
     return scale, jnp.square(before / unit), jnp.square(scales / unit[..., None])
+
+
+def _exponents(sizes: Array) -> Array:
+    """The bits of a power of two such that neither it nor its inverse is subnormal."""
+    exponents = jax.lax.bitcast_convert_type(sizes, jnp.int32) & _EXPONENT
+    within = jnp.clip(exponents, _UNIT, _INVERTED - _UNIT)
+    return jnp.where(exponents < _EXPONENT, within, _INVERTED // 2)

@@ -11,7 +11,7 @@ import numpy as np
 from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import in_float64, unit_rows, weight_matrices, with_known_units
-from llfc_jax.measures.scaling import in_units, joined
+from llfc_jax.measures.scaling import in_units, joined, largest, power_near
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array
@@ -79,9 +79,11 @@ def feature_singular_values(program: Program) -> Fold:
     def update(state: _Grams, point: Point) -> _Grams:
         if not layers:
             return state
-        rows = (unit_rows(point.theta, node, axis, point.mask)[0] for node, axis in layers)
-        scales, products = zip(*map(_products, rows), strict=True)
-        scale, before, now = joined(state.scale, jnp.stack(scales))
+        rows = [unit_rows(point.theta, node, axis, point.mask)[0] for node, axis in layers]
+        sizes = jnp.stack([largest(point.theta.features[node.name]) for node, _ in layers])
+        size = jnp.where(point.samples > 0, sizes, 0).max(-1, keepdims=True)
+        products = map(_products, rows, size)
+        scale, before, now = joined(state.scale, power_near(size))
         shares = zip(before, now[:, 0], state.products, products, strict=True)
         return _Grams(scale, [old * seen + new * own for old, new, seen, own in shares])
 
@@ -117,10 +119,10 @@ def of_gram(gram: np.ndarray, resolution: float) -> np.ndarray:
 
 
 @jax.jit
-def _products(rows: Array) -> tuple[Array, Array]:
-    """(1,), one scale for all rows; and the sums of products of units, in units of its square."""
-    scale, (together,) = in_units(rows[None])
-    return scale, together[0].T @ together[0]
+def _products(rows: Array, size: Array) -> Array:
+    """Sums of products of units, in units of the power of two near the size, (1,), squared."""
+    (together,) = in_units(size, rows[None])
+    return together[0].T @ together[0]
 
 
 def _at(found: Found, alpha: float) -> dict[str, np.ndarray]:

@@ -4,12 +4,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llfc_jax.measures.comparison import QUARTILES, compare, decompose, no_comparison, summarise
+from llfc_jax.measures.comparison import QUARTILES, compare, decompose, no_comparison, summarise, sums
+from llfc_jax.measures.layerwise import sized
 
 
 def fold(u, v, batch_size):
     """In batches, the last one padded with rubbish."""
-    state, update = no_comparison(), jax.jit(lambda state, u, v, mask: compare(state, decompose(u, v), mask))
+    state, update = (
+        no_comparison(),
+        jax.jit(lambda state, u, v, mask: compare(state, decompose(sums(*sized(u, v))), mask)),
+    )
     for start in range(0, len(u), batch_size):
         batch = [np.asarray(x[start : start + batch_size]) for x in (u, v)]
         missing = batch_size - len(batch[0])

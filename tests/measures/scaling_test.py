@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import llfc_jax
-from llfc_jax.measures.scaling import in_units, joined
+from llfc_jax.measures.scaling import in_units, joined, largest, power_near
 
 WIDTHS = (5, 7, 6, 3)
 EXAMPLES = 24
@@ -76,14 +76,15 @@ def test_sums_in_units_of_samples_are_those_of_float64():
     features[0, 1] = 0
     scale, total = jnp.zeros(()), jnp.zeros(())
     for batch in jnp.asarray(features):
-        scales, (batch,) = in_units(batch)
-        scale, before, now = joined(scale, scales)
-        total = before * total + jnp.sum(now * jnp.square(batch).sum(-1))
+        sizes = largest(batch)
+        scale, before, now = joined(scale, power_near(sizes))
+        (scaled,) = in_units(sizes, batch)
+        total = before * total + jnp.sum(now * jnp.square(scaled).sum(-1))
     expected = np.sum(np.square(np.float64(features)))
     np.testing.assert_allclose(np.float64(scale) ** 2 * np.float64(total), expected, rtol=1e-6)
 
 
 def test_what_is_no_number_shows_in_sums():
     batch = jnp.asarray([[1.0, jnp.nan], [1.0, jnp.inf]])
-    _, (scaled,) = in_units(batch)
+    (scaled,) = in_units(largest(batch), batch)
     assert not np.isfinite(jnp.square(scaled).sum(-1)).any()
