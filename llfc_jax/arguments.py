@@ -15,6 +15,7 @@ import numpy as np
 
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
+from llfc_jax.matching.keeping import Keeper
 from llfc_jax.measures.measure import Measure
 from llfc_jax.path.arrays import as_arrays
 from llfc_jax.path.curves import Curve
@@ -232,7 +233,7 @@ def _options(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise UserError(f"{name}: expected a dict of them by name; found {_found(value)}")
     return {
-        option: _READERS[option](f"{name} {option}", own) if option in _READERS else own
+        option: _READERS[option](f"{name} {option}", own) if option in _READERS and own is not None else own
         for option, own in value.items()
     }
 
@@ -288,6 +289,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "assignment": _instance(str, "a name"),
     "exclude": _names,
     "optimizer": _optimizer,
+    "keeper": _instance(Keeper, "an object that can restore and keep"),
     "network": _network_function,
     "method": _method,
     "loss": _function("variables, batch"),

@@ -96,7 +96,7 @@ CALLS = {
     "learned_matching": {
         **{"key": KEY, "symmetry": SYMMETRY, "variables_a": A, "variables_b": B, "loss_fn": loss},
         **{"batches": [(X, Y)], "optimizer": optax.adam(0.1), "epochs": 1, "classes": ()},
-        **{"start_b": B, "exclude": ("batch_stats",)},
+        **{"start_b": B, "exclude": ("batch_stats",), "keeper": None},
     },
     "universe_matching": {
         **MATCHED,
@@ -165,6 +165,7 @@ WRONG = {
     "assignment": [None, 3, "best", {}],
     "exclude": [None, 3, "batch_stats"],
     "optimizer": [None, 0.1, "adam", optax.adam],
+    "keeper": [3, "directory", A],
 }
 
 

@@ -145,7 +145,7 @@ def get_config() -> ConfigDict:
     config.align.statistic = "correlation"  # activation_matching: correlation, covariance
     config.align.examples = 5_000  # random subset of the training data that the others look at; 0: all
     config.align.epochs = 5  # straight_through, learned_matching
-    config.align.learning_rate = 1e-3  # of the same
+    config.align.learning_rate = placeholder(float)  # of the same; None: 1e-3, and 1e-2 falling as a cosine
     config.align.classes = ()  # beyond permutations: some of invertible, orthogonal, ...; (): all there are
 
     config.sample = ConfigDict()  # of text: what the networks write, in the report

@@ -12,6 +12,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import by_activations
 from llfc_jax.matching.commutativity import by_commutativity
 from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.keeping import Keeper
 from llfc_jax.matching.learned import by_learning
 from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.matching.moved import AS_IT_WAS, PERMUTED, Moved, Rung, ladder
@@ -51,10 +52,10 @@ DEFAULTS: Mapping[str, Any] = {
     "max_sweeps": 100,
     "statistic": "correlation",
     "epochs": 5,
-    "learning_rate": 1e-3,
+    "learning_rate": None,
     "classes": (),
 }
-"""What the matchers can be told."""
+"""What the matchers can be told; no learning rate is each one's own."""
 
 MAX_EQUIVALENCE_ERROR = 1e-3
 """Relative error of the moved network's logits above which something is wrong, not just rounded."""
@@ -82,6 +83,7 @@ def align(
     batches: Callable[[], Iterable[Batch]],
     inputs: Callable[[], Iterable[PyTree]],
     options: Mapping[str, Any] = DEFAULTS,
+    keeper: Keeper | None = None,
 ) -> Aligned:
     """Move B along its symmetries so that it lies in A's basin: permute its units, or more.
 
@@ -95,6 +97,7 @@ def align(
         batches: the same.
         inputs: of the first batch all methods see what moving B changes.
         options: for the matcher.
+        keeper: for learned matching, which goes on from what it has kept.
 
     Raises:
         UserError: A and B differ in architecture or have NaN parameters, `apply` is not deterministic,
@@ -106,7 +109,7 @@ def align(
     spec = _symmetries_of([a, b], apply, some)
     started = time.monotonic()
     match = MATCHERS[method] if isinstance(method, str) else method
-    found = match(key, Problem(spec, a, b, apply, loss, batches, inputs), options)
+    found = match(key, Problem(spec, a, b, apply, loss, batches, inputs, keeper), options)
     permutation, moved = (None, found) if isinstance(found, Moved) else _permuted(spec, a, b, *found)
     name = method if isinstance(method, str) else method.__name__
     timed = {"method": name, "seconds": time.monotonic() - started}

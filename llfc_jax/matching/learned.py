@@ -12,8 +12,9 @@ import optax
 
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.keeping import Keeper, Kept
 from llfc_jax.matching.losses import LossFn, batches_for, check_start, mean_loss
-from llfc_jax.matching.moved import AS_IT_WAS, LEARNED, Moved, chosen_classes, ladder
+from llfc_jax.matching.moved import AS_IT_WAS, LEARNED, Moved, Rung, chosen_classes, ladder
 from llfc_jax.matching.problem import Problem
 from llfc_jax.matching.procrustes import procrustes_steps
 from llfc_jax.path.interpolation import lerp
@@ -26,6 +27,8 @@ from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
 _MIDDLE = (0.4, 0.6)
 """Where on the line losses are descended: at its ends nothing is to be learned."""
+_RATE = 1e-2
+"""Of Adam: free matrices are near the identity."""
 
 
 def learned_matching(
@@ -41,16 +44,20 @@ def learned_matching(
     classes: tuple[str, ...] | None = None,
     start_b: Variables | None = None,
     exclude: tuple[str, ...] = ("batch_stats",),
+    keeper: Keeper | None = None,
 ) -> Moved:
     """B moved along its symmetries by descending `E L((1 - alpha) A + alpha g(B))`, alpha ~ U(0.4, 0.6).
 
     All of g is descended at once, from the identity, on B as it is, or as weight matching or
-    `procrustes_matching` moves it, whichever leaves the lowest loss: rotations as exp(K - K^T), for LayerNorm
-    with K centred, so that they fix the mean's direction; invertible maps as exp(K), scalings as exp(k);
-    permutations by a straight-through estimator, whose forward pass assigns the free matrix and whose
-    backward pass takes it for the assignment (Git Re-Basin, Algorithm 3). Signs stay as they are. After each
-    epoch the loss of the midpoint on all batches decides, and the best g wins; a NaN ends the descent. On
-    them, the result is never worse than the start.
+    `procrustes_matching` moves it, whichever leaves the lowest loss: rotations as Cayley's transform
+    (1 - S)^-1 (1 + S) of a skew S, for LayerNorm with S centred, so that they fix the mean's direction;
+    invertible maps as 1 + K, scalings as exp(k); permutations by a straight-through estimator, whose forward
+    pass assigns the free matrix and whose backward pass takes it for the assignment (Git Re-Basin,
+    Algorithm 3). Signs stay as they are. After each epoch the loss of the midpoint on all batches decides,
+    and the best g wins; a NaN ends the descent. On them, the result is never worse than the start.
+
+    To move A as well would add nothing: all these maps are linear in the weights and leave the function of
+    any network, so that the line from g(A) to h(B) is g of the line from A to g^-1 h(B), with its losses.
 
     Args:
         key: Draws the order of the batches, alphas, and what `procrustes_matching` needs.
@@ -59,11 +66,12 @@ def learned_matching(
         variables_b: B's.
         loss_fn: `loss_fn(variables, batch)` is the mean loss of a batch; traced under jit.
         batches: Some training data, cut into batches of one shape.
-        optimizer: Moves K, k and the free matrices.
+        optimizer: Moves S, K, k and the free matrices.
         epochs: Passes over `batches`.
         classes: Kinds of maps beside permutations; all that the network has if left out.
         start_b: B moved already, with A's scales of norms; found as said if left out.
         exclude: Collections that are moved, but have no say in where to start.
+        keeper: Of each epoch's end; what it has kept is gone on from, bit for bit.
 
     Returns:
         B moved; the objective is the loss of the midpoint at the start and after each epoch, the less the
@@ -77,12 +85,7 @@ def learned_matching(
     chosen = chosen_classes(usable, classes)
     batches = batches_for(loss_fn, variables_a, batches)
     start_key, order_key = jax.random.split(key)
-    steps = {AS_IT_WAS: variables_b}
-    if start_b is None:
-        steps |= procrustes_steps(start_key, usable, variables_a, variables_b, chosen, exclude=exclude)[0]
-        starts = [scales_of(usable, b, variables_a) for b in steps.values()]
-    else:
-        starts = [start_b]
+    descent = _Descent(usable, loss_fn, optimizer)
 
     @jax.jit
     def midpoint(a: Variables, b: Variables, batch: Any) -> Array:
@@ -91,21 +94,76 @@ def learned_matching(
     def loss(b: Variables) -> float:
         return mean_loss(partial(midpoint, variables_a, b), batches)
 
-    known = {step: loss(b) for step, b in steps.items()}
-    first = min(starts, key=lambda b: np.nan_to_num(loss(b), nan=np.inf))
-    pair = (variables_a, fold_scales(usable, first))
-    descent = _Descent(usable, loss_fn, optimizer)
-    best, losses = _descend(order_key, descent, pair, _still(usable, chosen), batches, epochs, loss)
-    steps[LEARNED], known[LEARNED] = jax.jit(descent.moved)(best, pair), float(np.nanmin(losses))
+    def start() -> _Progress:
+        steps = {AS_IT_WAS: variables_b}
+        if start_b is None:
+            steps |= procrustes_steps(start_key, usable, variables_a, variables_b, chosen, exclude=exclude)[0]
+            starts = [scales_of(usable, b, variables_a) for b in steps.values()]
+        else:
+            starts = [start_b]
+        rungs = ladder(variables_a, steps, {step: loss(b) for step, b in steps.items()})
+        first = min(starts, key=lambda b: np.nan_to_num(loss(b), nan=np.inf))
+        free = _still(usable, chosen)
+        arrays = _Arrays(fold_scales(usable, first), free, optimizer.init(free), free)
+        return _Progress(arrays, [loss(descent.moved(free, (variables_a, arrays.first)))], rungs)
+
+    found = None if keeper is None else _kept(keeper, optimizer, variables_b, _still(usable, chosen))
+    found = found or start()
+    check_start(found.losses[0])
+    found = _descend(order_key, descent, variables_a, found, batches, epochs, loss, keeper)
+    moved, losses = jax.jit(descent.moved)(found.arrays.best, (variables_a, found.arrays.first)), found.losses
+    last = ladder(variables_a, {LEARNED: moved}, {LEARNED: float(np.nanmin(losses))})
     objective = jnp.asarray(losses)
     info = MatchInfo(
         objective,
         jnp.int32(len(losses) - 1),
-        jnp.bool_(bool(best) and losses[-1] > np.nanmin(losses)),
+        jnp.bool_(bool(found.arrays.free) and losses[-1] > np.nanmin(losses)),
         jnp.nanmin(objective, keepdims=True),
         held_fixed(symmetry.spec),
     )
-    return Moved(steps[LEARNED], info, symmetry, chosen, ladder(variables_a, steps, known))
+    return Moved(moved, info, symmetry, chosen, (*found.rungs, *last))
+
+
+class _Arrays(NamedTuple):
+    """The arrays of a descent, all that it takes to go on.
+
+    Attributes:
+        first: B at the start, the scales of norms folded.
+        free: what it is moved by now.
+        opt_state: of the optimizer.
+        best: of all epochs' ends what left the lowest loss.
+    """
+
+    first: Variables
+    free: Maps
+    opt_state: PyTree
+    best: Maps
+
+
+class _Progress(NamedTuple):
+    """Where a descent stands.
+
+    Attributes:
+        arrays: what moves.
+        losses: of the midpoint at the start and after each epoch.
+        rungs: the steps up to the start.
+    """
+
+    arrays: _Arrays
+    losses: list[float]
+    rungs: tuple[Rung, ...]
+
+
+def _kept(
+    keeper: Keeper, optimizer: optax.GradientTransformation, b: Variables, still: Maps
+) -> _Progress | None:
+    """Where an earlier descent was."""
+    like = jax.eval_shape(lambda: _Arrays(b, still, optimizer.init(still), still))
+    found = keeper.restore(like)
+    if found is None:
+        return None
+    rungs = tuple(Rung(*rung) for rung in found.told["rungs"])
+    return _Progress(_Arrays(*found.arrays), [*found.told["losses"]], rungs)
 
 
 _Pair: TypeAlias = tuple[Variables, Variables]
@@ -141,42 +199,47 @@ class _Descent(NamedTuple):
 def _descend(
     key: PRNGKey,
     descent: _Descent,
-    pair: _Pair,
-    free: Maps,
+    a: Variables,
+    progress: _Progress,
     batches: Sequence[Any],
     epochs: int,
     loss: Callable[[Variables], float],
-) -> tuple[Maps, list[float]]:
-    """The best free numbers, and the loss of the midpoint at the start and after each epoch."""
+    keeper: Keeper | None,
+) -> _Progress:
+    """From where it stands through all epochs, or to one that ends at a loss that is no number."""
     move, step = jax.jit(descent.moved), jax.jit(descent.step)
-    losses, best = [loss(move(free, pair))], free
-    check_start(losses[0])
-    state = (free, descent.optimizer.init(free))
-    for epoch in range(epochs if free else 0):
+    (first, free, opt_state, best), losses, rungs = progress
+    for epoch in range(len(losses) - 1, epochs if free else 0):
         own = jax.random.fold_in(key, epoch)
         alphas = jax.random.uniform(own, (len(batches),), minval=_MIDDLE[0], maxval=_MIDDLE[1])
         for i in jax.random.permutation(own, len(batches)).tolist():
-            state = step(state, pair, alphas[i], batches[i])
-        losses.append(loss(move(state[0], pair)))
+            free, opt_state = step((free, opt_state), (a, first), alphas[i], batches[i])
+        losses = [*losses, loss(move(free, (a, first)))]
         if not np.isfinite(losses[-1]):
             break
         if losses[-1] < min(losses[:-1]):
-            best = state[0]
-    return best, losses
+            best = free
+        if keeper is not None:
+            arrays = _Arrays(first, free, opt_state, best)
+            keeper.keep(epoch + 1, Kept(arrays, {"losses": losses, "rungs": [[*rung] for rung in rungs]}))
+    return _Progress(_Arrays(first, free, opt_state, best), losses, rungs)
 
 
 def by_learning(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Moved:
-    """A `Matcher`, over all batches."""
+    """A `Matcher`, over all batches, by Adam at a learning rate that falls to 0 as a cosine does."""
+    batches, rate = [*problem.batches()], options["learning_rate"] or _RATE
+    steps = max(options["epochs"] * len(batches), 1)
     return learned_matching(
         key,
         problem.symmetry(),
         problem.a,
         problem.b,
         loss_fn=problem.loss,
-        batches=problem.batches(),
-        optimizer=optax.adam(options["learning_rate"]),
+        batches=batches,
+        optimizer=optax.adam(optax.cosine_decay_schedule(rate, steps)),
         epochs=options["epochs"],
         classes=options["classes"] or None,
+        keeper=problem.keeper,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from llfc_jax.errors import UserError
 from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.keeping import Keeper
 from llfc_jax.matching.moved import Moved
 from llfc_jax.symmetry import PermutationSpec, symmetries
 from llfc_jax.symmetry.classes import Symmetry
@@ -26,6 +27,8 @@ class Problem(NamedTuple):
     """Starts a stream of training data with labels, in batches of one size."""
     inputs: Callable[[], Iterable[PyTree]]
     """Starts a stream of the inputs alone."""
+    keeper: Keeper | None = None
+    """Of what a long descent ends its epochs at."""
 
     def symmetry(self) -> Symmetry:
         """All linear maps of units that leave the outputs unchanged, beside the permutations of `spec`."""

@@ -21,6 +21,9 @@ from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import PermutationSpec, apply_permutation, held_fixed
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
 
+_RATE = 1e-3
+"""Of Adam: a target is made of weights."""
+
 _Pair: TypeAlias = tuple[Variables, Variables]
 _State: TypeAlias = tuple[Leaves, PyTree]
 """The target and the optimizer's state."""
@@ -135,7 +138,7 @@ def by_straight_through(key: PRNGKey, problem: Problem, options: Mapping[str, An
         *problem[:3],
         loss_fn=problem.loss,
         batches=problem.batches(),
-        optimizer=optax.adam(options["learning_rate"]),
+        optimizer=optax.adam(options["learning_rate"] or _RATE),
         epochs=options["epochs"],
     )
 

@@ -25,6 +25,7 @@ from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import pair, workdir
 from llfc_jax.run.configuration import fields
 from llfc_jax.run.curves import bend_paths
+from llfc_jax.run.keeping import discard, keeper_of
 from llfc_jax.run.measurement import measure, merged_network
 from llfc_jax.run.validation import validate
 from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
@@ -243,6 +244,8 @@ def align_to_first(bench: Workbench, checkpoints: Path) -> None:
             _align_all(bench, checkpoints, first, others)
         elif missing:
             _align_each(bench, checkpoints, first, missing)
+        for name in others:
+            discard(checkpoints / aligned_name(name))
 
 
 def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
@@ -265,6 +268,7 @@ def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequenc
                 batches=data,
                 inputs=lambda: (batch.images for batch in data()),
                 options=config.align,
+                keeper=keeper_of(checkpoints / aligned_name(name), config.to_dict()),
             )
         _save_aligned(bench, checkpoints, name, other, aligned)
         seconds = aligned.summary["seconds"]

@@ -116,6 +116,37 @@ def test_the_key_and_the_networks_determine_what_is_learned(learned):
     jax.tree.map(np.testing.assert_array_equal, again.variables, learned.variables)
 
 
+class KilledError(Exception):
+    pass
+
+
+class Memory:
+    """A keeper that dies once it has kept an epoch."""
+
+    def __init__(self, dies_at):
+        self.dies_at, self.kept = dies_at, None
+
+    def restore(self, like):
+        if self.kept is not None:
+            jax.tree.map(lambda x, y: np.testing.assert_array_equal(x.shape, y.shape), self.kept.arrays, like)
+        return self.kept
+
+    def keep(self, epoch, kept):
+        self.kept = kept
+        if epoch == self.dies_at:
+            raise KilledError
+
+
+def test_a_killed_descent_goes_on_where_it_was_bit_for_bit(learned):
+    keeper = Memory(dies_at=3)
+    with pytest.raises(KilledError):
+        learn(weights(0), weights(1), keeper=keeper)
+    found = learn(weights(0), weights(1), keeper=keeper)
+    jax.tree.map(np.testing.assert_array_equal, found.variables, learned.variables)
+    jax.tree.map(np.testing.assert_array_equal, found.info, learned.info)
+    assert found.ladder == learned.ladder
+
+
 def test_a_loss_that_turns_nan_keeps_the_best_so_far(learned):
     def breaks(w, batch):
         loss = loss_fn(w, batch)
@@ -124,6 +155,8 @@ def test_a_loss_that_turns_nan_keeps_the_best_so_far(learned):
     found = learn(weights(0), weights(1), epochs=30, loss_fn=breaks, batches=[(X, LABELS)])
     assert np.isnan(found.info.objective[-1])
     assert np.isfinite(found.info.objective[:-1]).all()
+    middle = loss_fn(lerp(weights(0), found.variables, 0.5), (X, LABELS))
+    np.testing.assert_allclose(middle, np.nanmin(found.info.objective), rtol=1e-4)
     assert check_equivalence(apply, weights(1), found.variables, X) < 1e-4
 
 

@@ -1,0 +1,57 @@
+"""Alignment that was killed goes on: its descent as a checkpoint beside those of the networks."""
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from llfc_jax.matching.keeping import Kept
+from llfc_jax.runtime import processes
+from llfc_jax.storage import checkpoint
+from llfc_jax.types import PyTree
+
+UNFINISHED = ".unfinished"
+"""What follows the name of a network that is being made."""
+
+
+class CheckpointKeeper(NamedTuple):
+    """A `Keeper` whose checkpoint holds B as the descent started, and beside it all that moves since.
+
+    Attributes:
+        directory: of the checkpoint.
+        config: of the run, saved with it.
+    """
+
+    directory: Path
+    config: dict[str, Any]
+
+    def restore(self, like: PyTree) -> Kept | None:
+        """What was kept last, its arrays like these; None where nothing was."""
+        if not checkpoint.steps(self.directory):
+            return None
+        found = checkpoint.restore(self.directory, training=_beside(like))
+        beside = jax.tree.unflatten(jax.tree.structure([*like[1:]]), jax.tree.leaves(found.training))
+        return Kept((found.variables, *beside), found.metadata["descent"])
+
+    def keep(self, epoch: int, kept: Kept) -> None:
+        """Keep what an epoch ended at."""
+        metadata = {"config": self.config, "descent": dict(kept.told)}
+        checkpoint.save(self.directory, epoch, kept.arrays[0], metadata, _beside(kept.arrays))
+
+
+def keeper_of(directory: Path, config: dict[str, Any]) -> CheckpointKeeper | None:
+    """A keeper for the network that `directory` shall hold; none of several processes, each by itself."""
+    beside = directory.with_name(f"{directory.name}{UNFINISHED}")
+    return CheckpointKeeper(beside, config) if processes.count() == 1 else None
+
+
+def discard(directory: Path) -> None:
+    """Forget the descent towards a network that is there."""
+    if processes.is_first():
+        shutil.rmtree(directory.with_name(f"{directory.name}{UNFINISHED}"), ignore_errors=True)
+
+
+def _beside(arrays: PyTree) -> dict[str, PyTree]:
+    """By number: names of maps may hold what is no name of a file."""
+    return {str(i): leaf for i, leaf in enumerate(jax.tree.leaves([*arrays[1:]]))}
