@@ -108,6 +108,10 @@ CALLS = {
         **{"networks_a": [A, A], "networks_b": [B, B], "restarts": 1, "max_sweeps": 5},
         **{"assignment": "auto", "exclude": ("batch_stats",)},
     },
+    "constraint_ladder": {
+        **{"network": apply, "a": A, "b": B, "batches": [(X, Y)], "method": "weight_matching", "seed": 0},
+        **{"options": {"restarts": 1}},
+    },
     "merge_many": {
         **{"networks": [A, B], "weights": (1, 2), "correction": UNCHANGED},
         **{"program": llfc_jax.read(apply, A, X), "batches": [X]},

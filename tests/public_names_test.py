@@ -15,6 +15,7 @@ SIGNATURES = {
     "alpha_grid": "size",
     "apply_permutation": "spec, permutation, variables",
     "check_equivalence": "apply, variables, permuted, *inputs",
+    "constraint_ladder": "network, a, b, batches, *, method, seed, options",
     "describe": "spec",
     "evaluate_path": "apply, a, b, batches, num_alphas, *, loss_fn, output, num_examples",
     "evaluate_plane": "apply, a, b, c, batches, size, *, loss_fn",

@@ -24,7 +24,7 @@ from typing import Any
 
 from llfc_jax import matching, symmetry
 from llfc_jax import results as results_module
-from llfc_jax.api.aligning import activation_matching, align, merge_many
+from llfc_jax.api.aligning import activation_matching, align, constraint_ladder, merge_many
 from llfc_jax.api.beyond import evaluate_plane, train_curve
 from llfc_jax.api.line import evaluate_path, measure, measure_features
 from llfc_jax.arguments import checked
@@ -40,6 +40,7 @@ __all__ = [
     "alpha_grid",
     "apply_permutation",
     "check_equivalence",
+    "constraint_ladder",
     "describe",
     "evaluate_path",
     "evaluate_plane",

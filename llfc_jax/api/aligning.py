@@ -12,8 +12,9 @@ from llfc_jax.arguments import checked
 from llfc_jax.corrections import merging
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError
-from llfc_jax.matching import MatchInfo, alignment
+from llfc_jax.matching import MatchInfo, alignment, failing
 from llfc_jax.matching.alignment import Aligned
+from llfc_jax.matching.failing import ConstraintRung
 from llfc_jax.matching.problem import Matcher
 from llfc_jax.measures.evaluation import cross_entropy
 from llfc_jax.path import interpolation
@@ -106,10 +107,6 @@ def align(
     """
     apply = partial(outputs_of, network) if isinstance(network, Program) else network
     check_repeatable(batches)
-    taken = dict(options or {})
-    if isinstance(method, str) and (unknown := taken.keys() - alignment.DEFAULTS.keys()):
-        known = ", ".join(alignment.DEFAULTS)
-        raise UserError(f"options: expected names among {known}; found {sorted(unknown)[0]!r}")
     return alignment.align(
         jax.random.key(seed),
         a,
@@ -119,8 +116,74 @@ def align(
         loss=loss or partial(cross_entropy, apply),
         batches=lambda: masked_batches(batches),
         inputs=lambda: inputs_alone(batches),
-        options={**alignment.DEFAULTS, **taken},
+        options=_known(method, options),
     )
+
+
+@checked
+def constraint_ladder(
+    network: Program | Callable[[Variables, Any], PyTree],
+    a: Variables,
+    b: Variables,
+    batches: Iterable[Examples],
+    *,
+    method: str | Matcher = "procrustes_matching",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[ConstraintRung, ...]:
+    """Where alignment fails: the barrier of networks with ever more constraints, down to the ordinary line.
+
+    Skip connections carry one basis through all blocks, and an array that two layers read is one array: both
+    take symmetries away. On the first rung each skip connection has a matrix of its own, and each reader a
+    copy; then they are tied again, and the last rung is the line that `align` prepares.
+
+    Args:
+        network: see `align`, as all others.
+        a: variables of A.
+        b: variables of B.
+        batches: labelled.
+        method: the same, on every rung.
+        seed: the same.
+        options: the same.
+
+    Returns:
+        Rungs of `added`, `barrier` (of the cross-entropy at the midpoint, in nats) and `cost`, by how much it
+        rose; the costs sum to the last barrier.
+
+    Raises:
+        UserError: as `align`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> weights = {"in": jnp.arange(9.0).reshape(3, 3), "out": jnp.ones((3, 2))}
+        >>> swapped = {"in": weights["in"][:, ::-1], "out": weights["out"]}
+        >>> apply = lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"]
+        >>> batches = [(jnp.eye(3), jnp.zeros(3, int))]
+        >>> [rung.added for rung in constraint_ladder(apply, weights, swapped, batches)]
+        ['none of the constraints']
+    """
+    apply = partial(outputs_of, network) if isinstance(network, Program) else network
+    check_repeatable(batches)
+    return failing.constraint_ladder(
+        jax.random.key(seed),
+        a,
+        b,
+        method=method,
+        apply=apply,
+        loss_of=lambda larger: partial(cross_entropy, larger),
+        batches=lambda: masked_batches(batches),
+        inputs=lambda: inputs_alone(batches),
+        options=_known(method, options),
+    )
+
+
+def _known(method: str | Matcher, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options, of which a method of ours knows all."""
+    taken = dict(options or {})
+    if isinstance(method, str) and (unknown := taken.keys() - alignment.DEFAULTS.keys()):
+        known = ", ".join(alignment.DEFAULTS)
+        raise UserError(f"options: expected names among {known}; found {sorted(unknown)[0]!r}")
+    return {**alignment.DEFAULTS, **taken}
 
 
 @checked

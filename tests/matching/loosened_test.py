@@ -1,0 +1,98 @@
+"""Larger networks without constraints, and the ladder of barriers down to the ordinary line."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from symmetric_networks import X, normal, rms_norm
+
+import llfc_jax
+from llfc_jax import models
+from llfc_jax.matching.loosened import CONSTRAINTS, loosened
+from llfc_jax.path.interpolation import lerp
+from llfc_jax.symmetry import symmetries
+from llfc_jax.symmetry.maps import nearest_rotation
+
+FREE, STREAM, TIES = "none of the constraints", CONSTRAINTS["stream"], CONSTRAINTS["ties"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ranks_are_promoted():
+    """As users' networks do."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def tied(w, x):
+    """Two blocks on a stream, whose last norm has a scale that the tied embedding can't take in."""
+    x = x @ w["embedding"]
+    for block in ("first", "second"):
+        x = x + jax.nn.gelu(rms_norm(x) @ w[f"{block}_read"]) @ w[f"{block}_write"]
+    return (rms_norm(x) * w["scale"]) @ w["embedding"].T
+
+
+A = {"embedding": normal(5, 8), "scale": jnp.full(8, 3.0)}
+A |= {f"{block}_read": normal(8, 9)[:, ::step] for block, step in (("first", 1), ("second", -1))}
+A |= {f"{block}_write": normal(9, 8)[::step] for block, step in (("first", 1), ("second", -1))}
+with jax.numpy_rank_promotion("allow"):
+    LABELS = tied(A, X).argmax(-1)
+TURN = nearest_rotation(jax.random.normal(jax.random.key(1), (8, 8)), "orthogonal")
+TURNED = {
+    name: TURN @ leaf if name.endswith("read") else leaf if name == "scale" else leaf @ TURN.T
+    for name, leaf in A.items()
+}
+"""A in another basis of its stream: a symmetry only because the scale happens to be uniform."""
+
+
+def test_the_larger_network_computes_the_same():
+    larger = loosened(tied, A, X)
+    assert larger.constraints == ("stream", "ties")
+    variables = larger.variables(A, X)
+    assert {name.split()[0]: leaf.shape for name, leaf in variables["free"].items()} == {
+        "stream": (8, 8),
+        "ties": (5, 8),
+    }
+    np.testing.assert_array_equal(larger.apply(variables, X[:3]), tied(A, X[:3]))
+
+
+def test_matrices_are_on_skip_connections_and_copies_where_an_array_is_read_again():
+    network = models.build({"name": "gpt", "blocks": 2, "heads": 2, "width": 1 / 16}, (6,), 9)
+    tokens = jnp.arange(12).reshape(2, 6) % 9
+    variables = network.init(jax.random.key(0), tokens)
+    larger = loosened(network.apply, variables, tokens)
+    assert [edge.constraint for edge in larger.edges] == ["stream"] * 4 + ["ties"]
+    again = larger.with_again("stream")
+    assert again.constraints == ("ties",)
+    np.testing.assert_allclose(
+        again.apply(again.variables(variables, tokens), tokens), network.apply(variables, tokens), atol=1e-5
+    )
+
+
+def test_a_network_without_branches_has_no_constraints():
+    weights = {"in": normal(5, 8), "out": normal(8, 3)}
+    assert loosened(lambda w, x: jnp.tanh(x @ w["in"]) @ w["out"], weights, X).edges == ()
+
+
+def test_each_block_of_the_larger_network_turns_by_itself():
+    larger = loosened(tied, A, X)
+    found = symmetries(larger.apply, larger.variables(A, X), X)
+    assert sum(action.kind == "orthogonal" for action in found.actions.values()) == 3
+    assert sum(action.kind == "orthogonal" for action in symmetries(tied, A, X).actions.values()) == 1
+
+
+def loss(w):
+    logits = np.float64(tied(w, X))
+    return np.mean(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(X)), LABELS])
+
+
+def test_what_ties_forbid_is_the_cost_of_ties_and_costs_sum_to_the_barrier_of_the_ordinary_line():
+    batches = [(X, LABELS)]
+    rungs = llfc_jax.constraint_ladder(tied, A, TURNED, batches)
+    assert [rung.added for rung in rungs] == [FREE, STREAM, TIES]
+    aligned = llfc_jax.align(tied, A, TURNED, batches, method="procrustes_matching").variables
+    barrier = loss(lerp(A, aligned, 0.5)) - (loss(A) + loss(TURNED)) / 2
+    assert rungs[-1].barrier == pytest.approx(barrier, abs=1e-5)
+    assert sum(rung.cost for rung in rungs) == pytest.approx(barrier, abs=1e-5)
+    assert barrier > 0.01
+    assert abs(rungs[1].barrier) < 1e-3
+    assert max(rungs, key=lambda rung: rung.cost).added == TIES
