@@ -9,7 +9,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from llfc_jax.storage.files import read_json, write_json, writing
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 
-_HOW = ("fsdp",)
+_HOW = ("fsdp", "data.workers")
 """Fields that say how things are computed, not what: a run may go on otherwise, on another machine."""
 
 _NO_LOCKS_HERE = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
@@ -113,9 +113,24 @@ def is_finished(workdir: Path, config: dict[str, Any]) -> bool:
 
 def what(config: Any) -> Any:
     """What makes the numbers of a configuration as JSON has it."""
+    return _without(config, _HOW)
+
+
+def _without(config: Any, fields: Iterable[str]) -> Any:
+    """The same without some fields.
+
+    Example:
+        >>> _without({"seed": 0, "data": {"name": "digits", "workers": 2}}, ("data.workers",))
+        {'seed': 0, 'data': {'name': 'digits'}}
+    """
     if not isinstance(config, dict):
         return config
-    return {field: value for field, value in config.items() if field not in _HOW}
+    parts = [field.partition(".") for field in fields]
+    return {
+        name: _without(value, [rest for section, _, rest in parts if section == name])
+        for name, value in config.items()
+        if name not in fields
+    }
 
 
 def _owners(workdir: Path) -> Iterator[tuple[Path, Any]]:

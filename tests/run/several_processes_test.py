@@ -1,5 +1,6 @@
 """Several processes give the numbers of one, end with each other, and go on in any number."""
 
+import itertools
 import json
 import os
 import socket
@@ -9,10 +10,12 @@ import sys
 import command
 import numpy as np
 import pytest
+import record_files
 
 from llfc_jax.errors import UserError
 from llfc_jax.run import configuration, experiment
 from llfc_jax.runtime import processes
+from llfc_jax.training import loop
 
 FIELDS = {
     "measures": "lmc,llfc",
@@ -69,12 +72,26 @@ def start(workdir, *further, dies=(0, 0), number=2):
     return [(one.communicate(timeout=600), one.returncode) for one in started]
 
 
-def run_alone(workdir, monkeypatch, **replaced):
+def run_alone(workdir, monkeypatch, fields=FIELDS, **replaced):
     """The same in this process, with some of its stages replaced."""
     for name, stage in replaced.items():
         monkeypatch.setattr(experiment, name, stage)
-    config = configuration.load("configs/test.py", list(FIELDS.items()))
+    config = configuration.load("configs/test.py", list(fields.items()))
     return experiment.run(config, workdir, "")
+
+
+STREAMED = {
+    "data.name": "ragged",
+    "data.train_split": "train",
+    "data.test_split": "test",
+    "data.augment": "True",
+    "data.crop": "resized",
+    "data.size": "6",
+    "train.batch_size": "8",
+    "eval.batch_size": "8",
+    "align.method": "none",
+    "corrections.examples": "16",
+}
 
 
 def stop(*arguments):
@@ -144,3 +161,32 @@ def test_one_process_speaks(runs):
     assert (code, other) == (0, 0)
     assert len(out.splitlines()) == 1
     assert silent == ("", "")
+
+
+@pytest.mark.slow
+def test_a_streamed_set_goes_on_in_two_processes_with_the_numbers_of_one(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    shapes = [(*generator.integers(7, 12, 2), 3) for _ in range(46)]
+    images = [generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+    labels = generator.integers(0, 3, len(images))
+    splits = {"train": (images[:32], labels[:32]), "test": (images[32:], labels[32:])}
+    record_files.write(tmp_path, "ragged/1.0.0", splits, classes=3)
+    fields = FIELDS | STREAMED | {"data.data_dir": str(tmp_path)}
+    order, calls = loop.epoch_batches, itertools.count(1)
+
+    def enough(*arguments):
+        return stop() if next(calls) == 5 else order(*arguments)  # in the second network's second epoch
+
+    monkeypatch.chdir(command.ROOT)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "epoch_batches", enough)
+        with pytest.raises(UserError, match="enough"):
+            run_alone(tmp_path / "together", patch, fields)
+    ends = start(tmp_path / "together", *(f"--config.{name}={value}" for name, value in fields.items()))
+    assert [code for _, code in ends] == [0, 0], ends
+    run_alone(tmp_path / "alone", monkeypatch, fields, write_report=lambda directory: directory)
+    found, expected = (
+        json.loads((tmp_path / name / "results.json").read_text()) for name in ("together", "alone")
+    )
+    for entry in ("data", "training", "endpoints", "lmc", "llfc"):
+        assert_close(found[entry], expected[entry], entry)
