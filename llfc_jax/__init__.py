@@ -50,7 +50,7 @@ The command, config -> data -> training -> (A, B) -> alignment -> measures over 
     run/, main       a run from configuration to report; flags are checked in `run/validation`; a paper's
                      figure: `run/published`
     configs/         a field: `default`
-    data/            a TFDS name works as it is
+    data/            a TFDS name works as it is; what is streamed: `streamed`
     models/          one file for each family; a function returning a `Network`, listed in `models/__init__`;
                      `own`, networks in files of the user's; what both are to a run: `model`
     training/        optimizers, lineages, step, resumable loop; a schedule: `optimizers`

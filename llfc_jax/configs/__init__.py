@@ -36,6 +36,9 @@ The papers' figures:
 
     LLFC, figure 2 (spawned)       cifar_vgg, cifar_resnet, mnist_mlp, mnist_lenet: barrier near 0; 1 - cos
                                    far below the baseline in every layer
+    LLFC, ResNet-50 (spawned)      tiny_imagenet_resnet50: the same; not run here
+    REPAIR, ResNet-50 (permuted)   imagenet_resnet50: 51 to 56 % top-1 halfway, matched and recomputed; not
+                                   run here
     LLFC, figure 3 (permuted)      mnist_mlp_permutation, cifar_resnet_permutation (--config.model.width=32):
                                    barrier near 0 after matching; 1 - cos far below the baseline in every
                                    hidden layer

@@ -18,6 +18,7 @@ from llfc_jax.data.splits import Slice, check_disjoint, parse
 from llfc_jax.data.text_source import open_text_file
 from llfc_jax.data.tfds_source import open_tfds
 from llfc_jax.errors import UserError
+from llfc_jax.runtime import progress
 
 Moments: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
 """Per-channel mean and standard deviation of pixels in `[0, 1]`."""
@@ -85,6 +86,10 @@ def load(config: ConfigDict) -> Dataset:
     streams = source.stream is not None and (
         examples * source.example_bytes > allowed or (framing is not None and framing.is_random)
     )
+    if streams:
+        why = "as training crops them" if framing is not None and framing.is_random else "by data.memory"
+        gib = examples * source.example_bytes / 2**30
+        progress.say(f"{config.name} is streamed, {why}: {examples:,} images would take {gib:.3g} GiB")
     train, test = (
         _streamed(source, parts, allowed) if streams else _read(source, parts, f"{field}={text!r}")
         for parts, (field, text) in zip(slices, expressions.items(), strict=True)

@@ -9,7 +9,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def what(config: Any) -> Any:
     return _without(config, _HOW)
 
 
-def _without(config: Any, fields: Iterable[str]) -> Any:
+def _without(config: Any, fields: Sequence[str]) -> Any:
     """The same without some fields.
 
     Example:
