@@ -13,7 +13,8 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
 * everything along the line between two networks, in one pass, and as a page: `measure`, `report`;
 * the line between two networks: `lerp`, `alpha_grid`;
 * what happens on it: `evaluate_path` (LMC), `measure_features` (LLFC);
-* beyond it: a bent curve, `train_curve`, and the plane through three networks, `evaluate_plane`;
+* beyond it: a bent curve, `train_curve`, the centre of a star of networks, `train_star`, and the plane
+  through three, `evaluate_plane`;
 * permutation symmetries, read off the program: `permutation_spec`, `describe`, `apply_permutation`,
   `check_equivalence`;
 * a PyTorch module as such a network: `from_torch`;
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
         straight_through,
         symmetries,
         train_curve,
+        train_star,
         universe_matching,
         weight_matching,
     )
@@ -120,6 +122,7 @@ __all__ = [
     "symmetries",
     "train_curve",
     "train_pair",
+    "train_star",
     "universe_matching",
     "weight_matching",
 ]

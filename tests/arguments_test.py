@@ -61,6 +61,10 @@ CALLS = {
         **{"network": apply, "a": A, "b": B, "batches": [(X, Y)], "kind": "polygon", "steps": 2},
         **{"learning_rate": 0.01, "loss": None, "seed": 0},
     },
+    "train_star": {
+        **{"network": apply, "networks": [A, B], "batches": [(X, Y)], "steps": 2},
+        **{"learning_rate": 0.01, "loss": None, "seed": 0},
+    },
     "evaluate_plane": {
         **{"apply": apply, "a": A, "b": B, "c": jax.tree.map(jnp.zeros_like, A), "batches": [(X, Y)]},
         **{"size": 2, "loss_fn": None},

@@ -38,6 +38,7 @@ SIGNATURES = {
     "symmetries": "apply, variables, inputs",
     "train_curve": "network, a, b, batches, *, kind, steps, learning_rate, loss, seed",
     "train_pair": "config, fields, network",
+    "train_star": "network, networks, batches, *, steps, learning_rate, loss, seed",
     "universe_matching": "key, spec, networks, *, restarts, max_sweeps, assignment, exclude",
     "weight_matching": "key, spec, params_a, params_b, *, restarts, max_sweeps, assignment, exclude",
 }

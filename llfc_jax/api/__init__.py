@@ -25,7 +25,7 @@ from typing import Any
 from llfc_jax import matching, symmetry
 from llfc_jax import results as results_module
 from llfc_jax.api.aligning import activation_matching, align, constraint_ladder, merge_many
-from llfc_jax.api.beyond import evaluate_plane, train_curve
+from llfc_jax.api.beyond import evaluate_plane, train_curve, train_star
 from llfc_jax.api.line import evaluate_path, measure, measure_features
 from llfc_jax.arguments import checked
 from llfc_jax.path import interpolation
@@ -57,6 +57,7 @@ __all__ = [
     "straight_through",
     "symmetries",
     "train_curve",
+    "train_star",
     "universe_matching",
     "weight_matching",
 ]

@@ -1,6 +1,6 @@
-"""Beyond the line: curves between two networks, and the plane through three."""
+"""Beyond the line: curves between two networks, the centre of a star of many, the plane through three."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,11 +8,15 @@ import jax
 
 from llfc_jax.api.streams import check_repeatable, first_look, with_labels
 from llfc_jax.arguments import checked
+from llfc_jax.errors import UserError
 from llfc_jax.measures.evaluation import LossFn, cross_entropy
 from llfc_jax.measures.plane import plane_through, scan
 from llfc_jax.path.bending import bend
 from llfc_jax.path.curves import Curve
+from llfc_jax.path.descent import Budget
 from llfc_jax.path.examples import Examples, masked_batches
+from llfc_jax.path.interpolation import check_same_structure
+from llfc_jax.path.star import star
 from llfc_jax.program.features import WithoutFeatures
 from llfc_jax.program.nodes import Program, outputs_of
 from llfc_jax.types import Array, Batch, PyTree, Variables
@@ -69,10 +73,62 @@ def train_curve(
         kind=kind,
         loss_fn=loss or partial(cross_entropy, apply),
         batches=lambda: with_labels(program, masked_batches(batches), loss),
-        steps=steps,
-        learning_rate=learning_rate,
+        budget=Budget(steps, learning_rate),
     )
     return curve
+
+
+@checked
+def train_star(
+    network: Program | Callable[[Variables, Any], PyTree],
+    networks: Sequence[Variables],
+    batches: Iterable[Examples],
+    *,
+    steps: int = 1_000,
+    learning_rate: float = 1e-3,
+    loss: Callable[[Variables, Batch], Array] | None = None,
+    seed: int = 0,
+) -> Variables:
+    """The centre of a star: a network C such that the lines from it to all of several have a low loss.
+
+    Trained by sampling points on these lines (Sonthalia et al. 2024, arXiv 2403.07968); see
+    `llfc_jax.path.star`. `measure(program, network, C, batches)` then tells whether they are connected.
+
+    Args:
+        network: from `read`, or an `apply(variables, inputs)` in evaluation mode; pure.
+        networks: variables of two or more, best aligned with each other (`align`, `universe_matching`).
+        batches: labelled training data that can be read again, such as a list of (inputs, labels).
+        steps: how many batches to see, each at one alpha of one line.
+        learning_rate: of Adam at the start.
+        loss: variables, `llfc_jax.types.Batch` -> mean loss; by default the cross-entropy of the logits.
+        seed: of the lines and alphas.
+
+    Raises:
+        UserError: there are less than two networks, they differ in structure, a batch is not one or there is
+            none, or training diverges.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> apply = lambda w, x: x @ w
+        >>> centre = train_star(apply, [jnp.eye(2), jnp.eye(2)], [(jnp.eye(2), jnp.arange(2))], steps=3)
+        >>> bool(centre[0, 0] > 1)
+        True
+    """
+    apply = partial(outputs_of, network) if isinstance(network, Program) else network
+    if len(networks) < 2:
+        raise UserError(f"networks: expected two or more; found {len(networks)}")
+    for other in networks[1:]:
+        check_same_structure(networks[0], other)
+    check_repeatable(batches)
+    program, _ = first_look(WithoutFeatures(apply), tuple(networks), masked_batches(batches))
+    centre, _ = star(
+        jax.random.key(seed),
+        networks,
+        loss_fn=loss or partial(cross_entropy, apply),
+        batches=lambda: with_labels(program, masked_batches(batches), loss),
+        budget=Budget(steps, learning_rate),
+    )
+    return centre
 
 
 @checked

@@ -1,6 +1,7 @@
 """What the library asks of batches before it measures anything on them."""
 
 import itertools
+import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from llfc_jax.errors import UserError
@@ -17,7 +18,7 @@ def first_look(
     features_fn: FeaturesFn, networks: Sequence[Variables], stream: Iterator[Batch]
 ) -> tuple[Program, Iterator[Batch]]:
     """What the networks are like on the first batch, and the stream with this batch still in it."""
-    for name, network in zip("ABC", networks, strict=False):
+    for name, network in zip(string.ascii_uppercase, networks, strict=False):
         check_finite(by_path(network), name)
     first, (a, *others) = next(stream), networks
     for other in others:

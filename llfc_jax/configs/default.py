@@ -121,7 +121,8 @@ def get_config() -> ConfigDict:
 
     config.path = ConfigDict()
     config.path.kind = "line"  # beside it, a curve with a trained bend: bezier, polygon
-    config.path.steps = 2_000  # that its bend is trained for, a batch and an alpha each
+    config.path.star = False  # one network more, `star`, trained for low loss on the lines to all others
+    config.path.steps = 2_000  # that the bend, or the star, is trained for, a batch and an alpha each
     config.path.learning_rate = 1e-3  # of Adam
 
     config.plane = ConfigDict()  # through a, b and c; else b_aligned, else the bend of the path

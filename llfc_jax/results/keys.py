@@ -12,15 +12,15 @@ _NETWORK = re.compile(
     r"(?:(?P<run>.+)\|)?(?P<name>[a-z]+)(?:@(?P<epoch>\d+(?:\.\d+)?))?(?P<aligned>_aligned)?"
 )
 
-CONTROL = "control"
-"""The network that shares nothing with the others."""
+CONTROL, STAR = "control", "star"
+"""The network that shares nothing with the others; the centre of the star whose tips they are."""
 
 
 class NetworkKey(NamedTuple):
     """A network, such as `a`, `b_aligned`, `trunk@0.5` or `RUN|b`."""
 
     name: str
-    """`a`, `b`, ...; `trunk`; `control`; `merged`."""
+    """`a`, `b`, ...; `trunk`; `control`; `star`; `merged`."""
     spawn_epoch: float | None = None
     """In a sweep: where its trunk ended."""
     aligned: bool = False

@@ -1,4 +1,4 @@
-"""Beyond the line: curves between the networks of a run, and the plane through three of them."""
+"""Beyond the line: curves between the networks of a run, the centre of a star, the plane through three."""
 
 import itertools
 import math
@@ -15,8 +15,10 @@ from llfc_jax.measures.measure import TEST
 from llfc_jax.measures.plane import plane_through, scan
 from llfc_jax.path.bending import bend
 from llfc_jax.path.curves import LINE, Curve
-from llfc_jax.results import CONTROL, PathKey
-from llfc_jax.run.workbench import CURVE_STREAM, Workbench, training_stream
+from llfc_jax.path.descent import Budget
+from llfc_jax.path.star import star
+from llfc_jax.results import CONTROL, STAR, PathKey
+from llfc_jax.run.workbench import CURVE_STREAM, STAR_STREAM, Workbench, training_stream
 from llfc_jax.runtime import progress
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import lineage
@@ -36,7 +38,13 @@ def aligned_pairs(bench: Workbench, checkpoints: Path) -> list[Names]:
 
 
 def all_pairs(bench: Workbench, checkpoints: Path) -> list[Names]:
-    """All that are compared: as they were, with the control, moved to the first or to one universe."""
+    """All that are compared: pairs that can be bent, and each of one family with the centre of its star."""
+    rays = [(name, STAR) for name in _tips(bench, checkpoints)] if bench.config.path.star else []
+    return [*_bendable(bench, checkpoints), *rays]
+
+
+def _bendable(bench: Workbench, checkpoints: Path) -> list[Names]:
+    """As they were, with the control, moved to the first or to one universe."""
     plain = [pair for family in bench.families for pair in itertools.combinations(family, 2)]
     if bench.config.train.control:
         plain.append((bench.families[0][0], CONTROL))
@@ -52,7 +60,7 @@ def bend_paths(bench: Workbench, checkpoints: Path) -> None:
     config = bench.config.path
     if config.kind == LINE:
         return
-    for name_a, name_b in all_pairs(bench, checkpoints):
+    for name_a, name_b in _bendable(bench, checkpoints):
         directory = checkpoints / _bend_of(bench, name_a, name_b)
         if checkpoint.steps(directory):
             continue
@@ -65,8 +73,7 @@ def bend_paths(bench: Workbench, checkpoints: Path) -> None:
             kind=config.kind,
             loss_fn=bench.pipeline.loss,
             batches=data,
-            steps=config.steps,
-            learning_rate=config.learning_rate,
+            budget=Budget(config.steps, config.learning_rate),
         )
         metadata = {"config": bench.config.to_dict(), "source": a.metadata.get("source")}
         checkpoint.save(directory, config.steps, curve.bend, metadata)
@@ -76,10 +83,35 @@ def bend_paths(bench: Workbench, checkpoints: Path) -> None:
 def bent(bench: Workbench, checkpoints: Path, line: PathKey, a: Variables, b: Variables) -> tuple[Curve, ...]:
     """The curve beside a line; none where the configuration asks for none."""
     kind = bench.config.path.kind
-    if kind == LINE:
+    if kind == LINE or line.b.name == STAR:
         return ()
     middle = checkpoint.restore(checkpoints / _bend_of(bench, str(line.a), str(line.b))).variables
     return (Curve(a, b, bend=middle, kind=kind),)
+
+
+def train_star(bench: Workbench, checkpoints: Path) -> None:
+    """Train the centre of the star of all networks, where the configuration asks for it."""
+    config, directory = bench.config.path, checkpoints / STAR
+    if not config.star or checkpoint.steps(directory):
+        return
+    tips = [checkpoint.restore(checkpoints / name) for name in _tips(bench, checkpoints)]
+    centre, losses = star(
+        jax.random.fold_in(jax.random.key(bench.config.seed), STAR_STREAM),
+        [tip.variables for tip in tips],
+        loss_fn=bench.pipeline.loss,
+        batches=partial(_training_data, bench, STAR),
+        budget=Budget(config.steps, config.learning_rate),
+    )
+    source = tips[0].metadata.get("source")
+    metadata = {"config": bench.config.to_dict(), "history": {"step": []}, "source": source}
+    checkpoint.save(directory, config.steps, centre, metadata)
+    progress.say(f"trained {STAR}: training loss {losses[0]:.3g}, in the end {losses[-1]:.3g}")
+
+
+def _tips(bench: Workbench, checkpoints: Path) -> list[str]:
+    """The networks of the one family, as they were moved where they were."""
+    first, *others = bench.families[0]
+    return [first, *(others if bench.config.align.method == "none" else map(lineage.aligned_name, others))]
 
 
 def measure_plane(bench: Workbench, checkpoints: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.results import SCHEMA_VERSION
 from llfc_jax.run import pair, workdir
 from llfc_jax.run.configuration import fields
-from llfc_jax.run.curves import bend_paths
+from llfc_jax.run.curves import bend_paths, train_star
 from llfc_jax.run.keeping import discard, keeper_of
 from llfc_jax.run.measurement import measure, merged_network
 from llfc_jax.run.validation import validate
@@ -127,6 +127,7 @@ def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str,
         align_to_first(bench, checkpoints)
         merge(bench, checkpoints)
         bend_paths(bench, checkpoints)
+        train_star(bench, checkpoints)
         aligned = time.monotonic()
         measured = measure(bench, checkpoints)
     return {

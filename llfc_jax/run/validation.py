@@ -106,6 +106,7 @@ RULES: Mapping[str, Rule] = {
     "lmc.num_alphas": whole(2, 10_001),
     "llfc.alphas": _FRACTION,
     "path.kind": choice(LINE, *BENT),
+    "path.star": switch(),
     "path.steps": whole(1, 2**31 - 1),
     "path.learning_rate": number(0, above=True),
     "plane.size": whole(0, _SEVERAL),
@@ -217,6 +218,8 @@ def _check_pairs(config: ConfigDict) -> None:
         )
     if config.plane.size == 1:
         raise UserError("config.plane.size: expected 0, or 2 points a side at least; found 1")
+    if config.path.star and config.train.spawn_sweep:
+        raise UserError("config.path.star: expected networks of one spawn epoch; found train.spawn_sweep")
     if not config.llfc.alphas:
         raise UserError("config.llfc.alphas: expected one at least; found none")
 

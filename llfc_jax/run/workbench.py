@@ -24,7 +24,7 @@ from llfc_jax.symmetry import symmetries
 from llfc_jax.training import lineage, optimizers
 from llfc_jax.types import Array, Batch, Features, PRNGKey, PyTree, Variables
 
-ALIGN_STREAM, AS_IN_TRAINING_STREAM, SAMPLE_STREAM, CURVE_STREAM = 1_000, 1_001, 1_002, 1_003
+ALIGN_STREAM, AS_IN_TRAINING_STREAM, SAMPLE_STREAM, CURVE_STREAM, STAR_STREAM = range(1_000, 1_005)
 """What the seed is folded with; beyond the streams of the lineages."""
 
 _LAST_STEP = 2**31 - 1

@@ -163,3 +163,28 @@ def test_what_is_no_curve_is_refused_in_one_line(given, line, program):
 def test_a_curve_between_other_networks_is_refused(program, bent):
     with pytest.raises(UserError, match="curve: expected one between a and b; found another end than b"):
         llfc_jax.measure(program, network(0), network(3), BATCHES, curve=bent["bezier"])
+
+
+def test_the_centre_of_a_star_is_reached_where_the_mean_of_its_tips_is_on_a_hill():
+    def loss(point, batch):
+        """A hill in the middle of three tips, with a valley beside it."""
+        del batch
+        at = point["at"]
+        return jnp.exp(-8 * jnp.vdot(at, at)) + 0.05 * jnp.vdot(at, at)
+
+    angles = np.float32([0.0, 1.5, 3.0])
+    tips = [{"at": jnp.array([np.cos(angle), np.sin(angle)]), "step": jnp.int32(7)} for angle in angles]
+    batches = [(np.zeros((1, 2), np.float32), np.zeros(1, np.int32))]
+    chord = llfc_jax.lerp(tips[0], tips[-1], 0.5)
+    centre = llfc_jax.train_star(
+        lambda point, x: x * point["at"][None], tips, batches, steps=300, learning_rate=0.05, loss=loss
+    )
+    rays = [float(loss(lerp(tip, centre, alpha), None)) for tip in tips for alpha in np.linspace(0, 1, 9)]
+    assert max(rays) < 0.5 * float(loss(chord, None))
+    assert int(centre["step"]) == 7
+
+
+def test_the_centre_of_a_star_of_one_network_twice_and_no_descent_is_it():
+    tip = network(0)
+    centre = llfc_jax.train_star(apply, [tip, tip], BATCHES["train"], steps=1, learning_rate=1e-30)
+    jax.tree.map(np.testing.assert_array_equal, centre, tip)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 
 FIELDS = (
     *("train.epochs=1", "path.kind=bezier", "path.steps=20", "plane.size=3", "lmc.num_alphas=3"),
-    *("measures=lmc,random_direction,sharpness", "llfc.alphas=0.5", "train.spawn_epochs=0"),
+    *("measures=lmc,random_direction,sharpness", "llfc.alphas=0.5", "train.spawn_epochs=0", "path.star=True"),
 )
 
 
@@ -34,7 +34,7 @@ def workdir(tmp_path_factory):
 def test_every_measure_is_taken_along_the_line_and_the_curve(workdir):
     results = json.loads((workdir / "results.json").read_text())
     for measure in ("lmc", "random_direction", "sharpness", "weights"):
-        assert [*results[measure]] == ["a-b", "a-b/bezier"]
+        assert [*results[measure]] == ["a-b", "a-b/bezier", "a-star", "b-star"]
     line, curve = (results["lmc"][path]["test"] for path in ("a-b", "a-b/bezier"))
     assert [line["loss"][end] for end in (0, -1)] == [curve["loss"][end] for end in (0, -1)]
     plane = results["plane"]

@@ -11,7 +11,7 @@ from llfc_jax.run.validation import RULES, validate
 
 FIELDS = dict(configuration.fields(default.get_config()))
 SEVERAL = ("data.mean", "data.std", "model.hidden", "model.head")
-SWITCHES = ("data.augment", "model.tied", "train.control", "corrections.recompute")
+SWITCHES = ("data.augment", "model.tied", "train.control", "path.star", "corrections.recompute")
 SWITCHES += ("corrections.repair",)
 TEXTS = ("name", "data.name", "data.data_dir", "data.train_split", "data.test_split", "pair.a", "pair.b")
 TEXTS += ("sample.prompt", "model.output")
