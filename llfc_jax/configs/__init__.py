@@ -50,6 +50,10 @@ The papers' figures:
       (arXiv 2506.13234)           --sweep train.noise=1e-4,0.01,1: late or small noise leaves the basin less
     Git Re-Basin, figure 2         mnist_mlp_permutation, --config.align.method=...: naive barrier large,
                                    matched near 0
+    Star domains                   digits_mlp_permutation --config.path.star=True --config.train.networks=3
+      (arXiv 2403.07968)           --config.align.method=none: barriers of 0 to the centre, not permuted, where
+                                   those between two are 1.1 to 1.4; LMC without LLFC: the median layer is at
+                                   1.2 to 1.6 of the nearer end's distance from the line
 
 Training with `--config.train.precision=tf32` (or `bfloat16`) has faster matrix products on accelerators;
 measures are always taken in float32. The CIFAR-10 configs measure in batches that suit a CPU's memory: give a
