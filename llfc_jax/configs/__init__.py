@@ -51,7 +51,7 @@ The papers' figures:
     Git Re-Basin, figure 2         mnist_mlp_permutation, --config.align.method=...: naive barrier large,
                                    matched near 0
     Star domains                   digits_mlp_permutation --config.path.star=True --config.train.networks=3
-      (arXiv 2403.07968)           --config.align.method=none: barriers of 0 to the centre, not permuted, where
+      (arXiv 2403.07968)           --config.align.method=none: barriers of 0 to the centre, unpermuted, where
                                    those between two are 1.1 to 1.4; LMC without LLFC: the median layer is at
                                    1.2 to 1.6 of the nearer end's distance from the line
 
