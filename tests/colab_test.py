@@ -30,8 +30,7 @@ def shown(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
-def test_the_notebook_runs_and_shows_a_barrier_that_goes(shown, tmp_path, monkeypatch):
+def test_the_notebook_runs_and_shows_a_barrier_that_goes(unrendered, shown, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("agg")
     namespace = {}
@@ -39,7 +38,7 @@ def test_the_notebook_runs_and_shows_a_barrier_that_goes(shown, tmp_path, monkey
         exec(compile(source, f"colab.ipynb:{name}", "exec"), namespace)
     assert {path.suffix for path in shown} == {".png"}
     assert len(shown) >= 3
-    assert all(path.stat().st_size > 10_000 for path in shown)
+    assert all((tmp_path / path).is_file() for path in shown)
     assert len(plt.get_fignums()) == 2
     plt.close("all")
     before, after = (namespace["paths"][name]["loss_barrier"] for name in ("B", "π(B)"))

@@ -22,13 +22,9 @@ from llfc_jax.runtime import compilation  # noqa: E402
 compilation.avoid_slow_fusions()  # as the command does: the same programs give the same numbers, bit for bit
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-XLA_FLAGS = {False: os.environ.get("XLA_FLAGS", "")}
-"""Of the processes that a test starts, by whether they are to compile quickly; of this one, the second."""
-XLA_FLAGS[True] = XLA_FLAGS[False]
 if (0, 10) <= jax.__version_info__ < (0, 13):  # an unknown flag ends the process
-    XLA_FLAGS[True] += " --xla_cpu_use_fusion_emitters=false"  # half the time of compiling
-    XLA_FLAGS[True] += " --xla_cpu_parallel_codegen_split_count=1"  # the workers have no cores to spare
-os.environ["XLA_FLAGS"] = XLA_FLAGS[True]
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"  # half the time of compiling
+    os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"  # workers have no cores to spare
 
 gc.disable()  # until all tests are imported, which leaves no garbage
 
@@ -50,19 +46,10 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What was imported stays: it need not be searched for garbage again and again."""
+    """What was imported stays: it need not be searched for garbage again and again, nor the rest so often."""
     gc.freeze()
+    gc.set_threshold(20_000)
     gc.enable()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
-    """Tests marked as optimised see programs as users compile them."""
-    quickly = item.get_closest_marker("optimised") is None
-    if jax.config.values["jax_disable_most_optimizations"] != quickly:
-        jax.clear_caches()
-        jax.config.update("jax_disable_most_optimizations", quickly)
-        os.environ |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quickly)), "XLA_FLAGS": XLA_FLAGS[quickly]}
 
 
 @pytest.fixture(scope="module")

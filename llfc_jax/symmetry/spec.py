@@ -276,7 +276,7 @@ def permuted(array: Array, perms: Sequence[str | None], permutation: Permutation
 def identity(spec: PermutationSpec) -> Permutation:
     """Returns the permutation that moves nothing: name -> int32 indices."""
     return {
-        name: jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), shape_of_permutation(spec, name))
+        name: jnp.asarray(np.broadcast_to(np.arange(size, dtype=np.int32), shape_of_permutation(spec, name)))
         for name, size in spec.sizes.items()
     }
 

@@ -66,7 +66,7 @@ def test_on_maps_of_odd_sides_both_paddings_are_one(tmp_path):
     shape = (9, 9, 1)
     torch, same = (models.build(RESNET | {"padding": padding}, shape, 10) for padding in ("torch", "same"))
     variables = randomised(jax.eval_shape(torch.init, jax.random.key(0), np.zeros((1, *shape))))
-    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, *shape)), jnp.float32)
+    images = jnp.asarray(np.float32(np.random.default_rng(0).normal(size=(2, *shape))))
     np.testing.assert_array_equal(
         jax.jit(torch.apply)(variables, images), jax.jit(same.apply)(variables, images)
     )

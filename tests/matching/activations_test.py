@@ -30,7 +30,7 @@ from llfc_jax.symmetry import (
     random_permutation,
 )
 
-IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(96, 8, 8, 1)), jnp.float32)
+IMAGES = jnp.asarray(np.float32(np.random.default_rng(0).normal(size=(96, 8, 8, 1))))
 
 NETWORKS = {
     "mlp": mlp((8, 8, 1), 10, hidden=(20, 16)),
@@ -68,7 +68,7 @@ def random_network(network, seed):
             values = rng.uniform(0.5, 1.5, leaf.shape)
         else:
             values = rng.uniform(0, 0.5, leaf.shape)
-        return jnp.asarray(values, jnp.float32)
+        return jnp.asarray(np.float32(values))
 
     shapes = jax.eval_shape(network.init, jax.random.key(0), IMAGES[:1])
     return jax.tree_util.tree_map_with_path(draw, shapes)

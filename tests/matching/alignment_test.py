@@ -39,14 +39,14 @@ BEYOND = ("procrustes_matching", "learned_matching")
 def some_batches():
     rng = np.random.default_rng(0)
     for _ in range(2):
-        images = jnp.asarray(rng.normal(size=(32, *IMAGE)), jnp.float32)
+        images = jnp.asarray(np.float32(rng.normal(size=(32, *IMAGE))))
         yield Batch(images, jnp.asarray(rng.integers(0, 10, 32), jnp.int32), jnp.ones(32))
 
 
 def random_variables(network, seed):
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *IMAGE)))
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(0.1, 1, leaf.shape), jnp.float32), shapes)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.float32(rng.uniform(0.1, 1, leaf.shape))), shapes)
 
 
 def align_pair(a, b, method="weight_matching", network=NETWORK, apply=None, **options):

@@ -24,7 +24,7 @@ def apply(w, x):
 
 def network(seed, noise=None):
     rng = np.random.default_rng(seed)
-    drawn = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in SHAPES.items()}
+    drawn = {name: jnp.asarray(np.float32(rng.normal(size=shape))) for name, shape in SHAPES.items()}
     return drawn if noise is None else jax.tree.map(lambda x, y: x + 0.3 * y, noise, drawn)
 
 

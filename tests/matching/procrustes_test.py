@@ -40,10 +40,10 @@ def weights(seed):
     rng = np.random.default_rng(seed)
     drawn = {name: rng.normal(size=shape) / np.sqrt(shape[0]) for name, shape in SHAPES.items()}
     drawn |= {name: np.exp(drawn[name]) for name in ("scale", "last_scale")}
-    return {name: jnp.asarray(array, jnp.float32) for name, array in drawn.items()}
+    return {name: jnp.asarray(np.float32(array)) for name, array in drawn.items()}
 
 
-X = jnp.asarray(np.random.default_rng(9).normal(size=(32, 5)), jnp.float32)
+X = jnp.asarray(np.float32(np.random.default_rng(9).normal(size=(32, 5))))
 LABELS = jnp.asarray(np.random.default_rng(8).integers(0, 4, 32))
 SYMMETRY = symmetries(apply, weights(0), X)
 

@@ -40,7 +40,7 @@ def loss_fn(variables, batch):
 @pytest.fixture(scope="module")
 def batches():
     digits = load_digits()
-    images = jnp.asarray(digits.images[..., None] / 8 - 1, jnp.float32)
+    images = jnp.asarray(np.float32(digits.images[..., None] / 8 - 1))
     labels = jnp.asarray(digits.target, jnp.int32)
     return [(images[i : i + 128], labels[i : i + 128]) for i in range(0, 1664, 128)]
 

@@ -75,7 +75,7 @@ def noisy_copy(seed, spec, params, noise):
     rng = np.random.default_rng([seed, 1])
     permuted = apply_permutation(spec, planted, params)
     b = {k: x + noise * params[k].std() * rng.standard_normal(x.shape) for k, x in permuted.items()}
-    return {k: jnp.asarray(x, jnp.float32) for k, x in b.items()}, inverse(planted)
+    return {k: jnp.asarray(np.float32(x)) for k, x in b.items()}, inverse(planted)
 
 
 def equal(p, q):

@@ -81,10 +81,23 @@ def program_of(network):
     return read_features(features_fn, variables_of(network, 1), data().images[:8])
 
 
-def measured(network, a, b, measures, alphas=ALPHAS):
-    plan = {name: Planned(measure, alphas) for name, measure in measures.items()}
+@cache
+def plan_of(network):
+    program = program_of(network)
+    return {
+        "weak_additivity": Planned(weak_additivity(program), ALPHAS),
+        "deviation": Planned(deviation(program), ALPHAS),
+        "outputs": Planned(commutativity.commutativity(program), (0.0,)),
+        "inputs": Planned(commutativity.inputs_apart(program), (0.0,)),
+        "stitching": Planned(stitching.stitching(program), (0.0,)),
+        "effective_rank": Planned(feature_rank(program), (0.0, 1.0)),
+    }
+
+
+def measured(network, a, b):
+    """Everything, by one program for all pairs."""
     # Batches of 8 leave a padded one: padding must not count.
-    return measure_path(program_of(network), Curve(a, b), batches(data(), 8), plan, chunk=1)
+    return measure_path(program_of(network), Curve(a, b), batches(data(), 8), plan_of(network), chunk=1)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -94,14 +107,18 @@ def pair(request):
 
 
 @pytest.fixture(scope="module")
+def results(pair):
+    return measured(*pair)
+
+
+@pytest.fixture(scope="module")
 def ends(pair):
     network, a, b = pair
     return tuple(float64.forward(network.stages, x, inputs(np.float64(data().images))) for x in (a, b))
 
 
-def test_weak_additivity_agrees_with_float64(pair, ends):
-    network, a, b = pair
-    found = measured(network, a, b, {"it": weak_additivity(program_of(network))})["it"]
+def test_weak_additivity_agrees_with_float64(results, ends):
+    found = results["weak_additivity"]
     assert [layer["layer"] for layer in found] == ["relu0", "relu1", "relu2"]
     for layer, entry in zip(found, ("conv0", "norm1", "add"), strict=True):
         for index, alpha in enumerate(ALPHAS):
@@ -120,23 +137,17 @@ def test_weak_additivity_agrees_with_float64(pair, ends):
             np.testing.assert_allclose(layer["dist"]["std"][index], np.std(each), rtol=1e-4, atol=1e-12)
 
 
-def test_at_a_half_weak_additivity_is_that_of_the_sums(ends, pair):
-    network, a, b = pair
-    found = measured(network, a, b, {"it": weak_additivity(program_of(network))}, (0.5,))["it"]
+def test_at_a_half_weak_additivity_is_that_of_the_sums(results, ends):
+    at_a_half = results["weak_additivity"][1]["dataset"]["dist"][ALPHAS.index(0.5)]
     h_a, h_b = (end["norm1"] for end in ends)
     u, v = np.maximum(h_a, 0) + np.maximum(h_b, 0), np.maximum(h_a + h_b, 0)
-    np.testing.assert_allclose(found[1]["dataset"]["dist"], [float64.dist(u, v)], rtol=1e-5)
+    np.testing.assert_allclose(at_a_half, float64.dist(u, v), rtol=1e-5)
 
 
-def test_commutativity_agrees_with_the_four_products_in_float64(pair, ends):
+def test_commutativity_agrees_with_the_four_products_in_float64(results, pair, ends):
     network, a, b = pair
-    measures = {
-        "outputs": commutativity.commutativity(program_of(network)),
-        "inputs": commutativity.inputs_apart(program_of(network)),
-    }
-    found = measured(network, a, b, measures, (0.0,))
     layers = commutativity.join(
-        found["outputs"], found["inputs"], commutativity.weights_apart(program_of(network), a, b)
+        results["outputs"], results["inputs"], commutativity.weights_apart(program_of(network), a, b)
     )
     stages = {stage.name: stage for stage in network.stages}
     assert [layer["layer"] for layer in layers] == ["conv0", "conv1", "conv2", "dense"]
@@ -153,9 +164,8 @@ def test_commutativity_agrees_with_the_four_products_in_float64(pair, ends):
         np.testing.assert_allclose(layer["dist_w"], float64.dist(*kernels), rtol=1e-6)
 
 
-def test_the_parts_of_the_deviation_are_those_of_float64_and_sum_to_the_whole(pair, ends):
+def test_the_parts_of_the_deviation_are_those_of_float64_and_sum_to_the_whole(results, pair, ends):
     network, a, b = pair
-    found = measured(network, a, b, {"it": deviation(program_of(network))})["it"]
     stages = {stage.name: stage for stage in network.stages}
     kinds = {node.name: node.kind for node in program_of(network).nodes}
     images = inputs(np.float64(data().images))
@@ -163,7 +173,7 @@ def test_the_parts_of_the_deviation_are_those_of_float64_and_sum_to_the_whole(pa
         theta = float64.lerp_tree(a, b, alpha)
         features = float64.forward(network.stages, theta, images)
         middle = {name: float64.between(ends[0][name], ends[1][name], alpha) for name in features}
-        for layer in found:
+        for layer in results["deviation"]:
             stage = stages[layer["layer"]]
             whole = features[stage.name] - middle[stage.name]
             if stage.kind in ("dense", "conv"):
@@ -198,9 +208,8 @@ def test_the_parts_of_the_deviation_are_those_of_float64_and_sum_to_the_whole(pa
                     np.testing.assert_allclose(layer["shares"][name][index], share, atol=1e-4)
 
 
-def test_shares_sum_to_one_and_the_ends_deviate_nowhere(pair):
-    network, a, b = pair
-    for layer in measured(network, a, b, {"it": deviation(program_of(network))})["it"]:
+def test_shares_sum_to_one_and_the_ends_deviate_nowhere(results):
+    for layer in results["deviation"]:
         assert layer["deviation"][0] == layer["deviation"][-1] == 0
         shares = np.sum(list(layer["shares"].values()), axis=0)
         assert np.isnan(shares[[0, -1]]).all()
@@ -208,10 +217,9 @@ def test_shares_sum_to_one_and_the_ends_deviate_nowhere(pair):
             np.testing.assert_allclose(shares[1:3], 1, atol=1e-6)
 
 
-def test_stitching_agrees_with_running_each_stitched_network_in_float64(pair, ends):
+def test_stitching_agrees_with_running_each_stitched_network_in_float64(results, pair, ends):
     network, a, b = pair
-    found = measured(network, a, b, {"it": stitching.stitching(program_of(network))}, (0.0,))["it"]
-    rows = stitching.join(found, program_of(network))
+    rows = stitching.join(results["stitching"], program_of(network))
     assert [row["layer"] for row in rows] == [stage.name for stage in network.stages if stage.is_feature]
     labels = data().labels
     for row in rows:
@@ -244,10 +252,9 @@ def test_principal_angles_agree_with_scipy_and_vanish_between_equal_weights(pair
         np.testing.assert_allclose(layer["left"] + layer["right"], 0, atol=1e-5)
 
 
-def test_effective_ranks_agree_with_float64(pair, ends):
+def test_effective_ranks_agree_with_float64(results, pair, ends):
     network, a, b = pair
-    found = measured(network, a, b, {"it": feature_rank(program_of(network))}, (0.0, 1.0))["it"]
-    for layer, ranks in found.items():
+    for layer, ranks in results["effective_rank"].items():
         for rank, end in zip(ranks, ends, strict=True):
             values = np.linalg.svd(end[layer].reshape(-1, end[layer].shape[-1]), compute_uv=False)
             np.testing.assert_allclose(rank, effective_rank(values), rtol=1e-3, err_msg=layer)
@@ -265,21 +272,10 @@ def theorem1_on(network, a, b, layers):
     return theorem1(pair_of(network, a, b), {"alphas": ALPHAS, "layers": layers})
 
 
-@cache
-def everything(network):
-    return {
-        "weak_additivity": weak_additivity(program_of(network)),
-        "commutativity": commutativity.commutativity(program_of(network)),
-        "deviation": deviation(program_of(network)),
-        "stitching": stitching.stitching(program_of(network)),
-        "effective_rank": feature_rank(program_of(network)),
-    }
-
-
 def test_a_network_with_itself_deviates_nowhere(pair):
     network, a, _ = pair
-    found = measured(network, a, a, everything(network))
-    for layer in (*found["weak_additivity"], *found["commutativity"]):
+    found = measured(network, a, a)
+    for layer in (*found["weak_additivity"], *found["outputs"], *found["inputs"]):
         np.testing.assert_allclose(layer["dist"]["mean"], 0, atol=1e-12)
         np.testing.assert_allclose(layer["dataset"]["dist"], 0, atol=1e-12)
     for layer in found["deviation"]:
@@ -289,15 +285,15 @@ def test_a_network_with_itself_deviates_nowhere(pair):
         np.testing.assert_allclose(losses, losses[-1], rtol=1e-6)
 
 
-def test_permuting_both_networks_alike_changes_nothing(pair):
+def test_permuting_both_networks_alike_changes_nothing(results, pair):
     network, a, b = pair
-    images = jnp.asarray(inputs(data().images[:2]), jnp.float32)
+    images = jnp.asarray(np.float32(inputs(data().images[:2])))
     spec = permutation_spec(network.apply, a, images)
     permutation = random_permutation(jax.random.key(5), spec)
-    moved = [apply_permutation(spec, permutation, x) for x in (a, b)]
-    before, after = (measured(network, *x, everything(network)) for x in ((a, b), moved))
+    permute = jax.jit(partial(apply_permutation, spec))
+    after = measured(network, *(permute(permutation, x) for x in (a, b)))
     # Where nothing deviates, shares of rounding are NaN in one and may not be in the other.
-    leaves = [jax.tree.leaves(found, is_leaf=lambda x: isinstance(x, str)) for found in (before, after)]
+    leaves = [jax.tree.leaves(found, is_leaf=lambda x: isinstance(x, str)) for found in (results, after)]
     for one, other in zip(*leaves, strict=True):
         if not isinstance(one, str) and not np.isnan([one, other]).any():
             np.testing.assert_allclose(one, other, rtol=2e-3, atol=1e-5)
@@ -307,12 +303,12 @@ def test_theorem_1_bounds_every_layer_and_is_zero_where_its_premises_hold():
     network = NETWORKS["batch"]
     a, b = variables_of(network, 1), variables_of(network, 2)
     for other in (b, lerp(a, b, 0.1)):
-        layers = measured(network, a, other, {"it": deviation(program_of(network))})["it"]
+        layers = measured(network, a, other)["deviation"]
         found = theorem1_on(network, a, other, layers)
         assert found["holds"]
         for layer in found["layers"]:
             assert layer["holds"], layer
-    same = measured(network, a, a, {"it": deviation(program_of(network))})["it"]
+    same = measured(network, a, a)["deviation"]
     for layer in theorem1_on(network, a, a, same)["layers"]:
         np.testing.assert_allclose(layer["bound"], 0, atol=1e-4)
 
@@ -320,7 +316,7 @@ def test_theorem_1_bounds_every_layer_and_is_zero_where_its_premises_hold():
 def test_theorem_1_gives_no_bound_behind_a_layer_norm():
     network = NETWORKS["layer"]
     a, b = variables_of(network, 1), variables_of(network, 2)
-    layers = measured(network, a, b, {"it": deviation(program_of(network))})["it"]
+    layers = measured(network, a, b)["deviation"]
     whole = theorem1_on(network, a, b, layers)
     assert whole["holds"] is None
     found = {layer["layer"]: layer for layer in whole["layers"]}

@@ -55,7 +55,7 @@ def hessian(weights):
             logits = apply(unravel(flat), jnp.asarray(np.float64(X)))
             return -jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.asarray(Y)[:, None], 1).mean()
 
-        return np.asarray(jax.hessian(loss)(flat))
+        return np.asarray(jax.jit(jax.hessian(loss))(flat))
 
 
 @pytest.mark.parametrize("at", [0, 2, 4])

@@ -1,5 +1,6 @@
 """Every measure, on networks that nobody declared, against their programs in float64 and by identities."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import float64
@@ -295,13 +296,14 @@ def test_a_network_with_itself_deviates_nowhere(case):
 def test_permuting_both_networks_alike_changes_nothing(case):
     spec = permutation_spec(case.apply, case.a, case.batches[0].images)
     permutation = random_permutation(jax.random.key(5), spec)
-    moved = [apply_permutation(spec, permutation, x) for x in (case.a, case.b)]
+    permute = jax.jit(partial(apply_permutation, spec))
+    moved = [permute(permutation, x) for x in (case.a, case.b)]
     assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (moved[0], case.a)), strict=True))
     found = measure_path(case.program, Curve(*moved), case.batches, case.plan, chunk=1)
     # Where nothing deviates, shares of rounding are NaN in one and may not be in the other.
     for one, other in zip(*map(jax.tree.leaves, (case.found, found)), strict=True):
         if not isinstance(one, str) and not np.isnan([one, other]).any():
-            np.testing.assert_allclose(one, other, rtol=5e-3, atol=1e-4)
+            np.testing.assert_allclose(one, other, rtol=5e-3, atol=3e-4)
 
 
 def unbounded(program, exact):

@@ -59,9 +59,13 @@ def between(a, b, alpha):
     return {name: (1 - alpha) * np.float64(a[name]) + alpha * np.float64(b[name]) for name in a}
 
 
+def batches_of(x):
+    batches = [(x[i : i + 20], Y[i : i + 20]) for i in (0, 20, 40)]
+    return {"test": batches, "train": batches}
+
+
 def measured(a, b, measures=FURTHER, fn=apply, x=X):
-    batches = {"test": [(x[i : i + 20], Y[i : i + 20]) for i in (0, 20, 40)], "train": [(x, Y)]}
-    return along_line(fn, a, b, x[:20], batches, measures, ALPHAS)
+    return along_line(fn, a, b, x[:20], batches_of(x), measures, ALPHAS)
 
 
 @pytest.fixture(scope="module")
@@ -241,8 +245,10 @@ def test_they_are_drawn_and_listed(results, pair, tmp_path):
     found = llfc_jax.measure(
         llfc_jax.read(apply, pair[0], X[:20]),
         *pair,
-        {"test": [(X, Y)], "train": [(X, Y)]},
+        batches_of(X),
         measures=("lmc", *FURTHER),
+        alphas=ALPHAS,
+        num_alphas=5,
     )
     page = llfc_jax.report(found, tmp_path)
     for name in FURTHER:

@@ -99,7 +99,7 @@ def cka_in_float64(x, y):
 
 
 def test_a_measure_of_ones_own_is_taken_together_with_those_of_the_registry():
-    (apply, a, inputs), (_, b, _) = (foreign.llama(jax.random.key(seed), blocks=1) for seed in (0, 1))
+    (apply, a, inputs), (_, b, _) = (foreign.llama(jax.random.key(seed)) for seed in (0, 1))
     images = jnp.concatenate([inputs, jnp.flip(inputs, 1)])
     masks = [jnp.ones(3), jnp.array([1.0, 1.0, 0.0])]  # padding must not count
     batches = [Batch(images[3 * i : 3 * i + 3], jnp.arange(3), mask) for i, mask in enumerate(masks)]

@@ -89,7 +89,7 @@ def test_a_sequence_of_one_token_is_an_example_with_a_label():
 
 
 def test_one_network_is_scored_as_the_ends_of_a_path():
-    batches = [Batch(jnp.asarray(IDS), jnp.asarray(NEXT), jnp.asarray(KEPT, jnp.float32))]
+    batches = [Batch(jnp.asarray(IDS), jnp.asarray(NEXT), jnp.asarray(np.float32(KEPT)))]
     found = llfc_jax.evaluate_path(apply, A, B, batches, 3)
     np.testing.assert_allclose(
         evaluate(apply, B, batches), (found["loss"][-1], found["error"][-1]), rtol=1e-6

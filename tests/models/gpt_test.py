@@ -35,7 +35,7 @@ def example(variant):
     tokens = generator.integers(0, CLASSES, (2, BLOCK), dtype=np.uint8)
     like = network.shapes(jnp.asarray(tokens))
     variables = jax.tree.map(
-        lambda leaf: jnp.asarray(generator.normal(0.1, 0.4, leaf.shape), jnp.float32), like
+        lambda leaf: jnp.asarray(np.float32(generator.normal(0.1, 0.4, leaf.shape))), like
     )
     return network, variables, tokens, jax.jit(network.apply)
 

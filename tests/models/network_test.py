@@ -95,15 +95,16 @@ def test_features_are_all_stages_and_the_last_is_the_logits(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_prefix_feeds_the_suffix_at_every_stage(name):
     network, variables, images = build(name)
-    logits = jax.jit(network.apply)(variables, images)
 
-    @partial(jax.jit, static_argnums=0)
-    def in_two_parts(cut):
+    def in_two_parts(cut, variables):
         values = network.run(variables, {INPUT: images}, network.stages[:cut])
         return network.run(variables, values, network.stages[cut:])[network.stages[-1].name]
 
-    for cut in range(0, len(network.stages), 9):
-        np.testing.assert_allclose(in_two_parts(cut), logits, rtol=1e-4, atol=1e-5)
+    cuts = range(0, len(network.stages), 9)
+    found = jax.jit(lambda variables: [in_two_parts(cut, variables) for cut in cuts])(variables)
+    logits = jax.jit(network.apply)(variables, images)
+    for one in found:
+        np.testing.assert_allclose(one, logits, rtol=1e-4, atol=1e-5)
 
 
 def test_training_statistics_are_those_of_the_batch():
@@ -164,10 +165,16 @@ def test_tiny_maps_by_matmul_equal_the_convolution(size, kernel):
     x = jax.random.normal(keys[0], (3, size, size, 4))
     w = jax.random.normal(keys[1], (kernel, kernel, 4, 5))
     convolve = partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    expected, pull = jax.vjp(lambda x, w: convolve(x, w, (1, 1), "SAME"), x, w)
-    found, pull_found = jax.vjp(lambda x, w: conv_general_dilated(x, w, (1, 1), "SAME"), x, w)
+    cotangent = jax.random.normal(keys[0], (3, size, size, 5))
+
+    @partial(jax.jit, static_argnums=0)
+    def pulled(convolution):
+        value, pull = jax.vjp(lambda x, w: convolution(x, w, (1, 1), "SAME"), x, w)
+        return value, pull(cotangent)
+
+    (expected, references), (found, gradients) = pulled(convolve), pulled(conv_general_dilated)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    for gradient, reference in zip(pull_found(found), pull(found), strict=True):
+    for gradient, reference in zip(gradients, references, strict=True):
         np.testing.assert_allclose(gradient, reference, rtol=1e-4, atol=1e-4)
 
 

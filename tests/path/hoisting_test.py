@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from architectures import randomise
 
 from llfc_jax import models
 from llfc_jax.path.hoisting import along_line
@@ -20,8 +21,8 @@ NETWORKS = {
 
 
 def pair(network, image):
-    keys = jax.random.split(jax.random.key(0), 2)
-    return [network.init(key, jnp.zeros((1, *image))) for key in keys]
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *image)))
+    return [randomise(shapes, seed) for seed in (0, 1)]
 
 
 def at_each(fn, a, b, inputs, alphas):

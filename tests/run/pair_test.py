@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import command
 import jax
@@ -74,7 +72,7 @@ def files(tmp_path_factory):
 def run(files, tmp_path_factory):
     """The workdir of a run on the two files by the command, aligned and merged."""
     workdir = tmp_path_factory.mktemp("pair") / "run"
-    process = command.run(
+    process = command.run_here(
         "--config=configs/test.py",
         f"--config.pair.a={files / 'a.npz'}",
         f"--config.pair.b={files / 'b.safetensors'}",
@@ -231,19 +229,8 @@ def test_wrong_input_is_one_line_and_leaves_nothing(name, files, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def export_by_command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "llfc_jax.export", *map(str, arguments)],
-        cwd=command.ROOT,
-        env=command.environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 def test_the_export_command_ends_with_the_path_of_the_file(run):
-    process = export_by_command(run, "--what=b_aligned", "--format=npz")
+    process = command.run(run, "--what=b_aligned", "--format=npz", module="llfc_jax.export")
     assert process.stdout.endswith(f"{run / 'exports' / 'b_aligned.npz'}\n"), process.stderr
     assert (process.returncode, process.stderr) == (0, "")
     assert formats.read(run / "exports" / "b_aligned.npz").arrays.keys() == STATES["b"].keys()
@@ -259,7 +246,8 @@ def test_the_export_command_ends_with_the_path_of_the_file(run):
 )
 def test_a_wrong_export_command_is_one_line(arguments, line, tmp_path):
     run = tmp_path / "run"
-    process = export_by_command(*(argument.replace("RUN", str(run)) for argument in arguments))
+    named = (argument.replace("RUN", str(run)) for argument in arguments)
+    process = command.run_here(*named, module="llfc_jax.export")
     assert re.fullmatch(f"llfc_jax: {line.replace('RUN/', f'{run}/')}\n", process.stderr), process.stderr
     assert (process.returncode, process.stdout) == (2, "")
     assert not run.exists()

@@ -34,13 +34,13 @@ def randomise(variables, seed=0):
             values = rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
         else:
             values = 0.5 * rng.normal(size=leaf.shape)
-        return jnp.asarray(values, jnp.float32)
+        return jnp.asarray(np.float32(values))
 
     return jax.tree_util.tree_map_with_path(fill, variables)
 
 
 def images(*shape, seed=1):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+    return jnp.asarray(np.float32(np.random.default_rng(seed).normal(size=shape)))
 
 
 def linen(module, x, sizes):

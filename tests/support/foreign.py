@@ -9,22 +9,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from architectures import randomise
 from flax import nnx
+
+
+def seed_of(key):
+    """A key's numbers, to draw by NumPy, which has nothing to compile."""
+    return np.asarray(jax.random.key_data(key))
 
 
 def draw(variables, key):
     """Every float leaf moved a little at random; variances stay positive."""
-    leaves, structure = jax.tree.flatten(variables)
-    keys = jax.random.split(key, len(leaves))
+    rng = np.random.default_rng(seed_of(key))
 
-    def moved(leaf, own):
+    def moved(leaf):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
-        return leaf * jnp.exp(0.1 * jax.random.normal(own, leaf.shape)) + 0.1 * jnp.abs(
-            jax.random.normal(jax.random.fold_in(own, 1), leaf.shape)
-        ).astype(leaf.dtype)
+        factor, shift = np.exp(0.1 * rng.normal(size=leaf.shape)), 0.1 * np.abs(rng.normal(size=leaf.shape))
+        return jnp.asarray(np.float32(np.asarray(leaf) * factor + shift))
 
-    return jax.tree.unflatten(structure, [moved(*pair) for pair in zip(leaves, keys, strict=True)])
+    return jax.tree.map(moved, variables)
 
 
 def images(key, side=8, channels=3, n=4):
@@ -37,8 +41,7 @@ def tokens(key, length=6, vocabulary=11, n=3):
 
 def linen(module, inputs):
     def network(key):
-        variables = module.init(key, inputs)
-        return module.apply, draw(variables, jax.random.fold_in(key, 1)), inputs
+        return module.apply, randomise(jax.eval_shape(module.init, key, inputs), seed_of(key)), inputs
 
     return network
 
@@ -120,9 +123,7 @@ class LinenTransformer(nn.Module):
     @nn.compact
     def __call__(self, ids):
         x = nn.Embed(11, 12)(ids) + self.param("pos", nn.initializers.normal(), (6, 12))
-        for _ in range(2):
-            x = EncoderBlock()(x)
-        return nn.Dense(5)(nn.LayerNorm()(x).mean(1))
+        return nn.Dense(5)(nn.LayerNorm()(EncoderBlock()(x)).mean(1))
 
 
 class ScannedTransformer(nn.Module):
@@ -133,7 +134,7 @@ class ScannedTransformer(nn.Module):
             lambda module, carry, _: (module(carry), None),
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            length=3,
+            length=2,
         )
         x, _ = block(EncoderBlock(), x, None)
         return nn.Dense(5)(x.mean(1))
@@ -171,7 +172,7 @@ def rotated(x):
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1)
 
 
-def llama(key, heads=4, groups=2, width=16, blocks=2):
+def llama(key, heads=4, groups=2, width=16, blocks=1):
     """RMSNorm, rotary positions, grouped queries, SwiGLU; a plain function of a plain tree."""
     d = width // heads
     shapes = {
@@ -186,16 +187,17 @@ def llama(key, heads=4, groups=2, width=16, blocks=2):
         "down": (24, width),
     }
 
-    def weights(key, shape):
-        return 0.5 + jax.random.uniform(key, shape) if len(shape) == 1 else jax.random.normal(key, shape) / 4
+    rng = np.random.default_rng(seed_of(key))
 
-    keys = iter(jax.random.split(key, 100))
-    layers = [{name: weights(next(keys), shape) for name, shape in shapes.items()} for _ in range(blocks)]
+    def weights(shape, size=0.25):
+        drawn = rng.uniform(0.5, 1.5, shape) if len(shape) == 1 else size * rng.normal(size=shape)
+        return jnp.asarray(np.float32(drawn))
+
     variables = {
-        "embed": weights(next(keys), (11, width)) * 4,
-        "layers": layers,
-        "norm": weights(next(keys), (width,)),
-        "head": weights(next(keys), (width, 5)),
+        "embed": weights((11, width), 1),
+        "layers": [{name: weights(shape) for name, shape in shapes.items()} for _ in range(blocks)],
+        "norm": weights((width,)),
+        "head": weights((width, 5)),
     }
 
     def attention(layer, x):
@@ -220,9 +222,13 @@ def llama(key, heads=4, groups=2, width=16, blocks=2):
 
 def densenet(key):
     """Concatenations of everything before."""
-    widths, keys = [3, 6, 6, 6], jax.random.split(key, 5)
-    kernels = [jax.random.normal(keys[i], (3, 3, sum(widths[: i + 1]), 6)) / 4 for i in range(3)]
-    variables = {"convs": kernels, "head": jax.random.normal(keys[4], (sum(widths), 5))}
+    widths, rng = [3, 6, 6, 6], np.random.default_rng(seed_of(key))
+
+    def weights(*shape):
+        return jnp.asarray(rng.normal(size=shape, scale=0.25).astype(np.float32))
+
+    kernels = [weights(3, 3, sum(widths[: i + 1]), 6) for i in range(3)]
+    variables = {"convs": kernels, "head": 4 * weights(sum(widths), 5)}
 
     def apply(variables, x):
         for kernel in variables["convs"]:
@@ -248,19 +254,19 @@ def gpt(key, heads=2, width=12, blocks=2):
         **{"up": (width, 24), "up_bias": (1, 1, 24), "down": (24, width), "down_bias": (1, 1, width)},
     }
 
-    def weights(key, shape):
-        return 0.5 + jax.random.uniform(key, shape) if len(shape) == 3 else jax.random.normal(key, shape) / 3
+    rng = np.random.default_rng(seed_of(key))
 
-    keys = iter(jax.random.split(key, 100))
+    def weights(shape, size=1 / 3):
+        drawn = rng.uniform(0.5, 1.5, shape) if len(shape) == 3 else size * rng.normal(size=shape)
+        return jnp.asarray(np.float32(drawn))
+
     variables = {
-        "wte": weights(next(keys), (11, width)) * 3,
-        "wpe": weights(next(keys), (6, width)),
-        "blocks": [
-            {name: weights(next(keys), shape) for name, shape in shapes.items()} for _ in range(blocks)
-        ],
-        "lnf_scale": weights(next(keys), (1, 1, width)),
-        "lnf_shift": weights(next(keys), (1, 1, width)),
-        "head": weights(next(keys), (width, 5)),
+        "wte": weights((11, width), 1),
+        "wpe": weights((6, width)),
+        "blocks": [{name: weights(shape) for name, shape in shapes.items()} for _ in range(blocks)],
+        "lnf_scale": weights((1, 1, width)),
+        "lnf_shift": weights((1, 1, width)),
+        "head": weights((width, 5)),
     }
 
     def attention(block, x):

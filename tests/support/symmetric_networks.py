@@ -9,7 +9,7 @@ WIDTH = 8
 
 def normal(*shape):
     rng = np.random.default_rng([*shape])
-    return jnp.asarray(rng.normal(size=shape) / np.sqrt(shape[0]), jnp.float32)
+    return jnp.asarray(np.float32(rng.normal(size=shape) / np.sqrt(shape[0])))
 
 
 def hidden(function):

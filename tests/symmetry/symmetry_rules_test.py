@@ -113,8 +113,8 @@ OPERATIONS = {
 
 def variables_and_input(shapes):
     rng = np.random.default_rng(1)
-    variables = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
-    return variables, jnp.asarray(rng.normal(size=(2, 4, 3)), jnp.float32)
+    variables = {name: jnp.asarray(np.float32(rng.normal(size=shape))) for name, shape in shapes.items()}
+    return variables, jnp.asarray(np.float32(rng.normal(size=(2, 4, 3))))
 
 
 def assert_symmetric(apply, spec, variables, x):
