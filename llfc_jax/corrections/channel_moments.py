@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from llfc_jax.path.moments import merged_weights
 from llfc_jax.types import Array, PyTree
 
 Statistics = dict[str, dict[str, Array]]
@@ -30,15 +31,14 @@ def no_batches(like: PyTree) -> ChannelMoments:
 
 
 def add_batch(moments: ChannelMoments, new: Statistics) -> ChannelMoments:
-    """With the statistics of one more batch (Chan, Golub & LeVeque 1979)."""
-    seen = moments.seen + 1
+    """With the statistics of one more batch."""
+    seen, share, between = merged_weights(moments.seen, jnp.ones(()))
     shift = jax.tree.map(jnp.subtract, new, moments.statistics)
     return ChannelMoments(
         seen=seen,
-        statistics=jax.tree.map(lambda old, delta: old + delta / seen, moments.statistics, shift),
+        statistics=jax.tree.map(lambda old, delta: old + share * delta, moments.statistics, shift),
         spread={
-            stage: old + jnp.square(shift[stage]["mean"]) * (seen - 1) / seen
-            for stage, old in moments.spread.items()
+            stage: old + between * jnp.square(shift[stage]["mean"]) for stage, old in moments.spread.items()
         },
     )
 

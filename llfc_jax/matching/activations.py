@@ -14,6 +14,7 @@ from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import matched_leaves
 from llfc_jax.matching.problem import Found, Problem, at_least_one
 from llfc_jax.matching.similarity import assigned, at_assigned, by_level, undecided
+from llfc_jax.path.moments import merged_weights
 from llfc_jax.symmetry import PermutationSpec, held_fixed, identity, unit_activations
 from llfc_jax.symmetry.spec import around, check_fit, shape_of_permutation
 from llfc_jax.types import Array, Permutation, PRNGKey, PyTree, Variables
@@ -58,11 +59,9 @@ def comoments(a: Array, b: Array) -> Comoments:
 
 
 def merge(first: Comoments, second: Comoments) -> Comoments:
-    """Moments of two streams together (Chan, Golub & LeVeque 1979): no large sums that cancel."""
-    weight = first.weight + second.weight
-    share = second.weight / weight
+    """Moments of two streams together."""
+    weight, share, between = merged_weights(first.weight, second.weight)
     shift_a, shift_b = second.mean_a - first.mean_a, second.mean_b - first.mean_b
-    between = first.weight * share
     return Comoments(
         weight,
         first.mean_a + share * shift_a,

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Moments, add_moments, no_moments, variance
 from llfc_jax.measures.quantiles import add_counts, no_counts, quantile
 from llfc_jax.measures.scaling import in_units, joined, power_near, real_parts
+from llfc_jax.path.moments import Moments, add_moments, no_moments, variance
 from llfc_jax.types import Array
 
 _ROUNDING = 1e-12
@@ -115,10 +115,14 @@ def sums(u: Array, v: Array, size: Array) -> Sums:
 def decompose(found: Sums) -> Decomposition:
     """The numbers of each sample, of one layer or stacked over many: none of them is worth a kernel alone."""
     origin, rest = _origin(found.u_square, found.v_square), _relative(found.along, found.v_square)
+    # Beside an entry that is no number the others vanish, which doesn't make them zero.
+    u_square, v_square = (
+        jnp.where(jnp.isfinite(found.size), square, jnp.nan) for square in (found.u_square, found.v_square)
+    )
     return Decomposition(
         scale=power_near(found.size),
-        u_square=found.u_square,
-        v_square=found.v_square,
+        u_square=u_square,
+        v_square=v_square,
         coefficient=origin + rest,
         deviation=origin - 1 + rest,
         residual=found.residual,

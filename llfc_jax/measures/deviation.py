@@ -11,7 +11,6 @@ of commutativity; for ReLU, the failure of weak additivity: the two causes in LL
 and max pooling, which the theorem leaves out, each have a term of their own.
 """
 
-from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -126,9 +125,8 @@ def _layer(node: Node, point: Point) -> tuple[Array, Array, Array, Array]:
         return real_parts(samples_first(value, node.sample_axis, node.position_axes, point.mask))
 
     theta, reference = by_sample(point.theta.values[node.value]), by_sample(between(node.value))
-    size = reduce(
-        jnp.maximum, (largest(view.features[node.name]) for view in (point.theta, point.a, point.b))
-    )
+    ends = (view.features[node.name] for view in (point.a, point.b))
+    size = jnp.maximum(largest(*ends), largest(point.theta.features[node.name]))
     if node.kind not in ARISING:
         return theta, reference, reference, size
     entries = {entry: between(entry) for entry in node.entries}

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.errors import UserError, kind_of
-from llfc_jax.measures.fold import Moments, add_moments, no_moments
 from llfc_jax.path.masks import spread
+from llfc_jax.path.moments import Moments, add_moments, no_moments
 from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, Batch, PyTree, Variables
 

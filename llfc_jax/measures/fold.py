@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from llfc_jax.path.masks import of_samples
 from llfc_jax.program.flat import Values
@@ -105,46 +104,3 @@ def by_value(make: Callable[_Arguments, Fold]) -> Callable[_Arguments, Fold]:
 def repeat(state: PyTree, times: int) -> PyTree:
     """An empty state for each of many things that are measured alike, along a new first axis."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (times, *leaf.shape)), state)
-
-
-class Moments(NamedTuple):
-    """Weighted count, mean and sum of squared deviations of a stream of numbers.
-
-    Merged by the formula of Chan, Golub & LeVeque (1979), which doesn't cancel where a sum of squares would.
-    """
-
-    weight: Array
-    mean: Array
-    squares: Array
-
-
-def no_moments() -> Moments:
-    """Moments of nothing."""
-    return Moments(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
-
-
-@jax.jit
-def add_moments(moments: Moments, values: Array, weights: Array) -> Moments:
-    """Moments joined with those of `values` (n,), weighted by `weights` (n,); weight 0 hides a value."""
-    values = jnp.where(weights > 0, values, 0)
-    weight = weights.sum()
-    mean = _ratio(jnp.sum(weights * values), weight)
-    squares = jnp.sum(weights * jnp.square(values - mean))
-    total = moments.weight + weight
-    share = _ratio(weight, total)
-    shift = mean - moments.mean
-    return Moments(
-        weight=total,
-        mean=moments.mean + shift * share,
-        squares=moments.squares + squares + jnp.square(shift) * moments.weight * share,
-    )
-
-
-def variance(moments: Moments) -> np.ndarray:
-    """Population variance, in float64; NaN of nothing."""
-    weight, squares = (np.asarray(leaf, np.float64) for leaf in (moments.weight, moments.squares))
-    return np.where(weight > 0, squares / np.where(weight > 0, weight, 1), np.nan)
-
-
-def _ratio(numerator: Array, denominator: Array) -> Array:
-    return numerator / jnp.where(denominator > 0, denominator, 1)

@@ -60,7 +60,7 @@ def decompose_layers(layers: Iterable[str], sides: Sides, point: Point) -> Decom
 
 def sized(u: Array, v: Array) -> tuple[Array, Array, Array]:
     """Two comparands, and how large they are."""
-    return u, v, jnp.maximum(largest(u), largest(v))
+    return u, v, largest(u, v)
 
 
 def compare_each(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:

@@ -15,7 +15,7 @@ from llfc_jax.measures.comparison import (
     no_comparison,
     summarise,
 )
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
+from llfc_jax.measures.fold import Fold, Point, by_value, repeat
 from llfc_jax.measures.layerwise import (
     compare_each,
     compare_layers,
@@ -27,6 +27,7 @@ from llfc_jax.measures.layerwise import (
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
 from llfc_jax.measures.scaling import largest
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.path.moments import Moments, add_moments, no_moments
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array

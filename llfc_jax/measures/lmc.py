@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from llfc_jax.measures.evaluation import LossFn, Scores, add_scores, means, no_scores, scored
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
+from llfc_jax.measures.fold import Fold, Point, by_value, repeat
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options
 from llfc_jax.path.interpolation import alpha_grid, lerp
 from llfc_jax.path.masks import spread
+from llfc_jax.path.moments import Moments, add_moments, no_moments
 from llfc_jax.path.traversal import Planned
 from llfc_jax.types import Array
 

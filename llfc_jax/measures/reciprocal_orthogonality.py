@@ -7,11 +7,12 @@ import jax.numpy as jnp
 
 from llfc_jax.measures.commutativity import contraction_of, linear_layers
 from llfc_jax.measures.comparison import mean_and_std
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
+from llfc_jax.measures.fold import Fold, Point, by_value, repeat
 from llfc_jax.measures.layerwise import decompose_layers, rows, sized
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import contract
 from llfc_jax.path.masks import samples_first
+from llfc_jax.path.moments import Moments, add_moments, no_moments
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array

@@ -4,6 +4,8 @@ Features of 1e20 or 1e-20 have no squares in float32. Each sample is divided by 
 largest entry, and sums over samples are kept in units of the largest of these.
 """
 
+from functools import reduce
+
 import jax
 import jax.numpy as jnp
 
@@ -18,16 +20,17 @@ _INVERTED = 254 * _UNIT
 
 
 @jax.jit
-def largest(features: Array) -> Array:
-    """The size of each sample's largest entry, (n,).
+def largest(*features: Array) -> Array:
+    """The size of each sample's largest entry in any of these (n, ...), (n,).
 
-    Of one array at a time: several measures ask this of the same features, and XLA computes it once.
+    Where several measures ask this of the same arrays, XLA computes it once.
     """
-    return jnp.abs(features).max(range(1, features.ndim)).astype(jnp.float32)
+    sizes = reduce(jnp.maximum, map(jnp.abs, features))
+    return sizes.max(range(1, sizes.ndim)).astype(jnp.float32)
 
 
 def power_near(sizes: Array) -> Array:
-    """The power of two near each number; for 0 the smallest there is, and 1 for what is no number."""
+    """The power of two near each number; 0 for 0, and the largest there is for what is no number."""
     return jax.lax.bitcast_convert_type(_exponents(sizes), jnp.float32)
 
 
@@ -69,7 +72,6 @@ def joined(before: Array, scales: Array) -> tuple[Array, Array, Array]:
 
 
 def _exponents(sizes: Array) -> Array:
-    """The bits of a power of two such that neither it nor its inverse is subnormal."""
+    """The bits of powers of two whose inverses aren't subnormal."""
     exponents = jax.lax.bitcast_convert_type(sizes, jnp.int32) & _EXPONENT
-    within = jnp.clip(exponents, _UNIT, _INVERTED - _UNIT)
-    return jnp.where(exponents < _EXPONENT, within, _INVERTED // 2)
+    return jnp.minimum(exponents, _INVERTED - _UNIT)

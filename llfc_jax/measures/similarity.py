@@ -8,6 +8,7 @@ import numpy as np
 from llfc_jax.measures.fold import Fold, Point, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import unit_rows, with_known_units
+from llfc_jax.path.moments import merged_weights
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array
@@ -42,10 +43,7 @@ def measure(options: Options) -> Measure:
 
 
 class Covariances(NamedTuple):
-    """Sums over rows x of theta_alpha's and y of A's units, of deviations from their means.
-
-    Merged batch by batch (Chan, Golub & LeVeque 1979), so that a mean far from zero costs no digits.
-    """
+    """Sums over rows x of theta_alpha's and y of A's units, of deviations from their means."""
 
     rows: Array
     x_mean: Array
@@ -105,8 +103,7 @@ def _merge(seen: Covariances, x: tuple[Array, Array], y: tuple[Array, Array]) ->
     """`x` and `y` are rows and their weights, 0 for padding; the weights are the same."""
     (x_rows, weights), (y_rows, _) = x, y
     count = weights.sum()
-    rows = seen.rows + count
-    share = count / jnp.where(rows > 0, rows, 1)
+    rows, share, between = merged_weights(seen.rows, count)
 
     def centred(values: Array) -> tuple[Array, Array]:
         mean = weights @ values / jnp.where(count > 0, count, 1)
@@ -114,7 +111,6 @@ def _merge(seen: Covariances, x: tuple[Array, Array], y: tuple[Array, Array]) ->
 
     (x_mean, x_own), (y_mean, y_own) = centred(x_rows), centred(y_rows)
     x_shift, y_shift = x_mean - seen.x_mean, y_mean - seen.y_mean
-    between = seen.rows * share
     return Covariances(
         rows=rows,
         x_mean=seen.x_mean + share * x_shift,

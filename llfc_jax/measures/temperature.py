@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.evaluation import check_cross_entropy, losses_and_mistakes
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat
+from llfc_jax.measures.fold import Fold, Point, by_value, repeat
 from llfc_jax.measures.lmc import barrier
 from llfc_jax.measures.measure import TEST, TRAIN, Found, Measure, Options
 from llfc_jax.path.masks import spread
+from llfc_jax.path.moments import Moments, add_moments, no_moments
 from llfc_jax.path.traversal import Planned
 from llfc_jax.types import Array
 

@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Moments, Point, add_moments, by_value, no_moments, repeat, variance
+from llfc_jax.measures.fold import Fold, Point, by_value, repeat
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import unit_rows, with_known_units
+from llfc_jax.path.moments import Moments, add_moments, no_moments, variance
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Node, Program
 
