@@ -53,8 +53,9 @@ def learned_matching(
     (1 - S)^-1 (1 + S) of a skew S, for LayerNorm with S centred, so that they fix the mean's direction;
     invertible maps as 1 + K, scalings as exp(k); permutations by a straight-through estimator, whose forward
     pass assigns the free matrix and whose backward pass takes it for the assignment (Git Re-Basin,
-    Algorithm 3). Signs stay as they are. After each epoch the loss of the midpoint on all batches decides,
-    and the best g wins; a NaN ends the descent. On them, the result is never worse than the start.
+    Algorithm 3). Signs and permutations of streams stay as they are. After each epoch the loss of the
+    midpoint on all batches decides, and the best g wins; a NaN ends the descent. On them, the result is never
+    worse than the start.
 
     To move A as well would add nothing: all these maps are linear in the weights and leave the function of
     any network, so that the line from g(A) to h(B) is g of the line from A to g^-1 h(B), with its losses.
@@ -103,11 +104,11 @@ def learned_matching(
             starts = [start_b]
         rungs = ladder(variables_a, steps, {step: loss(b) for step, b in steps.items()})
         first = min(starts, key=lambda b: np.nan_to_num(loss(b), nan=np.inf))
-        free = _still(usable, chosen)
+        free = _still(symmetry, chosen)
         arrays = _Arrays(fold_scales(usable, first), free, optimizer.init(free), free)
         return _Progress(arrays, [loss(descent.moved(free, (variables_a, arrays.first)))], rungs)
 
-    found = None if keeper is None else _kept(keeper, optimizer, variables_b, _still(usable, chosen))
+    found = None if keeper is None else _kept(keeper, optimizer, variables_b, _still(symmetry, chosen))
     found = found or start()
     check_start(found.losses[0])
     found = _descend(order_key, descent, variables_a, found, batches, epochs, loss, keeper)
@@ -244,16 +245,22 @@ def by_learning(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> M
 
 
 def _still(symmetry: Symmetry, classes: Sequence[str]) -> Maps:
-    """What the identity is made of: zeros, and for permutations the matrix of each."""
+    """What the identity is made of: zeros, and for permutations the matrix of each.
+
+    A stream's permutation, that of units that could be rotated but for a scale, stays as it was matched.
+    Estimated straight through it jumps, in all layers at once, and what the other maps have learned is lost.
+    """
     free: Maps = {}
-    actions = {name: action for name, action in symmetry.actions.items() if action.kind in classes}
+    usable = symmetry.foldable
+    actions = {name: action for name, action in usable.actions.items() if action.kind in classes}
     turned = {action.group for action in actions.values() if action.kind in MATRICES}
+    turned |= {action.group for action in symmetry.actions.values() if action.kind in TURNS}
     for name, size in symmetry.spec.sizes.items():
         if name not in turned:
             free[name] = jnp.broadcast_to(jnp.eye(size), (*shape_of_permutation(symmetry.spec, name), size))
     for name, action in actions.items():
-        if action.kind in MATRICES or name in free_scalings(symmetry):
-            free[name] = jnp.zeros(shape_of_map(symmetry, name))
+        if action.kind in MATRICES or name in free_scalings(usable):
+            free[name] = jnp.zeros(shape_of_map(usable, name))
     return free
 
 
