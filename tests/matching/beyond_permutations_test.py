@@ -5,6 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from symmetric_networks import (
     DEEP,
@@ -100,6 +101,13 @@ def test_rotations_that_a_scale_forbids_are_left_out_and_told():
     assert "orthogonal" not in found.summary["classes"]
     with pytest.raises(UserError, match=r"^classes: expected .*; found 'orthogonal'$"):
         llfc_jax.procrustes_matching(KEY, symmetry, a, b, classes=("orthogonal",))
+
+    def loss_fn(w, batch):
+        return -jax.nn.log_softmax(apply(w, batch[0]))[jnp.arange(len(X)), batch[1]].mean()
+
+    options = {"loss_fn": loss_fn, "batches": BATCHES, "optimizer": optax.adam(0.6), "start_b": b}
+    learned = llfc_jax.learned_matching(KEY, symmetry, a, b, epochs=3, **options).variables
+    np.testing.assert_array_equal(learned["embedding"], b["embedding"])
 
 
 @pytest.mark.parametrize("method", ["procrustes_matching", "learned_matching"])
