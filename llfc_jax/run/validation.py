@@ -182,8 +182,7 @@ def _check_images(config: ConfigDict) -> None:
     size, resize = config.data.size, config.data.resize
     if size is None and (resize is not None or config.data.crop == RESIZED):
         raise UserError(
-            f"config.data.size: expected a side in pixels, with data.resize={resize} and "
-            f"data.crop={config.data.crop}; found None"
+            "config.data.size: expected a side in pixels, for data.resize and data.crop=resized; found None"
         )
     if size is not None and resize is not None and resize < size:
         raise UserError(f"config.data.resize: expected data.size={size} at least; found {resize}")

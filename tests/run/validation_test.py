@@ -36,6 +36,13 @@ def test_a_config_that_lacks_a_field_of_the_default_is_refused():
             "config.opt.decay_factor: expected a number, 0 at least, up to 1e+30; found -1.0",
         ),
         ("opt.decay_at", (0.5, 1.5), "config.opt.decay_at: expected a number in [0, 1]; found 1.5"),
+        ("data.memory", -1.0, "config.data.memory: expected a number in [0, 1073741824]; found -1.0"),
+        ("data.workers", -1, "config.data.workers: expected a whole number in [0, 512]; found -1"),
+        (
+            "data.crop",
+            "resized",
+            "config.data.size: expected a side in pixels, for data.resize and data.crop=resized; found None",
+        ),
         (
             "opt.learning_rate",
             float("nan"),
@@ -67,3 +74,10 @@ def test_the_rate_decays_twice_where_two_decays_coincide():
     opt = dict(default.get_config().opt) | {"decay_at": (0.5, 0.5, 0.75)}
     _, schedule = optimizers.build(opt, 100)
     np.testing.assert_allclose([schedule(49), schedule(51), schedule(76)], [0.1, 0.001, 0.0001], rtol=1e-5)
+
+
+def test_the_shorter_side_is_not_resized_to_less_than_is_cut_out():
+    config = default.get_config()
+    config.data.size, config.data.resize = 224, 200
+    with pytest.raises(UserError, match=r"^config.data.resize: expected data.size=224 at least; found 200$"):
+        validate(config)
