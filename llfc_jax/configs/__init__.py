@@ -19,8 +19,10 @@ loss barrier of 0 says that the path lies below its chord.
     text_gpt (spawned), see there     67.1 %, 66.8 %    0, 0.05                                      1 min
     text_gpt_permutation, see there   66.8 %, 67.8 %    0.658, 11.9                                  1 min
       after weight matching                             0.307, 8.1
-      after activation matching                         0.256, 6.6
-      after straight-through                            0.127, 3.5
+      after activation matching                         0.264, 6.7
+      after straight-through                            0.120, 3.1                                   5 min
+      after procrustes_matching                         0.241, 7.6
+      after learned_matching                            0.043, 0.6                                   7 min
 
 Permuted ResNets: `cifar_resnet_permutation`. Why features are nearly linear for the spawned and the permuted
 MNIST pair and not for the unconnected one, at dense2 and relu2, from `results.json` of the same runs (all
