@@ -19,7 +19,8 @@ For any pure `apply(variables, inputs)` and any pytree of variables:
   `check_equivalence`;
 * a PyTorch module as such a network: `from_torch`;
 * moving B into A's basin: `align`; by itself, `weight_matching`, `activation_matching`, `straight_through`,
-  and along all `symmetries`, rotations and scalings too, `procrustes_matching`, `learned_matching`;
+  and along all `symmetries`, rotations and scalings too, `procrustes_matching`, `learned_matching`; where
+  it fails, `constraint_ladder`;
 * several networks at once: `universe_matching`, one permutation each; `simultaneous_matching`, one for all
   checkpoints of two runs; `merge_many`;
 * a pair to try it on, trained by a configuration of the command: `train_pair`.
