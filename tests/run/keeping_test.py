@@ -12,7 +12,9 @@ from llfc_jax.run.keeping import UNFINISHED, discard, keeper_of
 from llfc_jax.storage import checkpoint
 
 FREE = {"P0/P1 invertible": jnp.arange(8.0).reshape(2, 2, 2) / 3, "P0": jnp.eye(2)}
-ARRAYS = ({"params": {"w": jnp.full((2, 3), 1 / 3)}}, FREE, optax.adam(0.1).init(FREE), FREE)
+FREE |= {f"P{i}": jnp.eye(2) * i for i in range(1, 5)}  # so many arrays that names of numbers sort otherwise
+BEST = jax.tree.map(jnp.negative, FREE)
+ARRAYS = ({"params": {"w": jnp.full((2, 3), 1 / 3)}}, FREE, optax.adam(0.1).init(FREE), BEST)
 TOLD = {"losses": [1 / 3, 0.25], "rungs": [["as it was", 0.1, 0.5], ["learned", 0.2, None]]}
 
 
