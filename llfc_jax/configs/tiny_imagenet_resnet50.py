@@ -6,8 +6,8 @@ three quarters of 160 epochs, batches of 128, weight decay 1e-4, crops after pad
 network is torchvision's, with the stem of ImageNet. Not run here at this size, for want of a GPU.
 
 Tiny-ImageNet (200 classes, 100,000 images of 64x64 to train on, 10,000 to validate) is none of TFDS's own:
-it is read from `DATA_DIR/tiny_imagenet/VERSION/` (see `help("llfc_jax.data")`), in memory where a quarter of
-that is 5 GiB, else streamed.
+it is read from `DATA_DIR/tiny_imagenet/VERSION/` (see `help("llfc_jax.data")`), in memory where its 1.3 GiB
+are at most a quarter of the machine's, and of the device's, else streamed.
 
     llfc_jax --config=tiny_imagenet_resnet50 --config.data.data_dir=DATA_DIR
 """

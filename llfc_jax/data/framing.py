@@ -13,7 +13,7 @@ from PIL import Image
 
 _AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
-_LOG_RATIO = math.log(3 / 4), math.log(4 / 3)
+_LOG_RATIO = math.log(_RATIO[0]), math.log(_RATIO[1])
 _TRIES = 10
 
 Box = tuple[int, int, int, int]

@@ -71,7 +71,8 @@ def load(config: ConfigDict) -> Dataset:
       UserError: the name or a split is unknown, the data can be neither found nor prepared, or the constants
         don't fit its channels, or the block its text.
     """
-    source = _open(config)
+    framing = _framing(config)
+    source = _open(config, framing)
     if source.stream is None and (config.get("size") or config.get("crop", PADDED) == RESIZED):
         raise UserError(
             f"data.size and data.crop: expected none, and {PADDED}, for {config.name}: images of TFDS alone "
@@ -82,13 +83,10 @@ def load(config: ConfigDict) -> Dataset:
     check_disjoint(*slices, expressions=expressions)
     examples = sum(stop - start for parts in slices for _, start, stop in parts)
     allowed = allowed_bytes(config.get("memory"))
-    framing = _framing(config)
-    streams = source.stream is not None and (
-        examples * source.example_bytes > allowed or (framing is not None and framing.is_random)
-    )
+    size, is_cropped_anew = examples * source.example_bytes, framing is not None and framing.is_random
+    streams = source.stream is not None and (size > allowed or is_cropped_anew)
     if streams:
-        why = "as training crops them" if framing is not None and framing.is_random else "by data.memory"
-        gib = examples * source.example_bytes / 2**30
+        why, gib = "as training crops them" if is_cropped_anew else "by data.memory", size / 2**30
         progress.say(f"{config.name} is streamed, {why}: {examples:,} images would take {gib:.3g} GiB")
     train, test = (
         _streamed(source, parts, allowed) if streams else _read(source, parts, f"{field}={text!r}")
@@ -100,7 +98,7 @@ def load(config: ConfigDict) -> Dataset:
     return Dataset(config.name, train, test, source.num_classes, mean, std, fingerprint(train, test))
 
 
-def _open(config: ConfigDict) -> Source:
+def _open(config: ConfigDict, framing: Framing | None) -> Source:
     memory = None if config.get("memory") is None else allowed_bytes(config.memory)
     if config.name == "digits":
         return open_digits()
@@ -114,7 +112,7 @@ def _open(config: ConfigDict) -> Source:
         config.data_dir,
         known=DATASETS,
         block=block,
-        framing=_framing(config),
+        framing=framing,
         workers=config.get("workers", 0),
         memory=memory,
     )

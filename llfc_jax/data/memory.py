@@ -1,5 +1,7 @@
 """How much of a data set is held in memory; the rest is streamed."""
 
+import math
+
 from llfc_jax.data.dataset import Examples
 from llfc_jax.runtime.environment import host_memory_bytes, memory_bytes
 
@@ -16,12 +18,5 @@ def allowed_bytes(gib: float | None) -> int:
 
 def held_if_small(examples: Examples, allowed: int) -> Examples:
     """The same examples, in memory if they take little of what is allowed."""
-    return examples.hold() if bytes_of(examples.size, examples) <= allowed // _OF_ALLOWED else examples
-
-
-def bytes_of(size: int, like: Examples) -> int:
-    """What so many examples take in memory."""
-    image = like.dtype.itemsize
-    for side in like.shape:
-        image *= side
-    return size * image
+    taken = examples.size * math.prod(examples.shape) * examples.dtype.itemsize
+    return examples.hold() if taken <= allowed // _OF_ALLOWED else examples

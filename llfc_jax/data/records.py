@@ -49,6 +49,11 @@ class Records(NamedTuple):
     num_classes: int
     advice: str
 
+    @property
+    def is_cropped_anew(self) -> bool:
+        """Whether a seed draws crops."""
+        return self.framing is not None and self.framing.is_random
+
     def read(self, index: np.ndarray, rows: np.ndarray, seed: Seed | None) -> Arrays:
         """Decode examples.
 
@@ -64,7 +69,7 @@ class Records(NamedTuple):
 
         images = np.empty((len(index), *self.shape), np.uint8)
         labels = np.empty(len(index), np.int32)
-        places, is_random = index.tolist(), self.framing is not None and self.framing.is_random
+        places, is_random = index.tolist(), self.is_cropped_anew
         for i, (place, record) in enumerate(zip(places, self.raw(places), strict=True)):
             generator = np.random.default_rng((*seed, rows[i])) if is_random and seed is not None else None
             try:

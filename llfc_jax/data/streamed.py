@@ -56,7 +56,7 @@ class Streamed:
 
     @property
     def is_cropped_anew(self) -> bool:
-        return self.records.framing is not None and self.records.framing.is_random
+        return self.records.is_cropped_anew
 
     def part(self, index: np.ndarray) -> "Streamed":
         return replace(self, index=self.index[index])

@@ -39,10 +39,10 @@ def terminal(record: Mapping[str, Any], *, note: str, width: int = 100, colour: 
 def _ours(values: Sequence[float | None], unit: str) -> str:
     """Of all runs.
 
-    >>> _ours([0.011, 0.013], "%"), _ours([1.5], "nats"), _ours([], "%")
-    ('1.20 ± 0.14 %', '1.500', 'not run')
+    >>> _ours([0.011, 0.013], "%"), _ours([1.5], "nats"), _ours([], "%"), _ours([None], "%")
+    ('1.20 ± 0.14 %', '1.500', 'not run', '–')
     """
     if not values:
         return "not run"
     found = spread(_QUANTITIES[unit], plain(over_runs(values)))
-    return f"{found} %" if unit == "%" else found
+    return f"{found} %" if unit == "%" and found != "–" else found

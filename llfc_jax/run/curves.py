@@ -39,7 +39,7 @@ def aligned_pairs(bench: Workbench, checkpoints: Path) -> list[Names]:
 
 def all_pairs(bench: Workbench, checkpoints: Path) -> list[Names]:
     """All that are compared: pairs that can be bent, and each of one family with the centre of its star."""
-    rays = [(name, STAR) for name in _tips(bench, checkpoints)] if bench.config.path.star else []
+    rays = [(name, STAR) for name in bench.as_aligned] if bench.config.path.star else []
     return [*_bendable(bench, checkpoints), *rays]
 
 
@@ -94,7 +94,7 @@ def train_star(bench: Workbench, checkpoints: Path) -> None:
     config, directory = bench.config.path, checkpoints / STAR
     if not config.star or checkpoint.steps(directory):
         return
-    tips = [checkpoint.restore(checkpoints / name) for name in _tips(bench, checkpoints)]
+    tips = [checkpoint.restore(checkpoints / name) for name in bench.as_aligned]
     centre, losses = star(
         jax.random.fold_in(jax.random.key(bench.config.seed), STAR_STREAM),
         [tip.variables for tip in tips],
@@ -106,12 +106,6 @@ def train_star(bench: Workbench, checkpoints: Path) -> None:
     metadata = {"config": bench.config.to_dict(), "history": {"step": []}, "source": source}
     checkpoint.save(directory, config.steps, centre, metadata)
     progress.say(f"trained {STAR}: training loss {losses[0]:.3g}, in the end {losses[-1]:.3g}")
-
-
-def _tips(bench: Workbench, checkpoints: Path) -> list[str]:
-    """The networks of the one family, as they were moved where they were."""
-    first, *others = bench.families[0]
-    return [first, *(others if bench.config.align.method == "none" else map(lineage.aligned_name, others))]
 
 
 def measure_plane(bench: Workbench, checkpoints: Path) -> dict[str, Any]:

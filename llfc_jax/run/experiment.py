@@ -328,8 +328,7 @@ def merge(bench: Workbench, checkpoints: Path) -> None:
     if checkpoint.steps(directory) or (alpha is None and not weights):
         return
     weights = weights or [1 - alpha, alpha]
-    first, *others = bench.families[0][: len(weights)]
-    names = [first, *(others if config.align.method == "none" else map(aligned_name, others))]
+    names = bench.as_aligned[: len(weights)]
     networks = [checkpoint.restore(checkpoints / name) for name in names]
     variables = merged_network(bench, [one.variables for one in networks], weights)
     metadata = {

@@ -31,7 +31,8 @@ class CheckpointKeeper(NamedTuple):
         if not checkpoint.steps(self.directory):
             return None
         found = checkpoint.restore(self.directory, training=_beside(like))
-        leaves = [found.training[name] for name in _beside(like)]
+        by_number: Any = found.training
+        leaves = [by_number[number] for number in _beside(like)]
         beside = jax.tree.unflatten(jax.tree.structure([*like[1:]]), leaves)
         return Kept((found.variables, *beside), found.metadata["descent"])
 

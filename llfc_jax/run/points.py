@@ -60,7 +60,7 @@ def parse(flags: Iterable[str]) -> tuple[Axis, ...]:
 def points(config: ConfigDict, axes: Sequence[Axis]) -> dict[str, Point]:
     """Name, which is that of a directory -> one run, of all that the axes and `config.replicates` ask for.
 
-    Seeds vary fastest.
+    Seeds vary fastest. The name of a single run is empty: the directory is its own.
 
     Raises:
         UserError: there is no such field or value, two runs have one name, or networks from files are to be

@@ -36,7 +36,7 @@ def run(
     entry = find(name)
     axes = points.parse(entry.sweep)
     page = sweep.run(config, axes, directory, command, alone)
-    runs = [writing.read_results(directory / name) for name in points.points(config, axes)]
+    runs = [writing.read_results(directory / point) for point in points.points(config, axes)]
     record = {
         "name": name,
         "source": entry.source,

@@ -109,6 +109,13 @@ class Workbench:
         return lineage.families(self.config.train)
 
     @property
+    def as_aligned(self) -> list[str]:
+        """The networks of the first family, as they were moved if they were."""
+        first, *others = self.families[0]
+        moved = self.config.align.method != "none"
+        return [first, *(map(lineage.aligned_name, others) if moved else others)]
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Of one image, or of one block of text."""
         return self.dataset.train.shape
@@ -204,8 +211,11 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
     pipeline = shared or Pipeline(
         network, dataset.is_text, dataset.mean, dataset.std, augments, dataset.train.is_cropped_anew
     )
-    some = data.subset(dataset.train, min(config.eval.train_examples, examples), config.seed)
-    measured = {"train": held_if_small(some, allowed_bytes(config.data.memory)), "test": dataset.test}
+    if like is not None and _is_alike(like, config, "data", "eval.train_examples", "seed"):
+        measured = like.measured
+    else:
+        some = data.subset(dataset.train, min(config.eval.train_examples, examples), config.seed)
+        measured = {"train": held_if_small(some, allowed_bytes(config.data.memory)), "test": dataset.test}
     lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
     bench = Workbench(config, dataset, pipeline, measured, optimizer, schedule, lineages, given)
     if config.align.classes:

@@ -66,7 +66,7 @@ def replicate(tree: PyTree) -> PyTree:
 
 def place(tree: PyTree) -> PyTree:
     """Put networks, and what has their shapes, on every device, or split over them where `split` says so."""
-    return jax.tree.map(lambda leaf: _put(leaf, placement(np.shape(leaf))), tree)
+    return jax.tree.map(lambda leaf: _put(leaf, placement_of(np.shape(leaf))), tree)
 
 
 def everywhere() -> NamedSharding:
@@ -74,7 +74,7 @@ def everywhere() -> NamedSharding:
     return NamedSharding(_mesh(), PartitionSpec())
 
 
-def placement(shape: Sequence[int]) -> NamedSharding:
+def placement_of(shape: Sequence[int]) -> NamedSharding:
     """Of one array of a network: its longest axis of those that divide is split."""
     mesh = _mesh()
     ways = mesh.shape[_FSDP]

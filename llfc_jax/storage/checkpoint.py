@@ -155,7 +155,7 @@ def _manager(directory: Path) -> Iterator[ocp.CheckpointManager]:
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.placement(leaf.shape))
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.placement_of(leaf.shape))
 
 
 def _digest(tree: PyTree) -> str:
