@@ -15,6 +15,7 @@ import numpy as np
 
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.errors import UserError, kind_of
+from llfc_jax.matching.alignment import DEFAULTS
 from llfc_jax.matching.keeping import Keeper
 from llfc_jax.measures.measure import Measure
 from llfc_jax.path.arrays import as_arrays
@@ -232,10 +233,12 @@ def _positive(name: str, value: Any) -> float:
 def _options(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise UserError(f"{name}: expected a dict of them by name; found {_found(value)}")
-    return {
-        option: _READERS[option](f"{name} {option}", own) if option in _READERS and own is not None else own
-        for option, own in value.items()
-    }
+
+    def read(option: str, own: Any) -> Any:
+        is_default = option in DEFAULTS and own is DEFAULTS[option]  # which may be None
+        return own if is_default or option not in _READERS else _READERS[option](f"{name} {option}", own)
+
+    return {option: read(option, own) for option, own in value.items()}
 
 
 def _network_function(name: str, value: Any) -> Any:

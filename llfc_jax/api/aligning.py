@@ -19,7 +19,7 @@ from llfc_jax.matching.problem import Matcher
 from llfc_jax.measures.evaluation import cross_entropy
 from llfc_jax.path import interpolation
 from llfc_jax.path.examples import Examples, NumExamples, inputs_alone, masked_batches
-from llfc_jax.program.nodes import Program, outputs_of
+from llfc_jax.program.nodes import Program, apply_of
 from llfc_jax.symmetry import PermutationSpec
 from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
 
@@ -105,7 +105,7 @@ def align(
         >>> align(apply, weights, swapped, [jnp.eye(3)]).permutation
         {'P0': Array([2, 1, 0], dtype=int32)}
     """
-    apply = partial(outputs_of, network) if isinstance(network, Program) else network
+    apply = apply_of(network)
     check_repeatable(batches)
     return alignment.align(
         jax.random.key(seed),
@@ -162,7 +162,7 @@ def constraint_ladder(
         >>> [rung.added for rung in constraint_ladder(apply, weights, swapped, batches)]
         ['none of the constraints']
     """
-    apply = partial(outputs_of, network) if isinstance(network, Program) else network
+    apply = apply_of(network)
     check_repeatable(batches)
     return failing.constraint_ladder(
         jax.random.key(seed),

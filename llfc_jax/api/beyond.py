@@ -1,6 +1,6 @@
 """Beyond the line: curves between two networks, the centre of a star of many, the plane through three."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from llfc_jax.path.examples import Examples, masked_batches
 from llfc_jax.path.interpolation import check_same_structure
 from llfc_jax.path.star import star
 from llfc_jax.program.features import WithoutFeatures
-from llfc_jax.program.nodes import Program, outputs_of
+from llfc_jax.program.nodes import Program, apply_of
 from llfc_jax.types import Array, Batch, PyTree, Variables
 
 
@@ -63,16 +63,14 @@ def train_curve(
         >>> curve.at(0.0).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    apply = partial(outputs_of, network) if isinstance(network, Program) else network
-    check_repeatable(batches)
-    program, _ = first_look(WithoutFeatures(apply), (a, b), masked_batches(batches))
+    loss_fn, labelled = _training(network, (a, b), batches, loss)
     curve, _ = bend(
         jax.random.key(seed),
         a,
         b,
         kind=kind,
-        loss_fn=loss or partial(cross_entropy, apply),
-        batches=lambda: with_labels(program, masked_batches(batches), loss),
+        loss_fn=loss_fn,
+        batches=labelled,
         budget=Budget(steps, learning_rate),
     )
     return curve
@@ -114,21 +112,32 @@ def train_star(
         >>> bool(centre[0, 0] > 1)
         True
     """
-    apply = partial(outputs_of, network) if isinstance(network, Program) else network
     if len(networks) < 2:
         raise UserError(f"networks: expected two or more; found {len(networks)}")
     for other in networks[1:]:
         check_same_structure(networks[0], other)
-    check_repeatable(batches)
-    program, _ = first_look(WithoutFeatures(apply), tuple(networks), masked_batches(batches))
+    loss_fn, labelled = _training(network, networks, batches, loss)
     centre, _ = star(
         jax.random.key(seed),
         networks,
-        loss_fn=loss or partial(cross_entropy, apply),
-        batches=lambda: with_labels(program, masked_batches(batches), loss),
+        loss_fn=loss_fn,
+        batches=labelled,
         budget=Budget(steps, learning_rate),
     )
     return centre
+
+
+def _training(
+    network: Program | Callable[[Variables, Any], PyTree],
+    networks: Sequence[Variables],
+    batches: Iterable[Examples],
+    loss: Callable[[Variables, Batch], Array] | None,
+) -> tuple[Callable[[Variables, Batch], Array], Callable[[], Iterator[Batch]]]:
+    """The loss of a batch, and what starts a stream of labelled ones."""
+    apply = apply_of(network)
+    check_repeatable(batches)
+    program, _ = first_look(WithoutFeatures(apply), networks, masked_batches(batches))
+    return loss or partial(cross_entropy, apply), lambda: with_labels(program, masked_batches(batches), loss)
 
 
 @checked

@@ -1,11 +1,10 @@
 """What the library asks of batches before it measures anything on them."""
 
 import itertools
-import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from llfc_jax.errors import UserError
-from llfc_jax.matching.leaves import by_path, check_finite
+from llfc_jax.matching.leaves import check_all_finite
 from llfc_jax.measures.evaluation import logits_shape
 from llfc_jax.path.examples import Examples, with_classes
 from llfc_jax.path.integers import check_integers_unread
@@ -18,8 +17,7 @@ def first_look(
     features_fn: FeaturesFn, networks: Sequence[Variables], stream: Iterator[Batch]
 ) -> tuple[Program, Iterator[Batch]]:
     """What the networks are like on the first batch, and the stream with this batch still in it."""
-    for name, network in zip(string.ascii_uppercase, networks, strict=False):
-        check_finite(by_path(network), name)
+    check_all_finite(networks)
     first, (a, *others) = next(stream), networks
     for other in others:
         check_integers_unread(features_fn, a, other, first.images)

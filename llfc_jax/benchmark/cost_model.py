@@ -3,7 +3,8 @@
 A path of K networks of P parameters over n examples, in batches of b on D devices, takes, besides compiling,
 
     K n F / (D r)         forward passes, of F operations an example at r operations a second
-    + 16 K (n / b) P / B  theta_alpha of every batch: A and B read, it written and read, at B bytes a second
+    + 16 K (n / b) P / B  theta_alpha of every batch: A and B read, it written and read, at B bytes a second;
+                          a D-th of it where a network is held in parts
     + 4 K (n / b) P / L   gathering it, L bytes a second between devices, where a network is held in parts
     + 80 n V / (D B)      LLFC at three alphas and the ends: the V values of an example, written, read thrice
 

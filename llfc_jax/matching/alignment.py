@@ -1,7 +1,6 @@
 """Putting B into A's basin: symmetries, a matcher, the moved network, and a check that it is still B."""
 
 import math
-import string
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from llfc_jax.matching.commutativity import by_commutativity
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.keeping import Keeper
 from llfc_jax.matching.learned import by_learning
-from llfc_jax.matching.leaves import by_path, check_finite
+from llfc_jax.matching.leaves import check_all_finite
 from llfc_jax.matching.moved import AS_IT_WAS, PERMUTED, Moved, Rung, ladder
 from llfc_jax.matching.problem import Matcher, Problem
 from llfc_jax.matching.procrustes import by_procrustes
@@ -153,9 +152,9 @@ def _symmetries_of(
     networks: Sequence[Variables], apply: Callable[[Variables, Any], PyTree], some: PyTree
 ) -> PermutationSpec:
     """Those of networks that can be matched."""
-    for name, network in zip(string.ascii_uppercase, networks, strict=False):
+    for network in networks:
         check_same_structure(networks[0], network)
-        check_finite(by_path(network), name)
+    check_all_finite(networks)
     one = jax.tree.map(lambda leaf: leaf[:1], some)
     check_deterministic(apply, networks[0], one)  # not under jit, which would freeze randomness of Python's
     return permutation_spec(apply, networks[0], some)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
-from llfc_jax.matching.alignment import DEFAULTS, align
+from llfc_jax.matching.alignment import DEFAULTS, Aligned, align
 from llfc_jax.matching.loosened import CONSTRAINTS, Loosened, loosened
 from llfc_jax.matching.losses import batches_for, mean_loss
 from llfc_jax.matching.problem import Matcher
@@ -69,35 +69,31 @@ def constraint_ladder(
     """
     some = next(iter(inputs()))
     network = loosened(apply, a, some)
+    match = partial(align, key, method=method, batches=batches, inputs=inputs, options=options)
     rungs: list[ConstraintRung] = []
     for added in (None, *network.constraints):
         network = network if added is None else network.with_again(added)
-        barrier = _barrier(key, network, a, b, some, method, loss_of, batches, inputs, options)
+        barrier = _barrier(network, a, b, some, loss_of, match, batches)
         said = FREE if added is None else CONSTRAINTS[added]
         rungs.append(ConstraintRung(said, barrier, barrier - (rungs[-1].barrier if rungs else 0.0)))
     return tuple(rungs)
 
 
 def _barrier(
-    key: PRNGKey,
     network: Loosened,
     a: Variables,
     b: Variables,
     some: PyTree,
-    method: str | Matcher,
     loss_of: LossOf,
+    match: Callable[..., Aligned],
     batches: Callable[[], Iterable[Batch]],
-    inputs: Callable[[], Iterable[PyTree]],
-    options: Mapping[str, Any],
 ) -> float:
     """Of one rung; the network itself where nothing is loosened."""
     free = bool(network.edges)
     apply = jax.jit(network.apply) if free else network.whole
     a, b = (network.variables(x, some) if free else x for x in (a, b))
     loss = loss_of(apply)
-    found = align(
-        key, a, b, method=method, apply=apply, loss=loss, batches=batches, inputs=inputs, options=options
-    )
+    found = match(a, b, apply=apply, loss=loss)
     seen, compiled = batches_for(loss, a, batches()), jax.jit(loss)
     points = (a, lerp(a, found.variables, 0.5), found.variables)
     first, middle, last = (mean_loss(partial(compiled, point), seen) for point in points)

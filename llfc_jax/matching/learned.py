@@ -86,7 +86,7 @@ def learned_matching(
     chosen = chosen_classes(usable, classes)
     batches = batches_for(loss_fn, variables_a, batches)
     start_key, order_key = jax.random.split(key)
-    descent = _Descent(usable, loss_fn, optimizer)
+    descent, still = _Descent(usable, loss_fn, optimizer), _still(symmetry, chosen)
 
     @jax.jit
     def midpoint(a: Variables, b: Variables, batch: Any) -> Array:
@@ -104,11 +104,10 @@ def learned_matching(
             starts = [start_b]
         rungs = ladder(variables_a, steps, {step: loss(b) for step, b in steps.items()})
         first = min(starts, key=lambda b: np.nan_to_num(loss(b), nan=np.inf))
-        free = _still(symmetry, chosen)
-        arrays = _Arrays(fold_scales(usable, first), free, optimizer.init(free), free)
-        return _Progress(arrays, [loss(descent.moved(free, (variables_a, arrays.first)))], rungs)
+        arrays = _Arrays(fold_scales(usable, first), still, optimizer.init(still), still)
+        return _Progress(arrays, [loss(descent.moved(still, (variables_a, arrays.first)))], rungs)
 
-    found = None if keeper is None else _kept(keeper, optimizer, variables_b, _still(symmetry, chosen))
+    found = None if keeper is None else _kept(keeper, optimizer, variables_b, still)
     found = found or start()
     check_start(found.losses[0])
     found = _descend(order_key, descent, variables_a, found, batches, epochs, loss, keeper)

@@ -1,5 +1,7 @@
 """The arrays that a matcher compares, and checks on them."""
 
+import string
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import jax
@@ -79,6 +81,17 @@ def _batch_stats(tree: PyTree) -> list[str]:
 def by_path(tree: PyTree) -> Leaves:
     """All arrays of a tree."""
     return {jax.tree_util.keystr(path): jnp.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def check_all_finite(networks: Sequence[Params]) -> None:
+    """`check_finite` of each, which are called A, B, ..., Z, network 27, ...
+
+    Raises:
+        UserError: see there.
+    """
+    for number, network in enumerate(networks):
+        letter = string.ascii_uppercase[number : number + 1]
+        check_finite(by_path(network), letter or f"network {number + 1}")
 
 
 def check_finite(leaves: Leaves, name: str) -> None:

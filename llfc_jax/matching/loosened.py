@@ -8,7 +8,7 @@ symmetries. (Rotations of each block apart, with matrices on the skip connection
 2024, arXiv 2401.15024.)
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,15 +104,13 @@ def loosened(
     apply: Callable[[Variables, Any], PyTree],
     variables: Variables,
     inputs: Any,
-    constraints: Sequence[str] = tuple(CONSTRAINTS),
 ) -> Loosened:
-    """A network without those of some constraints that it has.
+    """A network without those of `CONSTRAINTS` that it has.
 
     Args:
         apply: variables, inputs -> outputs; traced, not run.
         variables: of the network.
         inputs: one batch of the same.
-        constraints: of `CONSTRAINTS`.
 
     Example:
         >>> def tied(weights, x):
@@ -127,8 +125,7 @@ def loosened(
     axes, names = named_axes(flat, variables, permutation_spec(apply, variables, inputs))
     moved = [[i for i, own in enumerate(of) if any(names.get(f) for f in expand(own))] for of in axes]
     units = {value: own[0] for value, own in enumerate(moved) if len(own) == 1}
-    edges = {"stream": [*_skips(flat, units)], "ties": [*_readers(flat)]}
-    return Loosened(apply, tuple(edge for name in CONSTRAINTS if name in constraints for edge in edges[name]))
+    return Loosened(apply, (*_skips(flat, units), *_readers(flat)))
 
 
 def _flat(apply: Callable[[Variables, Any], PyTree], variables: Variables, inputs: Any) -> Flat:

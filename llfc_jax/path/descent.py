@@ -66,7 +66,7 @@ def descend(
     found = [float(loss) for loss in sharding.fetch(losses)]
     if found and not jnp.isfinite(found[-1]):
         raise UserError(
-            f"learning_rate: expected one that a curve can be trained at; at {budget.learning_rate:g} "
+            f"learning_rate: expected one at which training converges; at {budget.learning_rate:g} "
             f"its loss became {found[-1]}"
         )
     return moving, found

@@ -102,16 +102,18 @@ def weights_apart(a: PyTree, b: PyTree) -> dict[str, float]:
         5.0
     """
 
-    def floats(x: PyTree) -> list[np.ndarray]:
-        found = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-        found = sharding.fetch(found)
-        return [np.asarray(x, np.complex128 if jnp.iscomplexobj(x) else np.float64) for x in found]
+    def floats(tree: PyTree) -> list[np.ndarray]:
+        moving = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        return [
+            np.asarray(x, np.complex128 if np.iscomplexobj(x) else np.float64) for x in sharding.fetch(moving)
+        ]
 
     def norm(leaves: Iterable[np.ndarray]) -> float:
         return math.sqrt(sum(float(np.vdot(leaf, leaf).real) for leaf in leaves))
 
-    distance = norm(x - y for x, y in zip(floats(a), floats(b), strict=True))
-    scale = math.sqrt(norm(floats(a)) * norm(floats(b)))
+    left, right = floats(a), floats(b)
+    distance = norm(x - y for x, y in zip(left, right, strict=True))
+    scale = math.sqrt(norm(left) * norm(right))
     return {"distance": distance, "relative": distance / scale if scale else math.nan}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -144,6 +144,11 @@ class Program:
     @cached_property
     def _by_name(self) -> dict[str, Node]:
         return {node.name: node for node in self.nodes}
+
+
+def apply_of(network: "Program | Callable[[Variables, Any], PyTree]") -> Callable[[Variables, Any], PyTree]:
+    """Variables, inputs -> outputs, of a program or of what is such a function already."""
+    return partial(outputs_of, network) if isinstance(network, Program) else network
 
 
 def outputs_of(program: Program, variables: Variables, inputs: Any) -> PyTree:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.symmetry.classes import Action, Symmetry
-from llfc_jax.symmetry.maps import Maps, act, still_map
+from llfc_jax.symmetry.maps import Maps, act, apply_maps, still_map
 from llfc_jax.symmetry.moments import cross_moment, square_moment
 from llfc_jax.symmetry.spec import PermutationSpec
 from llfc_jax.types import Array, PyTree
@@ -50,9 +50,7 @@ def balance(symmetry: Symmetry, variables: PyTree, names: Sequence[str], paths: 
 
     @jax.jit
     def sweep(maps: Maps) -> tuple[Maps, Array]:
-        found, change, moved = dict(maps), jnp.zeros(()), variables
-        for name, action in actions.items():
-            moved = act(symmetry.spec, action, found[name], moved)
+        found, change, moved = dict(maps), jnp.zeros(()), apply_maps(symmetry, maps, variables)
         for name, action in actions.items():
             best = _best_matrix if action.kind == "invertible" else _best_scale
             step = best(symmetry.spec, action, moved, paths)

@@ -151,7 +151,7 @@ def test_the_same_seed_trains_the_same_curve(program):
         ({"steps": 0}, "steps: expected an integer"),
         ({"batches": []}, "batches: expected one at least; found none"),
         ({"batches": [(X, Y + 1)]}, "labels: expected 0 to 2, by the logits; found 1 to 3"),
-        ({"learning_rate": 1e30}, "learning_rate: expected one that a curve can be trained at"),
+        ({"learning_rate": 1e30}, "learning_rate: expected one at which training converges"),
     ],
 )
 def test_what_is_no_curve_is_refused_in_one_line(given, line, program):
@@ -188,3 +188,11 @@ def test_the_centre_of_a_star_of_one_network_twice_and_no_descent_is_it():
     tip = network(0)
     centre = llfc_jax.train_star(apply, [tip, tip], BATCHES["train"], steps=1, learning_rate=1e-30)
     jax.tree.map(np.testing.assert_array_equal, centre, tip)
+
+
+def test_a_star_looks_at_all_its_tips_however_many():
+    broken = network(0) | {"bias": np.full(6, np.nan, np.float32)}
+    with pytest.raises(
+        UserError, match=r"^bias: expected finite numbers, found NaN or infinity in network 27$"
+    ):
+        llfc_jax.train_star(apply, [network(0)] * 26 + [broken], BATCHES["train"], steps=1)
