@@ -24,15 +24,10 @@ STREAMED = {"memory": 0.0}
 CROPPED = {"augment": True, "crop": "resized", "size": 12, "resize": 14}
 
 
-def some_images(generator, count, sizes):
-    shapes = [(*generator.integers(*sizes, 2), 3) for _ in range(count)]
-    return [generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
-
-
 def splits_of(sizes, counts=(37, 10), seed=0):
     generator = np.random.default_rng(seed)
     return {
-        split: (some_images(generator, n, sizes), generator.integers(0, CLASSES, n))
+        split: record_files.examples(generator, n, sizes, CLASSES)
         for split, n in zip(("train", "validation"), counts, strict=True)
     }
 

@@ -166,9 +166,7 @@ def test_one_process_speaks(runs):
 @pytest.mark.slow
 def test_a_streamed_set_goes_on_in_two_processes_with_the_numbers_of_one(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
-    shapes = [(*generator.integers(7, 12, 2), 3) for _ in range(46)]
-    images = [generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
-    labels = generator.integers(0, 3, len(images))
+    images, labels = record_files.examples(generator, 46, (7, 12), classes=3)
     splits = {"train": (images[:32], labels[:32]), "test": (images[32:], labels[32:])}
     record_files.write(tmp_path, "ragged/1.0.0", splits, classes=3)
     fields = FIELDS | STREAMED | {"data.data_dir": str(tmp_path)}

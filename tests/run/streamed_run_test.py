@@ -33,19 +33,16 @@ SPAWNED = FIELDS | {
 IMPORTED = FIELDS | {"data.name": "photos", "data.resize": "18", "align.examples": "8"}
 
 
-def images(generator, sizes, count):
-    shapes = [(*generator.integers(*sizes, 2), 3) for _ in range(count)]
-    found = [generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
-    return found, generator.integers(0, CLASSES, count)
-
-
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     """Both sets in the two layouts of TFDS: 24 images to train on and 9 to validate."""
     directory, generator = tmp_path_factory.mktemp("sets"), np.random.default_rng(0)
     sets = {"tiny_imagenet/wnids/1.0.0": ((16, 17), "png"), "photos/5.1.0": ((26, 50), "jpeg")}
     for name, (sizes, kind) in sets.items():
-        splits = {split: images(generator, sizes, n) for split, n in (("train", 24), ("validation", 9))}
+        splits = {
+            split: record_files.examples(generator, n, sizes, CLASSES)
+            for split, n in (("train", 24), ("validation", 9))
+        }
         record_files.write(directory, name, splits, classes=CLASSES, kind=kind, named=kind == "jpeg")
     return directory
 

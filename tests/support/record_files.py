@@ -15,6 +15,13 @@ with warnings.catch_warnings():  # its import warns of what others have deprecat
 _FEATURES = "tensorflow_datasets.core.features"
 
 
+def examples(generator, count, sizes, classes):
+    """Random images in colour with sides in [least, most), and their labels."""
+    shapes = [(*generator.integers(*sizes, 2), 3) for _ in range(count)]
+    images = [generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+    return images, generator.integers(0, classes, count)
+
+
 def write(root, place, splits, *, classes, shape=(None, None, 3), shards=2, kind="png", named=False):
     """Write a data set in either of TFDS's layouts.
 
