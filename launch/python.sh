@@ -16,10 +16,11 @@ find_python() {
   exit 2
 }
 
-run() { # with DRY_RUN set: only print what it would run
+run() { # with DRY_RUN set: only print what it would run, in one write: several may print at once
   if [[ -n ${DRY_RUN:-} ]]; then
-    printf '%q ' "$@"
-    echo
+    local words
+    printf -v words '%q ' "$@"
+    printf '%s\n' "$words"
   else
     "$@"
   fi
