@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from llfc_jax.reporting import groups, writing
 from llfc_jax.run import experiment, workdir
+from llfc_jax.run.inheriting import inherit
 from llfc_jax.run.points import MODEL, REPLICATES, SEED, SWEEP, Axis, Point, grown, points
 from llfc_jax.run.validation import RULES, validate
 from llfc_jax.run.workbench import Workbench, prepare
@@ -22,8 +23,8 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
     """Run what isn't finished of a product of fields' values, and of replicates; then an overview of all.
 
     Where that is one run, it is the whole of it, without an overview. Several share the process, the data,
-    and the programs that are the same. The runs of an earlier sweep over other values of the same fields stay
-    in the workdir and are part of the overview.
+    the programs that are the same, and the networks where they differ in what comes after training. The runs
+    of an earlier sweep over other values of the same fields stay in the workdir and are part of the overview.
 
     Args:
         config: what the runs share.
@@ -60,7 +61,7 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
     with workdir.claimed(directory, record, outgrown=earlier):
         compilation.keep_programs(directory.absolute().parent / compilation.CACHE)
         if not processes.of_first(results_file.exists):
-            _run_each(todo, len(many), bench, directory, alone)
+            _run_each(todo, [*many], bench, directory, alone)
             if processes.is_first():
                 runs = {name: writing.read_results(directory / name) for name in many}
                 swept = [axis.field for axis in axes if axis.field != SEED]
@@ -107,8 +108,9 @@ def _check(todo: Mapping[str, Point], directory: Path) -> Workbench | None:
 
 
 def _run_each(
-    todo: Mapping[str, Point], count: int, bench: Workbench | None, directory: Path, alone: str
+    todo: Mapping[str, Point], of: Sequence[str], bench: Workbench | None, directory: Path, alone: str
 ) -> None:
+    count, others = len(of), [directory / name for name in of]
     for number, (name, point) in enumerate(todo.items(), start=count - len(todo) + 1):
         progress.say(f"run {number} of {count}: {name}")
         before, bench = bench, experiment.prepare_together(point.config, like=bench)
@@ -117,6 +119,7 @@ def _run_each(
         command = [f"--config.{field}={value}" for field, value in point.changes]
         with workdir.claimed(directory / name, _record(point)):
             again = f"{alone} {shlex.join([*command, f'--workdir={directory / name}'])}"
+            inherit(bench, directory / name, others)
             experiment.write_results(bench, directory / name, again)
 
 

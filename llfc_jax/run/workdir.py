@@ -23,6 +23,22 @@ CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 _HOW = ("fsdp", "data.workers")
 """Fields that say how things are computed, not what: a run may go on otherwise, on another machine."""
 
+_AFTER_TRAINING = (
+    "measures",
+    "lmc",
+    "llfc",
+    "path",
+    "plane",
+    "principal_angles",
+    "align",
+    "merge",
+    "corrections",
+    "eval",
+    "sample",
+    "verdict",
+)
+"""Sections that say what is done with the networks once they are there."""
+
 _NO_LOCKS_HERE = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 """What file systems without locks on directories answer, such as some of a network."""
 
@@ -116,6 +132,11 @@ def what(config: Any) -> Any:
     return _without(config, _HOW)
 
 
+def training(config: Any) -> Any:
+    """What makes the networks of a configuration as JSON has it."""
+    return _without(config, (*_HOW, *_AFTER_TRAINING))
+
+
 def _without(config: Any, fields: Sequence[str]) -> Any:
     """The same without some fields.
 
@@ -165,17 +186,7 @@ def _lock(directory: int, workdir: Path, flag: str) -> None:
 
 def _hint(workdir: Path, field: str) -> str:
     """How to measure the networks of a run in another way, where no other training is asked for."""
-    if field.partition(".")[0] not in (
-        "measures",
-        "lmc",
-        "llfc",
-        "align",
-        "merge",
-        "corrections",
-        "eval",
-        "sample",
-        "verdict",
-    ):
+    if field.partition(".")[0] not in _AFTER_TRAINING:
         return ""
     a, b = (f"--config.pair.{name}={workdir / CHECKPOINTS / name}" for name in "ab")
     return f", and to take its networks as they are, add {a} {b}"

@@ -197,6 +197,39 @@ def test_replicates_join_those_that_are_there(tmp_path, began):
     assert results(tmp_path / "w")["groups"][0]["runs"] == {"seed=0": 0, "seed=1": 1, "seed=2": 2}
 
 
+def test_runs_that_differ_after_training_train_their_networks_once(tmp_path):
+    pair = (*SMALL, "--config.train.pair=independent", "--config.measures=lmc")
+    methods = ("none", "weight_matching")
+    axis = ("--sweep", f"align.method={','.join(methods)}")
+    process = command.run_here(*pair, *axis, f"--workdir={tmp_path / 'w'}")
+    assert process.returncode == 0, process.stderr
+    assert [process.stderr.count(f"trained {name}:") for name in "ab"] == [1, 1]
+    runs = [tmp_path / "w" / f"align.method={method}" for method in methods]
+    for network in "ab":
+        first, other = (checkpoint.restore(run / "checkpoints" / network) for run in runs)
+        jax.tree.map(np.testing.assert_array_equal, first.variables, other.variables)
+        assert first.metadata["history"] == other.metadata["history"]
+        assert other.metadata["config"]["align"]["method"] == "weight_matching"
+    plain, aligned = map(results, runs)
+    assert plain["lmc"].keys() == {"a-b"}
+    assert plain["lmc"]["a-b"] == aligned["lmc"]["a-b"]
+    assert aligned["lmc"].keys() == {"a-b", "a-b_aligned"}
+
+
+def test_networks_of_other_data_or_cut_short_are_not_taken_over(tmp_path):
+    def run(*arguments):
+        process = command.run_here(*SMALL, "--config.measures=lmc", *arguments, f"--workdir={tmp_path / 'w'}")
+        assert process.returncode == 0, process.stderr
+        return [process.stderr.count(f"trained {name}:") for name in "ab"]
+
+    assert run("--sweep", "eval.train_examples=50,60") == [1, 1]
+    (tmp_path / "w" / "eval.train_examples=50" / "checkpoints" / "b" / "8").rename(tmp_path / "b")
+    metadata = tmp_path / "w" / "eval.train_examples=60" / "checkpoints" / "a" / "8" / "metadata" / "metadata"
+    made = json.loads(metadata.read_text())
+    metadata.write_text(json.dumps(made | {"fingerprint": "of other data"}))
+    assert run("--sweep", "eval.train_examples=70") == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
