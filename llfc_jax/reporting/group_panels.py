@@ -129,11 +129,12 @@ def _limits(results: Results) -> dict[str, float]:
 
 
 def _lines(results: Results) -> dict[str, Results]:
-    """Label -> path, of all groups."""
+    """Label -> path, of all groups; what these have alike once."""
+    if not results.get("groups"):
+        return {}
     return {
         groups.named(groups.short_label(group), reading.path_label(name)): path
-        for group in results.get("groups", ())
-        for name, path in group["paths"].items()
+        for group, name, path in groups.told(results, "paths")
     }
 
 

@@ -1,7 +1,7 @@
 """Many runs as one: those that differ in the seed alone are a group, with means and deviations."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,32 @@ def short_label(group: Mapping[str, Any]) -> str:
 def field_names(results: Results) -> str:
     """What `short_label` leaves out."""
     return ", ".join(next(iter(results["groups"]))["fields"])
+
+
+def told(results: Results, kind: str) -> Iterator[tuple[Results, str, Results]]:
+    """Group, name and what was found of every path or network of all groups.
+
+    What all have alike, such as the networks of runs that differ in how these are aligned, comes once, with
+    a group without fields.
+
+    Args:
+        results: an `Overview`.
+        kind: `paths` or `networks`.
+
+    Example:
+        >>> both = [{"fields": {"x": x}, "paths": {"a-b": 0, "a-b_aligned": x}} for x in (1, 2)]
+        >>> [(label(group), name) for group, name, _ in told({"groups": both}, "paths")]
+        [('', 'a-b'), ('x=1', 'a-b_aligned'), ('x=2', 'a-b_aligned')]
+    """
+    first, *others = results["groups"]
+    shared = {
+        name
+        for name, found in first[kind].items()
+        if others and all(name in group[kind] and group[kind][name] == found for group in others)
+    }
+    yield from ((first | {"fields": {}}, name, first[kind][name]) for name in first[kind] if name in shared)
+    for group in results["groups"]:
+        yield from ((group, name, found) for name, found in group[kind].items() if name not in shared)
 
 
 def named(label: str, name: str) -> str:

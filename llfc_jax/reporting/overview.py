@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 def paths(results: Results, quantities: Iterable[str] = tuple(QUANTITIES)) -> list[Row]:
-    """Barriers and LLFC of every path in every group, and in how many runs they hold."""
+    """Barriers and LLFC of every path in every group, and in how many runs they hold; what is alike once."""
     return [
         Row(
             groups.named(groups.short_label(group), reading.path_label(name)),
@@ -53,19 +53,18 @@ def paths(results: Results, quantities: Iterable[str] = tuple(QUANTITIES)) -> li
                 groups.count(path["llfc"]),
             ],
         )
-        for group, name, path in _paths(results)
+        for group, name, path in groups.told(results, "paths")
     ]
 
 
 def networks(results: Results) -> list[Row]:
-    """Losses and errors of every network in every group."""
+    """Losses and errors of every network in every group; what is alike once."""
     return [
         Row(
             groups.named(groups.short_label(group), reading.network_label(name)),
             [spread(quantity, found[quantity]) for quantity in ENDS],
         )
-        for group in results["groups"]
-        for name, found in group["networks"].items()
+        for group, name, found in groups.told(results, "networks")
     ]
 
 
@@ -111,8 +110,8 @@ def shown(quantity: str, value: float | None) -> str:
 
 
 def verdicts(results: Results) -> Iterator[tuple[str, Results]]:
-    """Of every path in every group its name, and what is said of it."""
-    for group, name, path in _paths(results):
+    """Of every path in every group its name, and what is said of it; of what is alike once."""
+    for group, name, path in groups.told(results, "paths"):
         yield groups.named(groups.label(group), reading.path_label(name)), path
 
 
@@ -173,12 +172,6 @@ def _rows(results: Results) -> Iterator[tuple[Any, ...]]:
             for name, quantities in of_all.items():
                 for quantity, found in quantities.items():
                     yield (run, *values, seed, name, quantity, found["each"][at])
-
-
-def _paths(results: Results) -> Iterator[tuple[Results, str, Results]]:
-    for group in results["groups"]:
-        for name, path in group["paths"].items():
-            yield group, name, path
 
 
 def _of_run(quantity: str, found: Results | None, at: int) -> str:

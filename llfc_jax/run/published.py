@@ -93,6 +93,7 @@ _THEUS = "Theus et al. 2025, Generalized Linear Mode Connectivity for Transforme
 _FLAT = "0, by the figure"
 _BY_WEIGHTS = {"align.method": "weight_matching"}
 _BY_LEARNING = {"align.method": "learned_matching"}
+_INDEPENDENT = (("train.pair", "independent"), ("measures", "lmc,llfc"))
 _PAPERS_MLP = (
     ("opt.name", "adam"),
     ("opt.learning_rate", "1.2e-4"),
@@ -121,6 +122,30 @@ def _stitching(config: str, least: str, most: str) -> Reproduction:
         Row("error after stitching, at the worst layer", stitched("a-b", max), "%", most),
     )
     return Reproduction(_ZHOU, "tables of stitching: a spawned pair", config, rows)
+
+
+def _aligned_along_all(
+    networks: str,
+    config: str,
+    naive: str,
+    by_weights: str,
+    learned: str,
+    overrides: tuple[tuple[str, str], ...] = (("measures", "lmc,llfc"),),
+) -> Reproduction:
+    rows = (
+        Row("loss barrier, naive", barrier("a-b", "loss"), "nats", naive, _BY_WEIGHTS),
+        Row("… weight matching", barrier("a-b_aligned", "loss"), "nats", by_weights, _BY_WEIGHTS),
+        Row("… learned matching", barrier("a-b_aligned", "loss"), "nats", learned, _BY_LEARNING),
+    )
+    return Reproduction(
+        _THEUS,
+        f"{networks}, aligned along all their symmetries",
+        config,
+        rows,
+        overrides,
+        ("align.method=weight_matching,learned_matching",),
+        scaled="the barrier between networks that have learned little is small before they are aligned",
+    )
 
 
 REPRODUCTIONS: dict[str, Reproduction] = {
@@ -185,18 +210,9 @@ REPRODUCTIONS: dict[str, Reproduction] = {
         ),
         (("train.spawn_epochs", "0"),),
     ),
-    "theus-gpt": Reproduction(
-        _THEUS,
-        "two GPT-2 on Tiny Shakespeare, aligned along all their symmetries",
-        "text_gpt_published",
-        (
-            Row("loss barrier, naive", barrier("a-b", "loss"), "nats", "2.02", _BY_WEIGHTS),
-            Row("… weight matching", barrier("a-b_aligned", "loss"), "nats", "0.34", _BY_WEIGHTS),
-            Row("… learned matching", barrier("a-b_aligned", "loss"), "nats", "0.02", _BY_LEARNING),
-        ),
-        (("train.pair", "independent"), ("measures", "lmc,llfc")),
-        ("align.method=weight_matching,learned_matching",),
-        scaled="the barrier between networks that have learned little is small before they are aligned",
+    "theus-vit": _aligned_along_all("two ViTs on CIFAR-10", "cifar_vit_permutation", "1.69", "0.36", "0.00"),
+    "theus-gpt": _aligned_along_all(
+        "two GPT-2 on Tiny Shakespeare", "text_gpt_published", "2.02", "0.34", "0.02", _INDEPENDENT
     ),
 }
 """Name -> figure or table."""

@@ -129,6 +129,22 @@ def test_figures_have_a_band_for_each_line_and_a_thin_line_for_each_run():
     np.testing.assert_allclose(loss.lines[-1].get_ydata(), mean)
 
 
+def test_what_all_groups_have_alike_is_said_and_drawn_once():
+    methods = {}
+    for at, method in enumerate(("weight_matching", "learned_matching")):
+        for seed in (0, 1):
+            methods[f"{method},{seed}"] = results = run(seed, 0.5, align={"method": method})
+            results["lmc"]["a-b_aligned"] = synthetic_results.lmc_entry(0.1 / (1 + at), 0.1)
+            results["llfc"]["a-b_aligned"] = synthetic_results.llfc_entry(synthetic_results.MLP, 0.2)
+    found = overview(methods)
+    aligned = ["weight_matching: A–π(B)", "learned_matching: A–π(B)"]
+    assert [row.name for row in tables.overview.paths(found)] == ["A–B", *aligned]
+    assert [row.name for row in tables.overview.networks(found)] == ["A", "B"]
+    loss, *_ = axes_of(found, "runs")
+    assert loss.get_legend_handles_labels()[1] == ["A–B", *aligned]
+    assert len(axes_of(found, "fields")[0].lines[0].get_ydata()) == 2  # at each method
+
+
 def test_barriers_and_llfc_are_drawn_against_the_field():
     found = overview(WIDTHS)
     loss, error, linear = axes_of(found, "fields")
