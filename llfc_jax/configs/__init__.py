@@ -50,6 +50,12 @@ The papers' figures:
                                    fall with the spawn epoch
     Butterfly effect, figure 1     --config.train.pair=twins --sweep train.spawn_epochs=0,0.5,2
       (arXiv 2506.13234)           --sweep train.noise=1e-4,0.01,1: late or small noise leaves the basin less
+    Other children of one trunk    --config.only.b.opt.name=adam --config.only.b.opt.weight_decay=0;
+                                   --config.only.a.data.train_split='train[:50%]' (b: 'train[50%:]');
+                                   --config.only.a.data.classes=0,1,2,3,4 (b: the others)
+    Cross-task linearity           the same with --config.path.tasks=1,1 (or 1,-1), --config.train.fresh=LAYER
+      (arXiv 2402.03660)           for heads of their own: LLFC of taska-taskb at 1/2 is that of the sum (the
+                                   difference) of task vectors
     Git Re-Basin, figure 2         mnist_mlp_permutation, --config.align.method=...: naive barrier large,
                                    matched near 0
     Star domains                   digits_mlp_permutation --config.path.star=True --config.train.networks=3

@@ -29,6 +29,9 @@ def get_config() -> ConfigDict:
     )  # and layerwise_lmc, similarity, variance, lewc, reciprocal_orthogonality, predictions, temperature,
     # random_direction, singular_values, sharpness
 
+    # a single network's own, in place of opt, data.train_split, classes or augment: only.b.opt.weight_decay=0
+    config.only = ConfigDict()
+
     config.data = ConfigDict()
     config.data.name = (
         "digits"  # digits, mnist, fashion_mnist, cifar10, cifar100, another TFDS set, FILE.npz, FILE.txt
@@ -36,6 +39,7 @@ def get_config() -> ConfigDict:
     config.data.data_dir = ""  # of TFDS; empty for its own default
     config.data.train_split = "train"  # TFDS split expressions, such as train[:10000]
     config.data.test_split = "test"
+    config.data.classes = ()  # of the training data, these labels alone; (): all
     config.data.memory = placeholder(float)  # GiB that a data set may take; a larger one of TFDS is streamed
     config.data.workers = 0  # processes that decode what is streamed; 0: threads of this one
     config.data.augment = False  # random crop and horizontal flip; of text: blocks anywhere
@@ -97,6 +101,7 @@ def get_config() -> ConfigDict:
     # weights of all but a; independent: different inits
     config.train.pair = "spawn"
     config.train.noise = 0.01  # twins: in units of the root mean square of each array
+    config.train.fresh = ()  # spawn, twins: layers that each child begins anew, such as a head of its own
     config.train.networks = 2  # how many children or independent networks: a, b, c, ...
     config.train.epochs = 30
     config.train.spawn_epochs = 2.0  # spawn, twins: where the trunk ends
@@ -122,6 +127,9 @@ def get_config() -> ConfigDict:
     config.path = ConfigDict()
     config.path.kind = "line"  # beside it, a curve with a trained bend: bezier, polygon
     config.path.star = False  # one network more, `star`, trained for low loss on the lines to all others
+    # spawn, twins: a lambda each: also the lines between trunk + 2 lambda (network - trunk), whose
+    # middles are the sums of task arithmetic; of the layers that are shared
+    config.path.tasks = ()
     config.path.steps = 2_000  # that the bend, or the star, is trained for, a batch and an alpha each
     config.path.learning_rate = 1e-3  # of Adam
 
@@ -166,4 +174,5 @@ def get_config() -> ConfigDict:
     config.merge.weights = ()  # or the mean of all networks with these weights, such as (1, 1, 1)
     config.lock()  # a file that starts from here can't misspell a field
     config.model.args.unlock()  # but nobody knows those of a network of one's own
+    config.only.unlock()  # nor what networks are called
     return config

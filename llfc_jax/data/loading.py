@@ -61,7 +61,8 @@ def load(config: ConfigDict) -> Dataset:
       config: the fields `name` (a key of `DATASETS`, any TFDS dataset of labelled images, such as
         `emnist/letters`, or of texts, an `.npz` file as in `open_npz`, or a `.txt` file as in
         `open_text_file`), `data_dir` (a TFDS directory; empty: TFDS's own default), `train_split` and
-        `test_split` (TFDS split expressions, such as `train[:10000]`; of a text they count blocks), `memory`
+        `test_split` (TFDS split expressions, such as `train[:10000]`; of a text they count blocks), `classes`
+        (labels of the training split that are kept; empty: all), `memory`
         (GiB; None: see `allowed_bytes`), `workers` (processes that decode what is streamed), `augment`,
         `crop`, `size` and `resize` (see `Framing`), `block` (bytes of a text that make an example; None:
         256), `mean` and `std` (per channel; None: the known constants of `name`, else those of the training
@@ -92,10 +93,29 @@ def load(config: ConfigDict) -> Dataset:
         _streamed(source, parts, allowed) if streams else _read(source, parts, f"{field}={text!r}")
         for parts, (field, text) in zip(slices, expressions.items(), strict=True)
     )
+    if wanted := config.get("classes"):
+        train = _of_classes(train, wanted, source.num_classes)
     mean, std = _moments(config, train)
     if config.get("block") is not None and len(train.shape) > 1:
         raise UserError(f"data.block: expected none for images; found {config.block}")
     return Dataset(config.name, train, test, source.num_classes, mean, std, fingerprint(train, test))
+
+
+def _of_classes(train: Examples, wanted: Sequence[int], num_classes: int) -> Split:
+    """The examples of some classes.
+
+    Raises:
+      UserError: there are no such classes or no examples of them, or the labels are not in memory.
+    """
+    if not isinstance(train, Split) or train.labels.ndim > 1:
+        kind = "text" if isinstance(train, Split) else "a streamed set"
+        raise UserError(f"data.classes: expected images in memory; found {kind}")
+    if max(wanted) >= num_classes:
+        raise UserError(f"data.classes: expected labels below {num_classes}; found {max(wanted)}")
+    found = train.part(np.flatnonzero(np.isin(train.labels, wanted)))
+    if not found.size:
+        raise UserError(f"data.classes: expected examples of classes {tuple(wanted)}; found none")
+    return found
 
 
 def _open(config: ConfigDict, framing: Framing | None) -> Source:

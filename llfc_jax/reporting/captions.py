@@ -1,5 +1,7 @@
 """What is said under each figure, in HTML: with the numbers of these results, such as how many directions."""
 
+from html import escape
+
 from llfc_jax.reporting import reading
 from llfc_jax.reporting.judgement import criteria
 from llfc_jax.reporting.reading import Results
@@ -122,7 +124,7 @@ def training(results: Results) -> str:
     """Curves of training."""
     return (
         "Loss and error over training: solid on the test set, dotted on the training "
-        f"set.{_spawned(results['training'])}"
+        f"set.{_spawned(results['training'])}{_own(results)}"
     )
 
 
@@ -131,6 +133,17 @@ def spectra(results: Results) -> str:
     both = {"principal_angles": angles, "effective_rank": ranks}
     said = [caption(results) for measure, caption in both.items() if results.get(measure)]
     return " ".join(said if len(said) == 1 else [f"Left: {said[0]}", f"Right: {said[1]}"])
+
+
+def _own(results: Results) -> str:
+    """What single networks have been trained by, and the others not."""
+    of_each = results.get("config", {}).get("only", {})
+    said = (
+        f" Only {reading.network_label(name)}: {escape(field)}={escape(str(value))}."
+        for name, own in of_each.items()
+        for field, value in reading.flat(own)
+    )
+    return "".join(said)
 
 
 def _half(entries: Results) -> str:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from llfc_jax.results import NetworkKey, PathKey
+from llfc_jax.results import TASK, NetworkKey, PathKey
 
 Results: TypeAlias = Mapping[str, Any]
 """The contents of `results.json`."""
@@ -47,11 +47,18 @@ def network_label(name: str) -> str:
     ('A', 'π(B)', 'trunk', 'mlp: B')
     >>> network_label("a@0.5"), network_label("b@2_aligned")
     ('A@0.5', 'π(B@2)')
+
+    On the line to it from its trunk there is one more.
+
+    >>> network_label("taska@2")
+    'τ(A@2)'
     """
     key = NetworkKey.parse(name)
     run = f"{key.run}: " if key.run else ""
-    symbol = str(key._replace(aligned=False, run=""))
-    symbol = symbol.upper() if len(key.name) == 1 else symbol
+    letter = key.name.removeprefix(TASK)
+    symbol = str(key._replace(name=letter.upper() if len(letter) == 1 else key.name, aligned=False, run=""))
+    if len(letter) < len(key.name):
+        symbol = f"τ({symbol})"
     return f"{run}π({symbol})" if key.aligned else f"{run}{symbol}"
 
 

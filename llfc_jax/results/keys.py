@@ -12,15 +12,16 @@ _NETWORK = re.compile(
     r"(?:(?P<run>.+)\|)?(?P<name>[a-z]+)(?:@(?P<epoch>\d+(?:\.\d+)?))?(?P<aligned>_aligned)?"
 )
 
-CONTROL, STAR = "control", "star"
-"""The network that shares nothing with the others; the centre of the star whose tips they are."""
+CONTROL, STAR, TASK = "control", "star", "task"
+"""The network that shares nothing with the others; the centre of the star whose tips they are; what precedes
+the name of a network in that of another on the line to it from the trunk."""
 
 
 class NetworkKey(NamedTuple):
     """A network, such as `a`, `b_aligned`, `trunk@0.5` or `RUN|b`."""
 
     name: str
-    """`a`, `b`, ...; `trunk`; `control`; `star`; `merged`."""
+    """`a`, `b`, ...; `trunk`; `control`; `star`; `taska`, `taskb`, ...; `merged`."""
     spawn_epoch: float | None = None
     """In a sweep: where its trunk ended."""
     aligned: bool = False

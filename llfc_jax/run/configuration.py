@@ -9,6 +9,7 @@ Imports no JAX, so that mistakes in names are told at once.
 """
 
 import ast
+import copy
 import difflib
 import importlib.util
 import inspect
@@ -119,6 +120,28 @@ def override(config: ConfigDict, field: str, text: str | None) -> None:
     if field.startswith(_ARGUMENTS):
         _set_argument(config, field, text)
         return
+    if field.startswith(_ONLY):
+        _set_own(config, field, text)
+        return
+    _set(config, field, text, field)
+
+
+def of_network(config: ConfigDict, name: str) -> ConfigDict:
+    """What one network is trained by: the configuration with the fields that `config.only` has for it.
+
+    Example:
+        >>> config = load("test", [("only.b.opt.weight_decay", "0.5")])
+        >>> [of_network(config, name).opt.weight_decay for name in "ab"]
+        [0.0001, 0.5]
+    """
+    single = copy.deepcopy(config)
+    for field, value in fields(config.only.get(name, ConfigDict())):
+        section, last = _find(single, field)
+        section[last] = value
+    return single
+
+
+def _set(config: ConfigDict, field: str, text: str | None, called: str) -> None:
     section, name = _find(config, field)
     kind = section.get_type(name)
     try:
@@ -126,14 +149,14 @@ def override(config: ConfigDict, field: str, text: str | None) -> None:
     except (ValueError, TypeError, OverflowError) as error:
         found = "none" if text is None else shown(text)
         raise UserError(
-            f"config.{field}: expected {_KINDS.get(kind, kind.__name__)}; found {found}"
+            f"config.{called}: expected {_KINDS.get(kind, kind.__name__)}; found {found}"
         ) from error
 
 
 def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted name and value of every field."""
     for name, value in config.items():
-        if f"{prefix}{name}." == _ARGUMENTS:  # anybody's
+        if f"{prefix}{name}." in _OPEN:  # anybody's
             continue
         if isinstance(value, ConfigDict):
             yield from fields(value, f"{prefix}{name}.")
@@ -145,8 +168,8 @@ def describe() -> str:
     """Every field with its default and its comment, in the order of `default.py`."""
     defaults, lines = dict(fields(default.get_config())), []
     for field, comments in _comments().items():
-        if f"{field}." == _ARGUMENTS:
-            lines += [f"  --config.{field}.ARGUMENT=VALUE", *(f"        {comment}" for comment in comments)]
+        if (rest := _OPEN.get(f"{field}.")) is not None:
+            lines += [f"  --config.{field}.{rest}=VALUE", *(f"        {comment}" for comment in comments)]
         elif field in defaults:
             value = ",".join(defaults[field]) if field == "measures" else defaults[field]
             lines.append(f"  --config.{field}={value}")
@@ -156,7 +179,10 @@ def describe() -> str:
     return "\n".join(lines)
 
 
-_ARGUMENTS = "model.args."
+_ARGUMENTS, _ONLY = "model.args.", "only."
+
+_OPEN = {_ARGUMENTS: "ARGUMENT", _ONLY: "NETWORK.FIELD"}
+"""Sections whose fields nobody knows in advance -> what they are called."""
 
 _ASSIGNMENT = re.compile(r" *config\.([\w.]+) = ")
 
@@ -210,6 +236,22 @@ def _set_argument(config: ConfigDict, field: str, text: str | None) -> None:
     if name in section:
         del section[name]  # a ConfigDict remembers types
     section[name] = True if text is None else _truth(text) if text in ("true", "false") else _literal(text)
+
+
+def _set_own(config: ConfigDict, field: str, text: str | None) -> None:
+    """A field of a single network, of the type of that which it replaces."""
+    network, _, own = field.removeprefix(_ONLY).partition(".")
+    if "only" not in config:
+        raise UserError(f"config.{field}: expected the fields of configs/default.py; found no only")
+    single = copy.deepcopy(config)
+    _set(single, own, text, field)
+    found, name = _find(single, own)
+    section = config.only
+    for key in (network, *own.split(".")[:-1]):
+        if key not in section:
+            section[key] = ConfigDict()
+        section = section[key]
+    section[name] = found[name]
 
 
 def _model_name(config: ConfigDict) -> str:

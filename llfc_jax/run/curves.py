@@ -16,12 +16,14 @@ from llfc_jax.measures.plane import plane_through, scan
 from llfc_jax.path.bending import bend
 from llfc_jax.path.curves import LINE, Curve
 from llfc_jax.path.descent import Budget
+from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.star import star
 from llfc_jax.results import CONTROL, STAR, PathKey
 from llfc_jax.run.workbench import CURVE_STREAM, STAR_STREAM, Workbench, training_stream
 from llfc_jax.runtime import progress
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import lineage
+from llfc_jax.training.noise import renewed
 from llfc_jax.types import Batch, Variables
 
 Names = tuple[str, str]
@@ -38,9 +40,11 @@ def aligned_pairs(bench: Workbench, checkpoints: Path) -> list[Names]:
 
 
 def all_pairs(bench: Workbench, checkpoints: Path) -> list[Names]:
-    """All that are compared: pairs that can be bent, and each of one family with the centre of its star."""
+    """All that are compared: pairs that can be bent, each of one family with its star's centre, and tasks."""
     rays = [(name, STAR) for name in bench.as_aligned] if bench.config.path.star else []
-    return [*_bendable(bench, checkpoints), *rays]
+    families = bench.families if bench.config.path.tasks else ()
+    tasks = [pair for one in families for pair in itertools.combinations(map(lineage.task_name, one), 2)]
+    return [*_bendable(bench, checkpoints), *rays, *tasks]
 
 
 def _bendable(bench: Workbench, checkpoints: Path) -> list[Names]:
@@ -83,10 +87,10 @@ def bend_paths(bench: Workbench, checkpoints: Path) -> None:
 def bent(bench: Workbench, checkpoints: Path, line: PathKey, a: Variables, b: Variables) -> tuple[Curve, ...]:
     """The curve beside a line; none where the configuration asks for none."""
     kind = bench.config.path.kind
-    if kind == LINE or line.b.name == STAR:
+    directory = checkpoints / _bend_of(bench, str(line.a), str(line.b))
+    if kind == LINE or not directory.exists():
         return ()
-    middle = checkpoint.restore(checkpoints / _bend_of(bench, str(line.a), str(line.b))).variables
-    return (Curve(a, b, bend=middle, kind=kind),)
+    return (Curve(a, b, bend=checkpoint.restore(directory).variables, kind=kind),)
 
 
 def train_star(bench: Workbench, checkpoints: Path) -> None:
@@ -106,6 +110,32 @@ def train_star(bench: Workbench, checkpoints: Path) -> None:
     metadata = {"config": bench.config.to_dict(), "history": {"step": []}, "source": source}
     checkpoint.save(directory, config.steps, centre, metadata)
     progress.say(f"trained {STAR}: training loss {losses[0]:.3g}, in the end {losses[-1]:.3g}")
+
+
+def add_tasks(bench: Workbench, checkpoints: Path) -> None:
+    """Save theta_0 + 2 lambda tau for each network, tau = theta - theta_0 its task vector from the trunk.
+
+    Halfway between two of them lies theta_0 + lambda_1 tau_1 + lambda_2 tau_2, task arithmetic's sum, whose
+    features are linear where there is cross-task linearity (Zhou et al. 2024, arXiv 2402.03660). Layers that
+    children began anew, and running statistics, are not shared: they are the network's own.
+    """
+    network, config = bench.network, bench.config
+    trunks = {one.name: one.parent for one in bench.lineages if one.parent is not None}
+    for family in bench.families:
+        for name, factor in zip(family, config.path.tasks, strict=False):
+            directory = checkpoints / lineage.task_name(name)
+            if checkpoint.steps(directory):
+                continue
+            own, trunk = (checkpoint.restore(checkpoints / one) for one in (name, trunks[name]))
+            params = network.parameters(own.variables)
+            moved = lerp(network.parameters(trunk.variables), params, 2 * factor)
+            moved = renewed(moved, params, config.train.fresh)
+            metadata = {
+                "config": config.to_dict(),
+                "history": {"step": []},
+                "source": own.metadata.get("source"),
+            }
+            checkpoint.save(directory, own.step, network.updated(own.variables, moved, {}), metadata)
 
 
 def measure_plane(bench: Workbench, checkpoints: Path) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.models.own import OwnNetwork, origin
 from llfc_jax.reporting import writing
 from llfc_jax.reporting.drawing import Drawing
-from llfc_jax.results import SCHEMA_VERSION
+from llfc_jax.results import SCHEMA_VERSION, NetworkKey
 from llfc_jax.run import pair, workdir
 from llfc_jax.run.configuration import fields
-from llfc_jax.run.curves import bend_paths, train_star
+from llfc_jax.run.curves import add_tasks, bend_paths, train_star
 from llfc_jax.run.keeping import discard, keeper_of
 from llfc_jax.run.measurement import measure, merged_network
 from llfc_jax.run.validation import validate
@@ -128,6 +128,7 @@ def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str,
         merge(bench, checkpoints)
         bend_paths(bench, checkpoints)
         train_star(bench, checkpoints)
+        add_tasks(bench, checkpoints)
         aligned = time.monotonic()
         measured = measure(bench, checkpoints)
     return {
@@ -200,6 +201,15 @@ def train(bench: Workbench, checkpoints: Path) -> None:
     """Bring all lineages of the run to their ends, as checkpoints."""
     if not bench.lineages:
         return
+    metadata = {"config": bench.config.to_dict()} | _how_to_write(bench)
+    shared = _setting(bench, metadata)
+    own = {name: _setting(single, metadata) for name, single in bench.only.items()}
+    for one in bench.lineages:
+        loop.train(one, own.get(NetworkKey.parse(one.name).name, shared), checkpoints, shared)
+
+
+def _setting(bench: Workbench, metadata: dict[str, Any]) -> loop.Setting:
+    """How the networks of a workbench are trained."""
     config, dataset = bench.config, bench.dataset
     recipe = Recipe(
         bench.network,
@@ -210,7 +220,7 @@ def train(bench: Workbench, checkpoints: Path) -> None:
         config.opt.ema,
     )
     scan = scans(jax.default_backend(), bench.network.convolutional)
-    setting = loop.Setting(
+    return loop.Setting(
         recipe=recipe,
         run=_runner(recipe, dataset.train, scan),
         evaluate=lambda variables: evaluate(
@@ -223,10 +233,8 @@ def train(bench: Workbench, checkpoints: Path) -> None:
         batch_size=config.train.batch_size,
         checkpoint_every_epochs=config.train.checkpoint_every_epochs,
         checkpoint_every_minutes=config.train.checkpoint_every_minutes,
-        metadata={"config": config.to_dict(), "fingerprint": dataset.fingerprint} | _how_to_write(bench),
+        metadata=metadata | {"fingerprint": dataset.fingerprint},
     )
-    for one in bench.lineages:
-        loop.train(one, setting, checkpoints)
 
 
 def _runner(recipe: Recipe, examples: Examples, scan: bool) -> Runner:

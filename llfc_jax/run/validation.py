@@ -18,7 +18,7 @@ from llfc_jax.run.configuration import fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand, is_in_file
 from llfc_jax.symmetry.exponents import KINDS
-from llfc_jax.training.lineage import INDEPENDENT, PAIRS
+from llfc_jax.training.lineage import INDEPENDENT, PAIRS, network_names
 from llfc_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from llfc_jax.training.step import PRECISIONS
 
@@ -37,6 +37,7 @@ RULES: Mapping[str, Rule] = {
     "data.data_dir": text(),
     "data.train_split": text(),
     "data.test_split": text(),
+    "data.classes": whole(0, 2**31 - 1),
     "data.memory": number(0, 2**30),
     "data.workers": whole(0, 512),
     "data.augment": switch(),
@@ -90,6 +91,7 @@ RULES: Mapping[str, Rule] = {
     "opt.warmup": _FRACTION,
     "train.pair": choice(*PAIRS),
     "train.noise": number(0),
+    "train.fresh": text(),
     "train.networks": whole(2, 26),
     "train.epochs": whole(1, _EPOCHS),
     "train.spawn_epochs": number(0),
@@ -107,6 +109,7 @@ RULES: Mapping[str, Rule] = {
     "llfc.alphas": _FRACTION,
     "path.kind": choice(LINE, *BENT),
     "path.star": switch(),
+    "path.tasks": finite(),
     "path.steps": whole(1, 2**31 - 1),
     "path.learning_rate": number(0, above=True),
     "plane.size": whole(0, _SEVERAL),
@@ -135,6 +138,9 @@ RULES: Mapping[str, Rule] = {
 }
 """Field -> what its value, or each of several, has to be."""
 
+_OWN = re.compile(r"opt\.\w+|data\.(train_split|classes|augment)")
+"""Fields that a single network can have of its own."""
+
 
 def validate(config: ConfigDict) -> None:
     """Check types, ranges and choices of all fields, and that they go together.
@@ -160,21 +166,22 @@ def validate(config: ConfigDict) -> None:
     _check_images(config)
     _check_pairs(config)
     _check_spawning(config)
+    _check_only(config)
 
 
 def _is_several(field: str, preset: Any) -> bool:
     return isinstance(preset, tuple) or field in ("data.mean", "data.std", "model.hidden", "model.head")
 
 
-def _check(field: str, value: Any, *, several: bool) -> None:
-    rule = RULES[field]
+def _check(field: str, value: Any, *, several: bool, of: str = "") -> None:
+    rule, where = RULES[field], f"config.{of}{field}"
     if several and not isinstance(value, tuple | list):
-        raise UserError(f"config.{field}: expected several, each {rule.expected}; found {shown(value)}")
+        raise UserError(f"{where}: expected several, each {rule.expected}; found {shown(value)}")
     if several and len(value) > _SEVERAL:
-        raise UserError(f"config.{field}: expected {_SEVERAL} values at most; found {len(value)}")
+        raise UserError(f"{where}: expected {_SEVERAL} values at most; found {len(value)}")
     for one in value if several else (value,):
         if not rule.fits(one):
-            raise UserError(f"config.{field}: expected {rule.expected}; found {shown(one)}")
+            raise UserError(f"{where}: expected {rule.expected}; found {shown(one)}")
 
 
 def _check_images(config: ConfigDict) -> None:
@@ -219,6 +226,10 @@ def _check_pairs(config: ConfigDict) -> None:
         raise UserError("config.plane.size: expected 0, or 2 points a side at least; found 1")
     if config.path.star and config.train.spawn_sweep:
         raise UserError("config.path.star: expected networks of one spawn epoch; found train.spawn_sweep")
+    if (tasks := config.path.tasks) and len(tasks) != config.train.networks:
+        raise UserError(
+            f"config.path.tasks: expected {config.train.networks}, one for each network; found {tasks}"
+        )
     if not config.llfc.alphas:
         raise UserError("config.llfc.alphas: expected one at least; found none")
 
@@ -235,13 +246,21 @@ def _check_spawning(config: ConfigDict) -> None:
     ):
         if sweep and unfit:
             raise UserError(f"config.train.spawn_sweep={sweep} doesn't go with config.{field}")
-    for why, unfit in (
+    no_trunk = (
         ("train.pair=independent: its networks are unconnected", config.train.pair == INDEPENDENT),
-        ("train.spawn_sweep: its first pair is unconnected", bool(sweep)),
         ("pair.a: nothing is trained", config.pair.a is not None),
+    )
+    swept = ("train.spawn_sweep: its first pair is unconnected", bool(sweep))
+    for field, whys in (
+        ("train.control", (*no_trunk, swept)),
+        ("train.fresh", no_trunk),
+        ("path.tasks", no_trunk),
+        ("only", no_trunk[1:]),
     ):
-        if config.train.control and unfit:
-            raise UserError(f"config.train.control doesn't go with config.{why}")
+        section, _, name = field.partition(".")
+        for why, unfit in whys:
+            if (config[section][name] if name else len(config[section])) and unfit:
+                raise UserError(f"config.{field} doesn't go with config.{why}")
     if config.pair.a is not None or config.train.pair == INDEPENDENT or config.train.spawn_steps is not None:
         return
     field, latest = ("spawn_sweep", max(sweep)) if sweep else ("spawn_epochs", config.train.spawn_epochs)
@@ -249,3 +268,20 @@ def _check_spawning(config: ConfigDict) -> None:
         raise UserError(
             f"config.train.{field}: expected train.epochs={config.train.epochs} at most; found {latest}"
         )
+
+
+def _check_only(config: ConfigDict) -> None:
+    """What single networks have of their own: that there are such networks, and that they can."""
+    names, presets = network_names(config.train.networks), dict(fields(default.get_config()))
+    for name, own in config.only.items():
+        if name not in names or not isinstance(own, ConfigDict):
+            raise UserError(
+                f"config.only: expected fields of networks, of {', '.join(names)}; found {shown(name)}"
+            )
+        for field, value in fields(own):
+            if field not in presets or not _OWN.fullmatch(field):
+                raise UserError(
+                    f"config.only.{name}.{field}: expected a field of opt, or data.train_split, "
+                    "data.classes or data.augment"
+                )
+            _check(field, value, several=isinstance(presets[field], tuple), of=f"only.{name}.")

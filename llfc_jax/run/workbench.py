@@ -18,10 +18,11 @@ from llfc_jax.data.memory import allowed_bytes, held_if_small
 from llfc_jax.errors import UserError
 from llfc_jax.matching.moved import chosen_classes
 from llfc_jax.models.model import Model
-from llfc_jax.run import pair
+from llfc_jax.run import configuration, pair
 from llfc_jax.runtime import environment, progress, sharding
 from llfc_jax.symmetry import symmetries
 from llfc_jax.training import lineage, optimizers
+from llfc_jax.training.noise import renewed
 from llfc_jax.types import Array, Batch, Features, PRNGKey, PyTree, Variables
 
 ALIGN_STREAM, AS_IN_TRAINING_STREAM, SAMPLE_STREAM, CURVE_STREAM, STAR_STREAM = range(1_000, 1_005)
@@ -29,6 +30,9 @@ ALIGN_STREAM, AS_IN_TRAINING_STREAM, SAMPLE_STREAM, CURVE_STREAM, STAR_STREAM = 
 
 _LAST_STEP = 2**31 - 1
 """Steps are counted in 32 bits."""
+
+_OF_OPTIMIZER = "opt", "train.epochs", "train.batch_size"
+"""What an optimizer is made of, besides the number of examples."""
 
 _augmented = jax.jit(data.augment)
 
@@ -97,6 +101,8 @@ class Workbench:
     """To train; none where the networks are given."""
     given: pair.Given
     """`a` and `b` from the files of `config.pair`; else empty."""
+    only: Mapping[str, "Workbench"] = dataclasses.field(default_factory=dict)
+    """By which single networks are trained that have something of their own, in `config.only`."""
 
     @property
     def network(self) -> Model:
@@ -192,7 +198,7 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
             f"config.train.epochs: expected {_LAST_STEP // steps_per_epoch} at most, of {steps_per_epoch} "
             f"steps; found {config.train.epochs}"
         )
-    if like is not None and _is_alike(like, config, "data", "opt", "train.epochs", "train.batch_size"):
+    if like is not None and _is_alike(like, config, "data", *_OF_OPTIMIZER):
         optimizer, schedule = like.optimizer, like.schedule
     else:
         optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
@@ -218,9 +224,44 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
         measured = {"train": held_if_small(some, allowed_bytes(config.data.memory)), "test": dataset.test}
     lineages = lineage.plan(config.train, steps_per_epoch) if trains else ()
     bench = Workbench(config, dataset, pipeline, measured, optimizer, schedule, lineages, given)
+    bench = dataclasses.replace(bench, only={name: _single(bench, name, like) for name in config.only})
     if config.align.classes:
         _check_classes(bench)
+    if config.train.fresh:
+        _check_fresh(bench)
     return bench
+
+
+def _single(bench: Workbench, name: str, like: Workbench | None) -> Workbench:
+    """By which a network is trained that has something of its own: as many steps, images normalised alike.
+
+    Raises:
+        UserError: its data can't be had, or are less than a batch.
+    """
+    config = configuration.of_network(bench.config, name)
+    if like is not None and _is_alike(like, bench.config, "only", "data", "model", *_OF_OPTIMIZER):
+        return dataclasses.replace(like.only[name], config=config, measured=bench.measured)
+    dataset, given = bench.dataset, bench.dataset
+    if not _is_alike(bench, config, "data"):
+        try:
+            dataset = data.load(config.data)._replace(mean=given.mean, std=given.std, test=given.test)
+        except UserError as error:
+            raise UserError(f"config.only.{name}.{error}") from error
+    size, batch_size = dataset.train.size, config.train.batch_size
+    if size < batch_size:
+        raise UserError(
+            f"config.only.{name}.data: expected train.batch_size={batch_size} examples at least; found {size}"
+        )
+    steps = config.train.epochs * (given.train.size // batch_size)
+    optimizer, schedule = optimizers.build(config.opt, steps)
+    pipeline = dataclasses.replace(
+        bench.pipeline,
+        augments_images=config.data.augment and not dataset.is_text,
+        crops_as_it_reads=dataset.train.is_cropped_anew,
+    )
+    return dataclasses.replace(
+        bench, config=config, dataset=dataset, pipeline=pipeline, optimizer=optimizer, schedule=schedule
+    )
 
 
 def _check_classes(bench: Workbench) -> None:
@@ -230,6 +271,15 @@ def _check_classes(bench: Workbench) -> None:
         chosen_classes(found.foldable, bench.config.align.classes)
     except UserError as error:
         raise UserError(f"config.align.{error}") from error
+
+
+def _check_fresh(bench: Workbench) -> None:
+    """That the network has the layers that children shall begin anew."""
+    params = bench.network.parameters(bench.network.shapes(bench.inputs))
+    try:
+        renewed(params, params, bench.config.train.fresh)
+    except UserError as error:
+        raise UserError(f"config.train.fresh: {error}") from error
 
 
 def _is_alike(bench: Workbench, config: ConfigDict, *parts: str) -> bool:

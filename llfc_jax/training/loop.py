@@ -14,14 +14,23 @@ from llfc_jax.errors import UserError
 from llfc_jax.runtime import processes, progress, sharding
 from llfc_jax.storage import checkpoint
 from llfc_jax.training.lineage import Lineage
-from llfc_jax.training.noise import perturbed
+from llfc_jax.training.noise import perturbed, renewed
 from llfc_jax.training.optimizers import Schedule
-from llfc_jax.training.step import INIT, NOISE, Recipe, Runner, TrainState, epoch_batches, init_state
+from llfc_jax.training.step import (
+    INIT,
+    NOISE,
+    Recipe,
+    Runner,
+    TrainState,
+    epoch_batches,
+    init_state,
+    taken_over,
+)
 from llfc_jax.types import PRNGKey, Variables
 
 
 class Setting(NamedTuple):
-    """What all lineages of a run share."""
+    """What lineages of a run share."""
 
     recipe: Recipe
     run: Runner
@@ -61,8 +70,14 @@ History = dict[str, list[float]]
 """Parallel lists, one for each field of `Record`."""
 
 
-def train(lineage: Lineage, setting: Setting, checkpoints: Path) -> None:
+def train(lineage: Lineage, setting: Setting, checkpoints: Path, parents: Setting | None = None) -> None:
     """Bring a lineage to its last step, from wherever its checkpoints (or its parent's) have got to.
+
+    Args:
+        lineage: what to train.
+        setting: by which.
+        checkpoints: where they are.
+        parents: that of its parent, where it is another; steps count on, epochs are of one's own data.
 
     Raises:
         UserError: the loss stops being finite (the last good checkpoint stays), or a checkpoint is unusable.
@@ -70,7 +85,7 @@ def train(lineage: Lineage, setting: Setting, checkpoints: Path) -> None:
     directory = checkpoints / lineage.name
     if checkpoint.steps(directory)[-1:] == [lineage.last_step]:
         return
-    state, history = _start(lineage, setting, checkpoints)
+    state, history = _start(lineage, setting, parents or setting, checkpoints)
     first_step = int(state.step)
     if first_step == lineage.last_step:
         _save(directory, state, history, lineage, setting)
@@ -124,28 +139,36 @@ def _train_epoch(
     )
 
 
-def _start(lineage: Lineage, setting: Setting, checkpoints: Path) -> tuple[TrainState, History]:
+def _start(
+    lineage: Lineage, setting: Setting, parents: Setting, checkpoints: Path
+) -> tuple[TrainState, History]:
     """The lineage's own last checkpoint, else its parent's, else an initialisation."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setting.seed), lineage.init_stream), INIT)
-    recipe = setting.recipe
-    like = jax.eval_shape(partial(init_state, recipe), recipe.network.shapes(setting.inputs))
     no_history: History = {name: [] for name in Record._fields}
-    for name in (lineage.name, lineage.parent):
+    for name, by in ((lineage.name, setting), (lineage.parent, parents)):
         if name is not None and checkpoint.steps(checkpoints / name):
+            shapes = by.recipe.network.shapes(by.inputs)
+            like = jax.eval_shape(partial(init_state, by.recipe), shapes)
             found = checkpoint.restore(checkpoints / name, training=like.beside)
-            _check_same_data(found, setting, checkpoints / name)
-            is_own = name == lineage.name
-            variables = found.variables if is_own else _parted(lineage, setting, found.variables)
-            history = found.metadata["history"] if is_own else no_history
-            return sharding.place(like.restored(found.step, variables, found.training)), history
-    return sharding.place(create(key, recipe, setting.inputs)), no_history
+            _check_same_data(found, by, checkpoints / name)
+            if name == lineage.name:
+                state = like.restored(found.step, found.variables, found.training)
+                return sharding.place(state), found.metadata["history"]
+            variables = _parted(lineage, setting, found.variables)
+            state = like.restored(found.step, variables, found.training)
+            return sharding.place(taken_over(setting.recipe, state)), no_history
+    return sharding.place(create(key, setting.recipe, setting.inputs)), no_history
 
 
 def _parted(lineage: Lineage, setting: Setting, variables: Variables) -> Variables:
-    """Its parent's variables, with the noise by which a twin differs."""
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setting.seed), lineage.noise_stream), NOISE)
-    network = setting.recipe.network
-    return network.updated(variables, perturbed(key, network.parameters(variables), lineage.noise), {})
+    """Its parent's variables, with the noise by which a twin differs, and layers that it begins anew."""
+    own = jax.random.fold_in(jax.random.key(setting.seed), lineage.own_stream)
+    network, inputs = setting.recipe.network, setting.inputs
+    params = perturbed(jax.random.fold_in(own, NOISE), network.parameters(variables), lineage.noise)
+    if lineage.fresh:
+        drawn = network.draw(jax.random.fold_in(own, INIT), jnp.zeros(inputs.shape, inputs.dtype))
+        params = renewed(params, network.parameters(drawn), lineage.fresh)
+    return network.updated(variables, params, {})
 
 
 def create(key: PRNGKey, recipe: Recipe, inputs: jax.ShapeDtypeStruct) -> TrainState:

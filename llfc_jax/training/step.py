@@ -89,6 +89,27 @@ def init_state(recipe: Recipe, variables: Variables) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, average)
 
 
+def taken_over(recipe: Recipe, state: TrainState) -> TrainState:
+    """The state that another recipe has left, as it goes on by this one.
+
+    An optimizer that keeps the same goes on with it; another begins anew, at the same step of its schedule.
+    """
+    new = init_state(recipe, state.variables)
+    opt_state, average = state.opt_state, state.average
+    kept: Any = jax.tree.structure(opt_state)
+    if kept != jax.tree.structure(new.opt_state):
+        count = jnp.copy(state.step)  # a buffer is donated but once
+        opt_state = optax.tree.set(new.opt_state, _is_of_schedule, count=count)
+    if bool(recipe.ema) != (average is not None):
+        average = new.average
+    return TrainState(state.step, state.variables, opt_state, average)
+
+
+def _is_of_schedule(path: tuple[Any, ...], leaf: Any) -> bool:
+    del leaf
+    return any(getattr(key, "tuple_name", "") == "ScaleByScheduleState" for key in path)
+
+
 def train_step(
     recipe: Recipe, key: PRNGKey, state: TrainState, images: Array, labels: Array
 ) -> tuple[TrainState, Metrics]:

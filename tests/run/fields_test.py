@@ -36,6 +36,10 @@ def wrong_values(field):
     if field in SEVERAL or isinstance(value, tuple):
         if field == "measures":
             return ("lmcc", "lmc,lmcc", "(1,)", "None", "((),)", "True")
+        if field == "train.fresh":
+            return ("(1,)", "((),)", "({},)", "True", f"({'a,' * 1001})")
+        if field == "data.classes":
+            return ("abc", "(-1,)", "(2.5,)", "(10**12,)", f"({2**31},)")
         fractional = (
             () if field in OF_FLOATS else ("(2.5,)", "2.5", "(0,)", "(-1,)", "(10**12,)", f"({2**31},)")
         )

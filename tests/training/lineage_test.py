@@ -5,7 +5,7 @@ from llfc_jax.reporting import reading
 from llfc_jax.training.lineage import TRUNK, families, network_names, plan
 
 TRAIN = {"pair": "spawn", "networks": 2, "epochs": 6, "spawn_epochs": 2.0, "spawn_steps": None}
-TRAIN |= {"spawn_sweep": (), "control": False}
+TRAIN |= {"spawn_sweep": (), "control": False, "fresh": ()}
 
 
 def stretches(**changes):
@@ -46,7 +46,7 @@ def test_twins_share_all_but_the_noise_that_the_first_has_none_of():
     _, *twins = plan(TRAIN | {"pair": "twins", "networks": 3, "noise": 0.1}, 10)
     assert len({(one.stream, one.init_stream, one.parent) for one in twins}) == 1
     assert [one.noise for one in twins] == [0.0, 0.1, 0.1]
-    assert len({one.noise_stream for one in twins}) == 3
+    assert len({one.own_stream for one in twins}) == 3
 
 
 def test_independent_networks_share_nothing():

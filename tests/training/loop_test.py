@@ -12,7 +12,7 @@ from llfc_jax.training.step import Recipe, make_runner
 
 EXAMPLES, BATCH, STEPS_PER_EPOCH = 66, 16, 4
 TRAIN = {"pair": "spawn", "networks": 2, "epochs": 4, "spawn_epochs": 1.5, "spawn_steps": None}
-TRAIN |= {"spawn_sweep": (), "control": False, "noise": 0.0}
+TRAIN |= {"spawn_sweep": (), "control": False, "noise": 0.0, "fresh": ()}
 OPT = {
     "name": "sgd",
     "learning_rate": 0.1,
