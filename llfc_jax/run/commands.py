@@ -122,7 +122,7 @@ def _export(arguments: Sequence[str], text: str | None) -> None:
 
 def _reproduce(arguments: Sequence[str], text: str | None) -> None:
     flags, own = configuration.split_overrides(arguments)
-    known = "\n".join(f"  {name:26}{one.paper}: {one.title}" for name, one in REPRODUCTIONS.items())
+    known = "\n".join(f"  {name:30}{one.paper}: {one.title}" for name, one in REPRODUCTIONS.items())
     parser = command_line.Parser("llfc_jax reproduce NAME [--scale=PART] ...", text, f"names:\n{known}")
     parser.add_argument("names", metavar="NAME", nargs="*", help="of a figure or a table")
     parser.add_argument("--scale", type=float, default=1.0, help="of the length of training; by default 1")

@@ -35,14 +35,14 @@ def inherit(bench: Workbench, directory: Path, others: Iterable[Path]) -> None:
 
 def _with_all(bench: Workbench, lineages: Iterable[Lineage], others: Iterable[Path]) -> str | None:
     """The first that has trained them all to their ends, as they would be here; None where none has."""
-    config, data = json.loads(json.dumps(bench.config.to_dict())), bench.dataset.fingerprint
-    asked = workdir.training(config)
+    asked = workdir.training(json.loads(json.dumps(bench.config.to_dict())))
 
     def has(other: Path, one: Lineage) -> bool:
         network = other / workdir.CHECKPOINTS / one.name
         if one.last_step not in checkpoint.steps(network):
             return False
         made = checkpoint.read_metadata(network, one.last_step)
-        return made.get("fingerprint") == data and workdir.training(made.get("config")) == asked
+        same_data = made.get("fingerprint") == bench.of(one.name).dataset.fingerprint
+        return same_data and workdir.training(made.get("config")) == asked
 
     return next((str(other) for other in others if all(has(other, one) for one in lineages)), None)

@@ -7,6 +7,8 @@ is in words.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 Results = Mapping[str, Any]
 
 
@@ -53,10 +55,75 @@ def barrier(path: str, quantity: str) -> Callable[[Results], float | None]:
     return find
 
 
+def barrier_of_spawned(index: int, quantity: str) -> Callable[[Results], float | None]:
+    """The barrier of a sweep's pairs on the test set: those of the first, second, ... spawn epoch."""
+
+    def find(results: Results) -> float | None:
+        pairs = [path for path in results["lmc"] if "/" not in path]
+        return barrier(pairs[index], quantity)(results)
+
+    return find
+
+
 def end_error(results: Results) -> float:
-    """The mean test error of the networks."""
-    errors = [entry["test"]["error"] for name, entry in results["endpoints"].items() if "_" not in name]
+    """The mean test error of the networks that were trained."""
+    errors = [entry["test"]["error"] for name, entry in results["endpoints"].items() if len(name) == 1]
     return sum(errors) / len(errors)
+
+
+def merged_error(results: Results) -> float:
+    """The test error of the mean of all networks."""
+    return float(results["endpoints"]["merged"]["test"]["error"])
+
+
+def middle_error(path: str) -> Callable[[Results], float | None]:
+    """The test error halfway on a path."""
+
+    def find(results: Results) -> float | None:
+        found = results["lmc"][path]
+        return found["test"]["error"][found["alphas"].index(0.5)]
+
+    return find
+
+
+def commutativity(path: str) -> Callable[[Results], float | None]:
+    """Dist_com over the lesser of Dist_W and Dist_H, at the worst layer."""
+
+    def find(results: Results) -> float | None:
+        layers = results["commutativity"][path]["layers"]
+        others = [min(layer["dist_w"], layer["dist_h"]["mean"]) for layer in layers]
+        pairs = zip(layers, others, strict=True)
+        return max((layer["dist_com"]["mean"] / other for layer, other in pairs if other), default=None)
+
+    return find
+
+
+def weak_additivity(path: str) -> Callable[[Results], float | None]:
+    """1 - cos at alpha = 1/2, at the worst ReLU."""
+
+    def find(results: Results) -> float | None:
+        found = results["weak_additivity"][path]
+        middle = found["alphas"].index(0.5)
+        return max((layer["cosine_distance"]["mean"][middle] for layer in found["layers"]), default=None)
+
+    return find
+
+
+def spectrum(path: str, what: str) -> Callable[[Results], float | None]:
+    """The distance of theta_1/2's singular values from the ends' mean, a part of that, at the worst layer.
+
+    Args:
+        path: of the two networks.
+        what: `features` or `weights`.
+    """
+
+    def find(results: Results) -> float | None:
+        layers = [layer[what] for layer in results["singular_values"][path]["layers"] if what in layer]
+        spectra = [np.asarray(layer) for layer in layers]
+        parts = [np.linalg.norm(m - (a + b) / 2) / np.linalg.norm((a + b) / 2) for a, m, b in spectra]
+        return max(map(float, parts), default=None)
+
+    return find
 
 
 def stitched(path: str, pick: Callable[[list[float]], float]) -> Callable[[Results], float | None]:
@@ -89,11 +156,15 @@ _ZHOU = "Zhou et al. 2023, Going Beyond Linear Mode Connectivity (LLFC)"
 _AINSWORTH = "Ainsworth et al. 2023, Git Re-Basin"
 _JORDAN = "Jordan et al. 2023, REPAIR"
 _FRANKLE = "Frankle et al. 2020, Linear Mode Connectivity and the Lottery Ticket Hypothesis"
+_CRISOSTOMI = "Crisostomi et al. 2024, C2M3: Cycle-Consistent Multi-Model Merging"
 _THEUS = "Theus et al. 2025, Generalized Linear Mode Connectivity for Transformers"
-_FLAT = "0, by the figure"
+_FLAT, _CLOSE, _LOW = "0, by the figure", "close to 0, by the figure", "far below 1, by the figure"
 _BY_WEIGHTS = {"align.method": "weight_matching"}
 _BY_LEARNING = {"align.method": "learned_matching"}
 _INDEPENDENT = (("train.pair", "independent"), ("measures", "lmc,llfc"))
+_BY_UNIVERSE = {"align.method": "universe_matching"}
+_NAIVE = {"align.method": "none"}
+_PLAIN, _REPAIRED = {"corrections.repair": False}, {"corrections.repair": True}
 _PAPERS_MLP = (
     ("opt.name", "adam"),
     ("opt.learning_rate", "1.2e-4"),
@@ -108,11 +179,35 @@ def _spawned(config: str, figure: str, overrides: tuple[tuple[str, str], ...] = 
     rows = (
         Row("loss barrier", barrier("a-b", "loss"), "nats", _FLAT),
         Row("error barrier", barrier("a-b", "error"), "%", _FLAT),
-        Row("LLFC, worst layer, of the baseline", worst_layer("a-b"), "part", "close to 0, by the figure"),
+        Row("LLFC, worst layer, of the baseline", worst_layer("a-b"), "part", _CLOSE),
     )
     return Reproduction(
         _ZHOU, f"{figure}: features of a spawned pair are linear, too", config, rows, overrides
     )
+
+
+def _permuted(config: str, figure: str, overrides: tuple[tuple[str, str], ...] = ()) -> Reproduction:
+    aligned = "a-b_aligned"
+    rows = (
+        Row("loss barrier, naive", barrier("a-b", "loss"), "nats", "high, by the figure"),
+        Row("… weight matching", barrier(aligned, "loss"), "nats", _FLAT),
+        Row("LLFC, worst layer, of the baseline", worst_layer(aligned), "part", _CLOSE),
+        Row("Dist_com of the lesser of Dist_W, Dist_H", commutativity(aligned), "part", _LOW),
+    )
+    title = f"{figure}: features of a pair are linear once it is permuted, as weights and features commute"
+    return Reproduction(_ZHOU, title, config, rows, overrides)
+
+
+def _causes(config: str, overrides: tuple[tuple[str, str], ...] = ()) -> Reproduction:
+    rows = (
+        Row("weak additivity, worst ReLU: 1 - cos", weak_additivity("a-b"), "part", _CLOSE),
+        Row("Dist_com of the lesser of Dist_W, Dist_H", commutativity("a-b"), "part", _LOW),
+        Row("singular values of features, from the ends'", spectrum("a-b", "features"), "part", ""),
+        Row("… of weights", spectrum("a-b", "weights"), "part", ""),
+    )
+    measures = ("measures", "lmc,llfc,weak_additivity,commutativity,singular_values")
+    title = "section 4, figures 20 to 22: weak additivity, commutativity and spectra of a spawned pair"
+    return Reproduction(_ZHOU, title, config, rows, (*overrides, measures))
 
 
 def _stitching(config: str, least: str, most: str) -> Reproduction:
@@ -153,6 +248,22 @@ REPRODUCTIONS: dict[str, Reproduction] = {
     "llfc-mnist-lenet": _spawned("mnist_lenet", "figure 2"),
     "llfc-cifar-vgg16": _spawned("cifar_vgg", "figure 2"),
     "llfc-cifar-resnet20": _spawned("cifar_resnet", "figure 2"),
+    "llfc-tiny-imagenet-resnet50": _spawned("tiny_imagenet_resnet50", "section 3"),
+    "llfc-mnist-mlp-permuted": _permuted("mnist_mlp_permutation", "figure 3, section 5", _PAPERS_MLP),
+    "llfc-cifar-resnet20-permuted": _permuted(
+        "cifar_resnet_permutation", "figure 3, section 5", (("model.width", "32"),)
+    ),
+    "llfc-cifar-vgg16-permuted": Reproduction(
+        _ZHOU,
+        "section 3: permutations found no connected pair of VGG-16",
+        "cifar_vgg_permutation",
+        (
+            Row("loss barrier, naive", barrier("a-b", "loss"), "nats", "high"),
+            Row("… weight matching", barrier("a-b_aligned", "loss"), "nats", "high: not connected"),
+        ),
+    ),
+    "llfc-causes-mnist-mlp": _causes("mnist_mlp", _PAPERS_MLP),
+    "llfc-causes-cifar-resnet20": _causes("cifar_resnet"),
     "stitching-vgg16": _stitching("cifar_vgg", "6.88 %", "11.84 %"),
     "stitching-resnet20": _stitching("cifar_resnet", "8.99 %", "13.35 %"),
     "rebasin-mnist-mlp": Reproduction(
@@ -179,6 +290,37 @@ REPRODUCTIONS: dict[str, Reproduction] = {
             for width, published in ((1.0, "1.37"), (4.0, ""), (32.0, "0.02"))
         ),
         sweep=("model.width=1,4,32",),
+    ),
+    "repair-width": Reproduction(
+        _JORDAN,
+        "ResNet-20 (LayerNorm, CIFAR-10) by width: matched, and its units' moments restored",
+        "cifar_resnet_permutation",
+        tuple(
+            Row(
+                f"loss barrier, {name}, width {width:g}",
+                barrier(path, "loss"),
+                "nats",
+                published,
+                {"model.width": width},
+            )
+            for width in (1.0, 4.0, 16.0)
+            for name, path, published in (
+                ("matched", "a-b_aligned", "falls with width, by the figure"),
+                ("REPAIR", "a-b_aligned/repair", "below that of matching alone, by the figure"),
+            )
+        ),
+        (("measures", "lmc,llfc"),),
+        sweep=("model.width=1,4,16",),
+    ),
+    "repair-imagenet-resnet50": Reproduction(
+        _JORDAN,
+        "two ResNet-50 on ImageNet, halfway: matched, and BatchNorm's statistics recomputed",
+        "imagenet_resnet50",
+        (
+            Row("error halfway, matched", middle_error("a-b_aligned"), "%", ""),
+            Row("… recomputed", middle_error("a-b_aligned/recompute"), "%", "44 to 49 % (51 to 56 % top-1)"),
+        ),
+        scaled="on fewer images an error is less certain; nothing is trained",
     ),
     "repair-resnet18": Reproduction(
         _JORDAN,
@@ -209,6 +351,48 @@ REPRODUCTIONS: dict[str, Reproduction] = {
             ),
         ),
         (("train.spawn_epochs", "0"),),
+    ),
+    "instability-cifar-resnet20": Reproduction(
+        _FRANKLE,
+        "figure 3: children of ResNet-20 on CIFAR-10 by the step at which they were spawned",
+        "cifar_resnet_spawn_sweep",
+        (
+            Row("error barrier, spawned at 0", barrier_of_spawned(0, "error"), "%", "high, by the figure"),
+            Row(
+                "… at 3 % of training",
+                barrier_of_spawned(3, "error"),
+                "%",
+                "below 2 points: stable from there on",
+            ),
+            Row("… at 12 %", barrier_of_spawned(5, "error"), "%", "below 2 points"),
+        ),
+    ),
+    "c2m3-resnet20": Reproduction(
+        _CRISOSTOMI,
+        "table 1: the mean of five ResNet-20 on CIFAR-10 (here with LayerNorm), matched all at once",
+        "cifar_resnet_permutation",
+        (
+            Row("error of the ends", end_error, "%", "", _NAIVE | _PLAIN),
+            Row("error of the mean, naive", merged_error, "%", "", _NAIVE | _PLAIN),
+            Row("… each matched to the first", merged_error, "%", "", _BY_WEIGHTS | _PLAIN),
+            Row("… with REPAIR", merged_error, "%", "", _BY_WEIGHTS | _REPAIRED),
+            Row("… all to one universe", merged_error, "%", "", _BY_UNIVERSE | _PLAIN),
+            Row(
+                "… with REPAIR",
+                merged_error,
+                "%",
+                "the lowest, by the abstract",
+                _BY_UNIVERSE | _REPAIRED,
+            ),
+        ),
+        (
+            ("train.networks", "5"),
+            ("merge.weights", "1,1,1,1,1"),
+            ("model.width", "2"),
+            ("measures", "lmc"),
+        ),
+        ("corrections.repair=false,true", "align.method=none,weight_matching,universe_matching"),
+        scaled="means of networks that have learned little are as bad whichever way they are matched",
     ),
     "theus-vit": _aligned_along_all("two ViTs on CIFAR-10", "cifar_vit_permutation", "1.69", "0.36", "0.00"),
     "theus-gpt": _aligned_along_all(

@@ -26,7 +26,8 @@ def overrides(name: str, scale: float, seeds: int, own: configuration.Overrides)
 
     Args:
         name: a key of `REPRODUCTIONS`.
-        scale: of the epochs; below one epoch the training data are as much fewer.
+        scale: of the epochs; below one epoch the training data are as much fewer. Of the test images, where
+            nothing is trained.
         seeds: how many runs, of following seeds.
         own: fields of the user's, which come before the paper's.
 
@@ -51,13 +52,21 @@ def note(name: str, config: ConfigDict, scale: float) -> str:
     data = f"Data: {config.data.name} as it is in your data directory; another copy has other errors."
     if scale == 1:
         return data
-    return f"{data}\nTrained at {scale:g} of the length ({config.train.epochs} epochs): {find(name).scaled}."
+    how = f"Trained at {scale:g} of the length ({config.train.epochs} epochs)"
+    if config.pair.a is not None:
+        how = f"Measured on {scale:g} of the test images"
+    return f"{data}\n{how}: {find(name).scaled}."
 
 
 def _shortened(config: ConfigDict, scale: float) -> configuration.Overrides:
+    if config.pair.a is not None:
+        return [("data.test_split", f"{config.data.test_split}[:{max(1, round(100 * scale))}%]")]
     epochs = max(1, round(scale * config.train.epochs))
     spawned = config.train.spawn_epochs * epochs / config.train.epochs
+    swept = tuple(epoch * epochs / config.train.epochs for epoch in config.train.spawn_sweep)
     found: configuration.Overrides = [("train.epochs", str(epochs)), ("train.spawn_epochs", f"{spawned:g}")]
+    if swept:
+        found.append(("train.spawn_sweep", str(swept)))
     if (part := scale * config.train.epochs) < 1:
         found.append(("data.train_split", f"{config.data.train_split}[:{max(1, round(100 * part))}%]"))
     return found

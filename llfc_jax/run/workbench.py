@@ -18,6 +18,7 @@ from llfc_jax.data.memory import allowed_bytes, held_if_small
 from llfc_jax.errors import UserError
 from llfc_jax.matching.moved import chosen_classes
 from llfc_jax.models.model import Model
+from llfc_jax.results import NetworkKey
 from llfc_jax.run import configuration, pair
 from llfc_jax.runtime import environment, progress, sharding
 from llfc_jax.symmetry import symmetries
@@ -103,6 +104,10 @@ class Workbench:
     """`a` and `b` from the files of `config.pair`; else empty."""
     only: Mapping[str, "Workbench"] = dataclasses.field(default_factory=dict)
     """By which single networks are trained that have something of their own, in `config.only`."""
+
+    def of(self, name: str) -> "Workbench":
+        """By which a network is trained."""
+        return self.only.get(NetworkKey.parse(name).name, self)
 
     @property
     def network(self) -> Model:

@@ -72,6 +72,48 @@ def test_ours_stand_beside_the_published_over_all_seeds(monkeypatch, tmp_path):
     assert lines[-1] == str(tmp_path / "report.html")
 
 
+def test_what_takes_no_training_is_scaled_in_its_images_and_a_sweep_in_its_spawn_epochs():
+    overrides = dict(reproduction.overrides("repair-imagenet-resnet50", 0.02, 1, []))
+    assert overrides["data.test_split"] == "validation[:2%]"
+    assert "train.epochs" not in overrides
+    overrides = dict(reproduction.overrides("instability-cifar-resnet20", 0.05, 1, []))
+    assert overrides["train.spawn_sweep"] == "(0.0, 0.05, 0.1, 0.25, 0.5, 1.0)"
+
+
+def test_quantities_are_those_of_the_worst_layer_the_chosen_pair_and_the_middle():
+    spectra = [[3.0, 4.0], [6.0, 8.0], [5.0, 12.0]]  # of norm 5, 10 and 13
+    split = {"error_barrier": 0.25, "error": [0.1, 0.4, 0.2]}
+    results = {
+        "lmc": {
+            "a@0-b@0": {},
+            "a@0-b@0/recompute": {},
+            "a@2-b@2": {"alphas": [0.0, 0.5, 1.0], "test": split},
+        },
+        "endpoints": {"merged": {"test": {"error": 0.3}}, "a": {"test": {"error": 0.1}}},
+        "commutativity": {
+            "p": {
+                "layers": [
+                    {"dist_com": {"mean": com}, "dist_w": w, "dist_h": {"mean": h}}
+                    for com, w, h in ((1.0, 4.0, 2.0), (1.0, 5.0, 10.0))
+                ]
+            }
+        },
+        "weak_additivity": {
+            "p": {
+                "alphas": [0.25, 0.5],
+                "layers": [{"cosine_distance": {"mean": [9.0, x]}} for x in (2.0, 3.0)],
+            }
+        },
+        "singular_values": {"p": {"layers": [{"weights": spectra}, {}]}},
+    }
+    assert published.barrier_of_spawned(1, "error")(results) == 0.25
+    assert published.middle_error("a@2-b@2")(results) == 0.4
+    assert (published.merged_error(results), published.end_error(results)) == (0.3, 0.1)
+    assert published.commutativity("p")(results) == 0.5
+    assert published.weak_additivity("p")(results) == 3.0
+    assert published.spectrum("p", "weights")(results) == pytest.approx(2 / 80**0.5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
