@@ -5,6 +5,7 @@ from typing import Any
 
 from llfc_jax.errors import UserError
 from llfc_jax.measures import MEASURES
+from llfc_jax.reporting import reading
 from llfc_jax.reporting.reading import Results
 from llfc_jax.results import NetworkKey, PathKey
 
@@ -56,12 +57,15 @@ def check_alike(runs: Mapping[str, Results]) -> None:
     first_name, first = next(iter(runs.items()))
     for name, results in runs.items():
         for section, field in SHARED:
-            expected, found = (each[section].get(field) for each in (first, results))
-            if found != expected:
-                raise UserError(
-                    f"{name}: expected the {section}'s {field} of {first_name}, {_short(expected)}; "
-                    f"found {_short(found)}"
-                )
+            expected, found = (
+                dict(reading.flat({field: each[section].get(field)})) for each in (first, results)
+            )
+            for own in [*expected, *found]:
+                if found.get(own) != expected.get(own):
+                    raise UserError(
+                        f"{name}: expected the {section}'s {own} of {first_name}, "
+                        f"{_short(expected.get(own))}; found {_short(found.get(own))}"
+                    )
 
 
 def _in_run(key: str, run: str, section: str) -> NetworkKey | PathKey:

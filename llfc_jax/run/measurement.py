@@ -64,6 +64,8 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
             for name, found in (networks | _merged(checkpoints)).items()
         },
     }
+    if bench.config.plane.size:  # first, as three networks may span none
+        results["plane"] = measure_plane(bench, checkpoints)
     measures = build(bench.config.measures, _options(bench))
     corrected_at = _all_alphas(bench) if any(one.along_corrected for one in measures) else []
     program = read_network(bench, networks[names[0]].variables)
@@ -80,8 +82,6 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
                 key = str(plain._replace(correction=correction))
                 for measure_name, result in _measure_path(bench, program, measures, path, key).items():
                     results.setdefault(measure_name, {})[key] = result
-    if bench.config.plane.size:
-        results["plane"] = measure_plane(bench, checkpoints)
     return results
 
 

@@ -4,7 +4,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from llfc_jax.errors import UserError
 from llfc_jax.run import configuration
 
-SEED, REPLICATES, MODEL = "seed", "replicates", "model.name"
+SEED, REPLICATES, MODEL, IMPORTED = "seed", "replicates", "model.name", "pair.a"
 
 SWEEP = "sweep"
 """What a record of many runs has besides the configuration: field -> its values, as written."""
@@ -161,7 +161,8 @@ def _replicates(config: ConfigDict, axes: Sequence[Axis]) -> list[Axis]:
     several = config.replicates > 1
     if several and SEED in fields:
         raise UserError(f"config.replicates={config.replicates} doesn't go with --sweep seed")
-    if config.pair.a is not None and (several or SEED in fields):
+    imported = config.pair.a is not None or IMPORTED in fields
+    if imported and (several or SEED in fields):
         raise UserError("config.pair.a and b: expected networks to train; those from files have no seed")
     seeds = range(config.seed, config.seed + config.replicates)
     return [Axis(SEED, tuple(map(str, seeds)))] if several else []
@@ -176,8 +177,13 @@ def _changed(config: ConfigDict, changes: Iterable[tuple[str, str]]) -> ConfigDi
 
 
 def _shown(config: ConfigDict, field: str) -> str:
-    """The value that a field has come to."""
+    """The value that a field has come to, alike for numbers that are equal."""
     value = config
     for name in field.split("."):
         value = value[name]
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return str(tuple(map(_plain, value)) if isinstance(value, tuple) else _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """Whole numbers without a fraction."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

@@ -18,7 +18,7 @@ from llfc_jax.run.configuration import fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand, is_in_file
 from llfc_jax.symmetry.exponents import KINDS
-from llfc_jax.training.lineage import INDEPENDENT, PAIRS, network_names
+from llfc_jax.training.lineage import INDEPENDENT, PAIRS, TWINS, network_names
 from llfc_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from llfc_jax.training.step import PRECISIONS
 
@@ -222,6 +222,8 @@ def _check_pairs(config: ConfigDict) -> None:
             "config.plane.size: expected three networks, by config.train.networks=3, an align.method or a "
             "path.kind; found a and b alone"
         )
+    if config.plane.size and config.train.pair == TWINS and not config.train.noise and not config.only:
+        raise UserError("config.plane.size: expected different networks; found twins of train.noise=0")
     if config.plane.size == 1:
         raise UserError("config.plane.size: expected 0, or 2 points a side at least; found 1")
     if config.path.star and config.train.spawn_sweep:

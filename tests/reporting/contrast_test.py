@@ -57,6 +57,15 @@ def test_runs_of_another_size_or_data_are_refused(section, field, value):
         contrast.combine({"mlp": RUNS["spawned"], "other": other})
 
 
+def test_runs_that_are_judged_otherwise_are_refused_by_the_field_that_differs():
+    limits = [
+        changed(run, "config", "verdict", {"max_llfc": at, "chance": 0.9})
+        for at, run in enumerate(RUNS.values())
+    ]
+    with pytest.raises(UserError, match=r"^two: expected the config's verdict.max_llfc of one, 0; found 1$"):
+        contrast.combine(dict(zip(("one", "two"), limits, strict=True)))
+
+
 def test_runs_that_looked_at_other_alphas_are_refused():
     llfc = {path: entry | {"alphas": [0.5]} for path, entry in RUNS["permuted"]["llfc"].items()}
     with pytest.raises(UserError, match=r"llfc.alphas: expected the same in all runs; found \[\(0.25, .*"):

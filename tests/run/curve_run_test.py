@@ -60,6 +60,10 @@ def test_a_run_goes_on_with_the_bend_that_it_has(workdir):
     [
         (("plane.size=5",), "config.plane.size: expected three networks, by config.train.networks=3"),
         (("plane.size=1", "path.kind=polygon"), "config.plane.size: expected 0, or 2 points a side at least"),
+        (
+            ("plane.size=5", "train.networks=3", "train.pair=twins", "train.noise=0"),
+            "config.plane.size: expected different networks; found twins of train.noise=0",
+        ),
         (("path.kind=circle",), "config.path.kind: expected one of line, bezier, polygon; found 'circle'"),
     ],
 )

@@ -42,6 +42,7 @@ def test_replicates_are_the_seeds_from_the_configurations_on():
         ("config.model.norm=None,layer", ["model.norm=None", "model.norm=layer"]),
         ("measures=lmc,(lmc, llfc)", ["measures=('lmc',)", "measures=('lmc', 'llfc')"]),
         ("data.augment=true,false", ["data.augment=True", "data.augment=False"]),
+        ("llfc.alphas=(0.0, 0.5),(1, 0.25)", ["llfc.alphas=(0, 0.5)", "llfc.alphas=(1, 0.25)"]),
         ("model.args.depth=1,2", ["model.args.depth=1", "model.args.depth=2"]),
         ("data.name=a/b.npz,a|b", ["data.name=a%2Fb.npz", "data.name=a%7Cb"]),
     ],
@@ -68,6 +69,12 @@ def test_a_point_is_called_by_its_values_as_a_directory_can_be(flag, expected):
         (["seed=0,1"], {"replicates": "2"}, "config.replicates=2 doesn't go with --sweep seed"),
         (["seed=0,1"], {"pair__a": "a.pt"}, "those from files have no seed"),
         ([], {"pair__a": "a.pt", "replicates": "2"}, "those from files have no seed"),
+        (["pair.a=a.pt,c.pt"], {"pair__b": "b.pt", "replicates": "2"}, "those from files have no seed"),
+        (
+            ["llfc.alphas=(0, 0.5),(0.0, 0.5)"],
+            {},
+            "expected different values; found llfc.alphas=(0, 0.5) twice",
+        ),
         ([f"data.name={'x' * 260},y"], {}, "values that fit into the name of a directory"),
         (
             ["seed=" + ",".join(map(str, range(40)))] * 1 + ["model.width=" + ",".join("123456789" * 3)],
