@@ -24,9 +24,10 @@ loss barrier of 0 says that the path lies below its chord.
       after procrustes_matching                         0.241, 7.6
       after learned_matching                            0.043, 0.6                                   7 min
 
-Permuted ResNets: `cifar_resnet_permutation`. Why features are nearly linear for the spawned and the permuted
-MNIST pair and not for the unconnected one, at dense2 and relu2, from `results.json` of the same runs (all
-layers: `llfc_jax compare runs/mnist_mlp runs/mnist_mlp_permutation --out=runs/contrast`):
+Permuted ResNets: `cifar_resnet_permutation`; vision transformers, which learned matching connects without
+LLFC: `cifar_vit_permutation`. Why features are nearly linear for the spawned and the permuted MNIST pair and
+not for the unconnected one, at dense2 and relu2, from `results.json` of the same runs (all layers:
+`llfc_jax compare runs/mnist_mlp runs/mnist_mlp_permutation --out=runs/contrast`):
 
     pair         Dist_com  Dist_W  Dist_H  weak additivity,  deviation of the logits,  Lemma 1
                                            1 - cos           its bound (Theorem 1)
