@@ -5,6 +5,10 @@
 A network that came from a file (`--config.pair.a` and `b`) goes out in that file's names and layout, for the
 program that wrote it to go on with; as `orbax` only if it came as a pytree. Others have our names, such as
 params/dense1/kernel.
+
+Task arithmetic, TIES and their kin, of models fine-tuned from one, are other tools' work: mergekit takes
+directories of Hugging Face (`--out=DIR/model.safetensors`, beside the config.json of the model that came in),
+FusionBench modules of PyTorch, which load a state dict (`--format=pt`).
 """
 
 import sys

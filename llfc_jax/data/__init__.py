@@ -21,7 +21,8 @@ which are always streamed.
 Images of your own come as `--config.data.name=FILE.npz`, with arrays `train_image`, `train_label`,
 `test_image`, `test_label`, or `image` and `label` alone, which then serve as both splits. Images are
 (n, height, width[, channels]), uint8, or floats that are taken as they are; `num_classes` may be added where
-the highest label is missing. Splits are TFDS expressions, such as `train[:10000]`, for all of them.
+the highest label is missing. Splits are TFDS expressions, such as `train[:10000]`, for all of them;
+of images in memory `data.classes` keeps those of some labels to train on, and all to test on.
 
 Texts, for language models, are `tiny_shakespeare` and other TFDS sets of `text` alone, or your own in UTF-8
 as `--config.data.name=FILE.txt`, whose last tenth is the test split. They are read as bytes: an example is a
