@@ -115,12 +115,13 @@ def part_panel(
     """
     known = np.concatenate([*parts.values()])
     top = max(2.0, 1.5 * float(np.max(known[np.isfinite(known)], initial=0)))
-    beside = {"transform": ax.get_yaxis_transform(), "va": "bottom", "color": style.GREY}
+    beside = {"transform": ax.get_yaxis_transform(), "color": style.GREY}
     for height, name, line in ((1.0, "nearer end", ":"), (limit, "limit", "--")):
         if np.isnan(height):
             continue
         ax.axhline(height, color=style.GREY, lw=0.7, ls=line, zorder=1.5)
-        ax.text(0.01, height, name, **beside)  # the first layer is on the line in any pair
+        side = "bottom" if height == np.fmax(limit, 1.0) else "top"  # a short panel has no room between
+        ax.text(0.01, height, name, va=side, **beside)  # the first layer is on the line in any pair
     set_limits(ax, (LEAST_PART, top))
     for (path, values), size, mark in zip(
         parts.items(), style.widths(len(parts)), itertools.cycle(style.MARKERS), strict=False
@@ -273,11 +274,18 @@ def _labelled(kinds: Sequence[str], gap: float) -> list[int]:
 def stages(names: Sequence[str]) -> list[tuple[str, int, int]]:
     """The runs of layers `stage.layer` that share a stage: name, first, last index; none if names are flat.
 
+    What has no stage of its own between two layers of one, such as the products of its attention, is its.
+
     >>> stages(["conv0", "relu0", "block1.conv1", "block1.relu1", "dense"])
     [('', 0, 1), ('block1', 2, 3), ('', 4, 4)]
+    >>> stages(["block1.query", "product1", "block1.out", "product2", "block2.out"])
+    [('block1', 0, 2), ('', 3, 3), ('block2', 4, 4)]
     """
-    if not any("." in name for name in names):
+    own = [name.rpartition(".")[0] for name in names]
+    if not any(own):
         return []
-    runs = itertools.groupby(enumerate(names), key=lambda item: item[1].rpartition(".")[0])
-    spans = [(stage, [index for index, _ in run]) for stage, run in runs]
+    before, after = (itertools.accumulate(each, lambda last, now: now or last) for each in (own, own[::-1]))
+    inside = [one if one == other else "" for one, other in zip(before, [*after][::-1], strict=True)]
+    runs = itertools.groupby(range(len(names)), key=lambda index: own[index] or inside[index])
+    spans = [(stage, [*run]) for stage, run in runs]
     return [(stage, indices[0], indices[-1]) for stage, indices in spans]
