@@ -9,7 +9,7 @@ Matching on the paper's own objective, measured in 9 minutes of CPU time with `-
 --sweep align.method=weight_matching,commutativity_matching --config.train.epochs=3 --config.measures=lmc,llfc
 --config.lmc.num_alphas=11 --config.corrections.repair=False` (half of the training, which leaves larger
 barriers): 1.863 +- 0.062 nats and 83.6 +- 4.5 points of test error become 0.0193 +- 0.0047 and 0.21 +- 0.07
-by weight matching, 0.0158 +- 0.0040 and 0.29 +- 0.13 by `commutativity_matching`; LMC holds in 5 of 5 by both.
+by weight matching, 0.0158 +- 0.0040 and 0.29 +- 0.13 by `commutativity_matching`; LMC in 5 of 5 by both.
 LLFC, the mean of 1 - cos at alpha = 1/2, and in how many of the 5 commutativity has the lower:
 
                                 relu1   dense2  relu2   dense3  relu3   dense4
@@ -17,9 +17,9 @@ LLFC, the mean of 1 - cos at alpha = 1/2, and in how many of the 5 commutativity
     commutativity_matching      0.0277  0.0142  0.0323  0.0115  0.0223  0.0058
                                 3       5       5       5       5       4
 
-So it is the better in every hidden layer, but in units of the nearer end's distance, which falls with it, only
-in the linear ones: 0.164 and 0.146 in dense2 and dense3 for 0.200 and 0.187, while relu1 to relu3 have 0.275,
-0.403 and 0.343 for 0.267, 0.389 and 0.338.
+So it is the better in every hidden layer. In units of the nearer end's distance it is so in the linear ones
+alone, 0.164 and 0.146 in dense2 and dense3 for 0.200 and 0.187: after the ReLUs the ends are nearer to the
+line, too, and it has 0.275, 0.403 and 0.343 for 0.267, 0.389 and 0.338.
 
     llfc_jax --config=mnist_mlp_permutation
 """
