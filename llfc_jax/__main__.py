@@ -2,11 +2,12 @@
 
 import sys
 
-from llfc_jax.runtime import interrupts
+from llfc_jax.runtime import interrupts, pages
 
 
 def main() -> None:
     """What `llfc_jax`, the program that pip installs, and `python -m llfc_jax` do."""
+    pages.ask_for_large()
     interrupts.install()
     from llfc_jax import compare, export, reproduce
     from llfc_jax import main as experiment

@@ -17,7 +17,7 @@ beside the workdir, in .jax_cache. `llfc_jax compare` and `llfc_jax export` go o
 import sys
 from collections.abc import Sequence
 
-from llfc_jax.runtime import interrupts
+from llfc_jax.runtime import interrupts, pages
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,5 +28,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    pages.ask_for_large()
     interrupts.install()
     sys.exit(main(sys.argv[1:]))

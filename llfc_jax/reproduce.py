@@ -9,7 +9,7 @@ cuts the training data, too), and what a shorter one can't show is said.
 import sys
 from collections.abc import Sequence
 
-from llfc_jax.runtime import interrupts
+from llfc_jax.runtime import interrupts, pages
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,5 +20,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    pages.ask_for_large()
     interrupts.install()
     sys.exit(main(sys.argv[1:]))

@@ -11,8 +11,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +25,7 @@ from rich.table import Table
 from llfc_jax.benchmark import growth, matching, passes
 from llfc_jax.benchmark.cases import CASES, Case
 from llfc_jax.benchmark.path import all_measures, path_evaluation
-from llfc_jax.runtime import compilation
+from llfc_jax.runtime import compilation, pages
 from llfc_jax.training.step import PRECISIONS
 
 _ROW = flags.DEFINE_string("row", None, "Run this row alone, in this process, and print it as JSON.")
@@ -109,7 +110,7 @@ def _measure(names: list[str]) -> Iterator[tuple[str, Numbers, Numbers | None]]:
     options += [f"--images={_IMAGES.value}"] if _IMAGES.value else []
     for name in names:
         row = ROWS[name]
-        ours = _run("llfc_jax.benchmark", f"--row={name}", *options)
+        ours = _run("llfc_jax.benchmark", f"--row={name}", *options, setting=pages.SETTING)
         compared = has_peer and row.kind in _IN_TORCH
         yield name, ours, _run("llfc_jax.benchmark.torch_peer", json.dumps(job(row))) if compared else None
 
@@ -129,9 +130,9 @@ def job(row: Row) -> dict[str, Any]:
     }
 
 
-def _run(module: str, *arguments: str) -> Numbers:
-    command = [sys.executable, "-m", module, *arguments]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+def _run(module: str, *arguments: str, setting: Mapping[str, str] = MappingProxyType({})) -> Numbers:
+    command, environment = [sys.executable, "-m", module, *arguments], dict(setting) | os.environ
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
     return json.loads(output.splitlines()[-1])
 
 

@@ -59,7 +59,7 @@ _CIFAR = (32, 32, 3)
 
 CASES = {
     "mlp": Case({"name": "mlp"}, (28, 28, 1), batch_size=500, images=2_000),
-    "resnet20": Case({"name": "resnet20"}, _CIFAR, batch_size=50, images=50),
+    "resnet20": Case({"name": "resnet20"}, _CIFAR, batch_size=32, images=32),
     "resnet20x4": Case(
         {"name": "resnet20", "width": 4}, _CIFAR, batch_size=16, images=16, training_batch_size=32
     ),

@@ -114,7 +114,7 @@ def get_config() -> ConfigDict:
     config.train.precision = "float32"  # of matrix products on accelerators: float32, tf32, bfloat16
 
     config.eval = ConfigDict()
-    config.eval.batch_size = 500
+    config.eval.batch_size = 500  # at most; convolutions on CPU take fewer images at a time
     config.eval.train_examples = 10_000  # random subset of the training data to measure on; 0: all
     config.eval.alpha_chunk = 0  # networks on the path evaluated at a time; 0: by the backend's rule
 

@@ -114,7 +114,7 @@ def _correction_data(bench: Workbench) -> Callable[[str], Iterator[Batch]]:
     wanted = bench.config.corrections.examples
     examples = bench.some_training_data(wanted)
     seen = examples.size
-    batch_size = even_size(seen, bench.eval_batch_size)
+    batch_size = even_size(seen, bench.config.eval.batch_size)
     passes = min(-(-wanted // seen), _MOST_PASSES) if bench.pipeline.augments_images and wanted else 1
 
     def data(name: str) -> Iterator[Batch]:

@@ -29,6 +29,10 @@ from llfc_jax.types import Array, Batch, Features, PRNGKey, PyTree, Variables
 ALIGN_STREAM, AS_IN_TRAINING_STREAM, SAMPLE_STREAM, CURVE_STREAM, STAR_STREAM = range(1_000, 1_005)
 """What the seed is folded with; beyond the streams of the lineages."""
 
+_IN_CACHE = 32
+"""Images at a time whose maps stay in a CPU's cache from layer to layer: a sixth faster than 128, in less
+memory; with fewer, theta_alpha of a wide network takes longer than its layers."""
+
 _LAST_STEP = 2**31 - 1
 """Steps are counted in 32 bits."""
 
@@ -138,9 +142,10 @@ class Workbench:
 
     @property
     def eval_batch_size(self) -> int:
-        """`eval.batch_size`, or all of the largest split: what is beyond would only be padding."""
+        """`eval.batch_size` at most; no more than the largest split has, which would only be padding."""
         largest = max(split.size for split in (*self.measured.values(), self.dataset.test))
-        return min(self.config.eval.batch_size, largest)
+        in_cache = self.network.convolutional and jax.default_backend() == "cpu"
+        return min(self.config.eval.batch_size, largest, _IN_CACHE if in_cache else largest)
 
     def as_in_training(self, examples: data.Examples, batch_size: int, passes: int = 1) -> Iterator[Batch]:
         """The full batches of raw images as training sees them, augmented where it augments.

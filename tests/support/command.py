@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
+from llfc_jax.runtime import pages
+
 ROOT = Path(__file__).parents[2]
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
@@ -44,7 +46,7 @@ Finished = subprocess.CompletedProcess[str]
 
 def environment() -> dict[str, str]:
     """What a process that a test starts finds set: what the test itself does, and no network."""
-    return os.environ | NO_NETWORK
+    return os.environ | NO_NETWORK | pages.SETTING  # or it would begin twice
 
 
 def run(*arguments: str | Path, before: str = "", module: str = "llfc_jax.main") -> Finished:
