@@ -113,8 +113,9 @@ class Dataset(NamedTuple):
       mean: per channel, subtracted from pixels in `[0, 1]` (or from float32 ones as they are); none of text.
       std: per channel, by which they are then divided.
       fingerprint: SHA-256 of both splits, hexadecimal; equal on every machine that reads the same examples
-        in the same way. Of a split that is streamed it is of the names and sizes of its files and of a sample
-        of its records.
+        in the same way. Of a set that is streamed it is `of_files`.
+      of_files: the same of what is opened, before any of it is held, which depends on the machine's memory:
+        of names and sizes of files, and a sample of records.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Dataset(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
+    of_files: str
 
     @property
     def is_text(self) -> bool:
@@ -132,27 +134,25 @@ class Dataset(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A place to read examples from: the size of each split, and a reader of slices of them."""
+    """A place to read examples from: the size of each split, and what opens slices of them."""
 
     sizes: Mapping[str, int]
     num_classes: int
-    read: Callable[[Sequence[Slice]], Split]
-    stream: Callable[[Sequence[Slice]], Examples] | None = None
-    """Opens slices that are read as they are looked at; None where they are in memory anyway."""
+    open: Callable[[Sequence[Slice]], Examples]
     example_bytes: int = 0
-    """Of one example in memory, where there is a choice."""
+    """Of one example in memory, where there is a choice; 0: they are in memory anyway."""
 
 
 def in_memory(splits: Mapping[str, Split], num_classes: int) -> Source:
     """A source that reads from arrays."""
 
-    def read(slices: Sequence[Slice]) -> Split:
+    def take(slices: Sequence[Slice]) -> Split:
         parts = [
             (splits[name].images[start:stop], splits[name].labels[start:stop]) for name, start, stop in slices
         ]
         return Split(*map(np.concatenate, zip(*parts, strict=True)))
 
-    return Source({name: len(split.labels) for name, split in splits.items()}, num_classes, read)
+    return Source({name: len(split.labels) for name, split in splits.items()}, num_classes, take)
 
 
 def subset(examples: Examples, n: int, seed: int, *, field: str = "n") -> Examples:

@@ -14,7 +14,7 @@ from llfc_jax.data.framing import Framing
 from llfc_jax.data.images import channel_moments
 from llfc_jax.data.memory import allowed_bytes, held_if_small
 from llfc_jax.data.npz_source import open_npz
-from llfc_jax.data.splits import Slice, check_disjoint, parse
+from llfc_jax.data.splits import check_disjoint, parse
 from llfc_jax.data.text_source import open_text_file
 from llfc_jax.data.tfds_source import open_tfds
 from llfc_jax.errors import UserError
@@ -74,7 +74,7 @@ def load(config: ConfigDict) -> Dataset:
     """
     framing = _framing(config)
     source = _open(config, framing)
-    if source.stream is None and (config.get("size") or config.get("crop", PADDED) == RESIZED):
+    if not source.example_bytes and (config.get("size") or config.get("crop", PADDED) == RESIZED):
         raise UserError(
             f"data.size and data.crop: expected none, and {PADDED}, for {config.name}: images of TFDS alone "
             f"are resized; found {config.get('size')} and {config.crop}"
@@ -85,20 +85,26 @@ def load(config: ConfigDict) -> Dataset:
     examples = sum(stop - start for parts in slices for _, start, stop in parts)
     allowed = allowed_bytes(config.get("memory"))
     size, is_cropped_anew = examples * source.example_bytes, framing is not None and framing.is_random
-    streams = source.stream is not None and (size > allowed or is_cropped_anew)
+    streams = size > allowed or is_cropped_anew
     if streams:
         why, gib = "as training crops them" if is_cropped_anew else "by data.memory", size / 2**30
         progress.say(f"{config.name} is streamed, {why}: {examples:,} images would take {gib:.3g} GiB")
+    opened = [source.open(parts) for parts in slices]
     train, test = (
-        _streamed(source, parts, allowed) if streams else _read(source, parts, f"{field}={text!r}")
-        for parts, (field, text) in zip(slices, expressions.items(), strict=True)
+        _held(one, source.num_classes, f"{field}={text!r}") if not streams else held_if_small(one, allowed)
+        for one, (field, text) in zip(opened, expressions.items(), strict=True)
     )
     if wanted := config.get("classes"):
         train = _of_classes(train, wanted, source.num_classes)
     mean, std = _moments(config, train)
     if config.get("block") is not None and len(train.shape) > 1:
         raise UserError(f"data.block: expected none for images; found {config.block}")
-    return Dataset(config.name, train, test, source.num_classes, mean, std, fingerprint(train, test))
+    identity = of_files = fingerprint(train, test)
+    if source.example_bytes:
+        of_files = f"{fingerprint(*opened)}{tuple(wanted) if wanted else ''}"
+    if streams:
+        identity = of_files
+    return Dataset(config.name, train, test, source.num_classes, mean, std, identity, of_files)
 
 
 def _of_classes(train: Examples, wanted: Sequence[int], num_classes: int) -> Split:
@@ -172,19 +178,12 @@ def _some(train: Examples) -> Split:
     return train.part(np.linspace(0, train.size - 1, min(train.size, _IN_MOMENTS)).astype(int)).hold()
 
 
-def _streamed(source: Source, slices: Sequence[Slice], allowed: int) -> Examples:
-    """A split that is read as it is looked at, unless it is a small part of what is allowed."""
-    assert source.stream is not None
-    opened = source.stream(slices)
-    return opened if opened.is_cropped_anew else held_if_small(opened, allowed)
-
-
-def _read(source: Source, slices: Sequence[Slice], where: str) -> Split:
-    split = source.read(slices)
+def _held(examples: Examples, num_classes: int, where: str) -> Split:
+    split = examples.hold()
     low, high = split.labels.min(), split.labels.max()
-    if low < 0 or high >= source.num_classes:
+    if low < 0 or high >= num_classes:
         raise UserError(
-            f"{where}: expected labels 0 to {source.num_classes - 1}, found {low} to {high} "
+            f"{where}: expected labels 0 to {num_classes - 1}, found {low} to {high} "
             "(a split without labels?)"
         )
     return split

@@ -17,6 +17,8 @@ def allowed_bytes(gib: float | None) -> int:
 
 
 def held_if_small(examples: Examples, allowed: int) -> Examples:
-    """The same examples, in memory if they take little of what is allowed."""
+    """The same examples, in memory if they take little of what is allowed and aren't cropped anew."""
+    if examples.is_cropped_anew:
+        return examples
     taken = examples.size * math.prod(examples.shape) * examples.dtype.itemsize
     return examples.hold() if taken <= allowed // _OF_ALLOWED else examples

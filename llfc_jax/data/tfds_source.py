@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from llfc_jax.data.dataset import Source, Split
+from llfc_jax.data.dataset import Source
 from llfc_jax.data.framing import Framing
 from llfc_jax.data.preparation import prepare, quiet
 from llfc_jax.data.records import Records, Shard
@@ -76,12 +76,9 @@ def open_tfds(
         records.check()
         return Streamed(records, np.arange(len(records.source)), workers)
 
-    def read(slices: Sequence[Slice]) -> Split:
-        return open_records(slices).hold()
-
     sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
     classes = builder.info.features["label"].num_classes
-    return Source(sizes, classes, read, open_records, math.prod(shape))
+    return Source(sizes, classes, open_records, math.prod(shape))
 
 
 @contextlib.contextmanager

@@ -100,7 +100,9 @@ def prepare_together(config: ConfigDict, like: Workbench | None = None) -> Workb
     """
     with processes.in_turn():
         bench = prepare(config, like=like)
-    processes.agree({"data": bench.dataset.fingerprint})
+    is_held = isinstance(bench.dataset.train, Split)
+    held_or_streamed = "what config.data.memory leaves of the data", "held" if is_held else "streamed"
+    processes.agree({"data": bench.dataset.of_files} | dict([held_or_streamed]))
     return bench
 
 
@@ -233,7 +235,7 @@ def _setting(bench: Workbench, metadata: dict[str, Any]) -> loop.Setting:
         batch_size=config.train.batch_size,
         checkpoint_every_epochs=config.train.checkpoint_every_epochs,
         checkpoint_every_minutes=config.train.checkpoint_every_minutes,
-        metadata=metadata | {"fingerprint": dataset.fingerprint},
+        metadata=metadata | {"fingerprint": dataset.fingerprint, "of_files": dataset.of_files},
     )
 
 

@@ -20,7 +20,7 @@ from llfc_jax.storage.files import read_json, write_json, writing
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 
-_HOW = ("fsdp", "data.workers")
+_HOW = ("fsdp", "data.memory", "data.workers")
 """Fields that say how things are computed, not what: a run may go on otherwise, on another machine."""
 
 _AFTER_TRAINING = (

@@ -197,7 +197,10 @@ def _check_finite(losses: np.ndarray, first_step: int, lineage: Lineage) -> None
 
 def _check_same_data(found: checkpoint.Checkpoint, setting: Setting, directory: Path) -> None:
     theirs, ours = found.metadata["fingerprint"], setting.metadata["fingerprint"]
-    if theirs != ours:
+    known = [metadata.get("of_files", "") for metadata in (found.metadata, setting.metadata)]
+    if theirs != ours and (
+        known[0] != known[1] or not known[0]
+    ):  # held there and streamed here, or vice versa
         raise UserError(
             f"checkpoint {directory} was trained on other data: fingerprint {theirs[:12]}, "
             f"while data.name and data.data_dir now give {ours[:12]}"

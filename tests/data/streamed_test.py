@@ -158,6 +158,14 @@ def test_a_fingerprint_is_of_the_files_and_of_records(data_dir, tmp_path):
     assert len({found, *others}) == 4
 
 
+def test_files_are_known_again_whatever_part_of_them_is_held(data_dir):
+    sets = [loaded(data_dir, "even/eight", memory=gib) for gib in (0, 1e-6, 1)]
+    assert {isinstance(one.train, Split) for one in sets} == {False, True}
+    assert len({one.of_files for one in sets}) == 1
+    other = loaded(data_dir, "even/eight", memory=1, train_split="train[1:]")
+    assert other.of_files != sets[0].of_files
+
+
 # What can be wrong.
 
 

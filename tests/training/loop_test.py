@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.storage import checkpoint
 from llfc_jax.training import loop, optimizers
 from llfc_jax.training.lineage import TRUNK, plan
-from llfc_jax.training.step import Recipe, make_runner
+from llfc_jax.training.step import Recipe, make_runner, make_streaming_runner
 
 EXAMPLES, BATCH, STEPS_PER_EPOCH = 66, 16, 4
 TRAIN = {"pair": "spawn", "networks": 2, "epochs": 4, "spawn_epochs": 1.5, "spawn_steps": None}
@@ -24,12 +26,16 @@ OPT = {
     "clip": 0.0,
 }
 
+generator = np.random.default_rng(0)
+DATA = (
+    generator.integers(0, 256, (EXAMPLES, 3, 3, 1), dtype=np.uint8),
+    generator.integers(0, 4, EXAMPLES, dtype=np.int32),
+)
+
 
 def make_setting(**opt):
     network = models.build({"name": "mlp", "hidden": (5,), "norm": "batch"}, (3, 3, 1), 4)
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (EXAMPLES, 3, 3, 1), dtype=np.uint8)
-    labels = generator.integers(0, 4, EXAMPLES, dtype=np.int32)
+    images, labels = DATA
     optimizer, schedule = optimizers.build(OPT | {"warmup": 0.0} | opt, TRAIN["epochs"] * STEPS_PER_EPOCH)
     recipe = Recipe(network, optimizer, lambda key, images: images / 255)
     return loop.Setting(
@@ -216,3 +222,31 @@ def test_checkpoints_of_other_data_are_refused(setting, trained):
     other = setting._replace(metadata=setting.metadata | {"fingerprint": "0" * 64})
     with pytest.raises(UserError, match=r"was trained on other data: fingerprint f{12}, .* now give 0{12}$"):
         loop.train(a, other, directory)
+
+
+def test_data_that_are_streamed_here_and_were_held_there_are_known_by_their_files(setting, tmp_path):
+    trunk, a, _ = lineages(epochs=2)
+    there, here = ({"of_files": "c" * 64, "fingerprint": of * 64} for of in "fc")
+    loop.train(trunk, setting._replace(metadata=setting.metadata | there), tmp_path)
+    loop.train(a, setting._replace(metadata=setting.metadata | here), tmp_path)
+    assert checkpoint.steps(tmp_path / "a")[-1] == a.last_step
+
+
+def test_a_streamed_run_that_ends_within_an_epoch_goes_on_to_the_numbers_of_one_held_in_memory(
+    setting, trained, tmp_path
+):
+    reads = itertools.count(1)
+
+    def read(indices, seeds):
+        for index, _ in zip(indices, seeds, strict=True):
+            if next(reads) == 8:  # the trunk takes six steps; `a` has taken one of the two left of its epoch
+                raise MemoryError
+            yield tuple(jnp.asarray(array[index]) for array in DATA)
+
+    streamed = setting._replace(run=make_streaming_runner(setting.recipe, read))
+    with pytest.raises(MemoryError):
+        train_all(streamed, tmp_path)
+    train_all(streamed, tmp_path)
+    for name in (TRUNK, "a", "b"):
+        ours, held = (everything(setting, directory, name) for directory in (tmp_path, trained[0]))
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), ours[:3], held[:3])
