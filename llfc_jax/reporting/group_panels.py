@@ -139,11 +139,12 @@ def _lines(results: Results) -> dict[str, Results]:
 
 
 def _places(results: Results) -> tuple[str | None, list[Place]]:
-    """The field to draw against, the first that has several values, and all paths over it."""
+    """The field to draw against, the first that has several values, and the paths that depend on it."""
+    every = results.get("groups", ())
     found = [
         (name, group["fields"] | _spawned(name), path)
-        for group in results.get("groups", ())
-        for name, path in group["paths"].items()
+        for group, name, path in (groups.told(results, "paths") if every else ())
+        if group["fields"] or len(every) == 1
     ]
     fields = dict.fromkeys(field for _, values, _ in found for field in values)
     several = [field for field in fields if len({str(values.get(field)) for _, values, _ in found}) > 1]
