@@ -155,6 +155,9 @@ def get_config() -> ConfigDict:
     config.align.examples = 5_000  # random subset of the training data that the others look at; 0: all
     config.align.epochs = 5  # straight_through, learned_matching
     config.align.learning_rate = placeholder(float)  # of the same; None: 1e-3, and 1e-2 falling as a cosine
+    config.align.ladder = (
+        False  # whether to say which of the network's constraints cost how much of the barrier
+    )
     config.align.classes = ()  # beyond permutations: some of invertible, orthogonal, ...; (): all there are
 
     config.sample = ConfigDict()  # of text: what the networks write, in the report

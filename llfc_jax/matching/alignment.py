@@ -185,7 +185,7 @@ def _permuted(
 ) -> tuple[Permutation, Moved]:
     aligned = apply_permutation(spec, permutation, b)
     steps = ladder(a, {AS_IT_WAS: b, PERMUTED: aligned})
-    return permutation, Moved(aligned, info, Symmetry(spec, {}), (), steps)
+    return permutation, Moved(aligned, info, Symmetry(spec, {}, spec), (), steps)
 
 
 def _summary(moved: Moved) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Where alignment fails: the barrier of networks with ever more constraints, down to the ordinary line."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -46,6 +46,8 @@ def constraint_ladder(
     batches: Callable[[], Iterable[Batch]],
     inputs: Callable[[], Iterable[PyTree]],
     options: Mapping[str, Any] = DEFAULTS,
+    known: Sequence[ConstraintRung] = (),
+    keep: Callable[[Sequence[ConstraintRung]], None] = lambda rungs: None,
 ) -> tuple[ConstraintRung, ...]:
     """Barriers after aligning B with none of its constraints, then with one more on each rung.
 
@@ -63,6 +65,8 @@ def constraint_ladder(
         batches: the same; the barriers are means over them.
         inputs: the same.
         options: the same.
+        known: rungs of the same ladder that were climbed before.
+        keep: takes all rungs so far, after each.
 
     Raises:
         UserError: as `align`.
@@ -70,12 +74,15 @@ def constraint_ladder(
     some = next(iter(inputs()))
     network = loosened(apply, a, some)
     match = partial(align, key, method=method, batches=batches, inputs=inputs, options=options)
-    rungs: list[ConstraintRung] = []
-    for added in (None, *network.constraints):
+    rungs = [*known]
+    for rung, added in enumerate((None, *network.constraints)):
         network = network if added is None else network.with_again(added)
+        if rung < len(known):
+            continue
         barrier = _barrier(network, a, b, some, loss_of, match, batches)
         said = FREE if added is None else CONSTRAINTS[added]
         rungs.append(ConstraintRung(said, barrier, barrier - (rungs[-1].barrier if rungs else 0.0)))
+        keep(rungs)
     return tuple(rungs)
 
 

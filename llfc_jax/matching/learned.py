@@ -20,8 +20,17 @@ from llfc_jax.matching.procrustes import procrustes_steps
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import held_fixed
 from llfc_jax.symmetry.classes import Action, Symmetry
-from llfc_jax.symmetry.exponents import MATRICES, TURNS
-from llfc_jax.symmetry.maps import Maps, act, fold_scales, free_scalings, scales_of, shape_of_map
+from llfc_jax.symmetry.exponents import TURNS
+from llfc_jax.symmetry.maps import (
+    Maps,
+    act,
+    commuting,
+    fold_scales,
+    free_scalings,
+    is_matrix,
+    scales_of,
+    shape_of_map,
+)
 from llfc_jax.symmetry.spec import shape_of_permutation
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
@@ -182,7 +191,7 @@ class _Descent(NamedTuple):
         a, b = pair
         for name, value in free.items():
             action = self.symmetry.actions.get(name) or _moving(self.symmetry, name)
-            b = act(self.symmetry.spec, action, _map_of(action.kind, value), b)
+            b = act(self.symmetry.units, action, _map_of(action, value), b)
         return scales_of(self.symmetry, b, a)
 
     def step(self, state: tuple[Maps, PyTree], pair: _Pair, alpha: Array, batch: Any) -> tuple[Maps, PyTree]:
@@ -252,13 +261,13 @@ def _still(symmetry: Symmetry, classes: Sequence[str]) -> Maps:
     free: Maps = {}
     usable = symmetry.foldable
     actions = {name: action for name, action in usable.actions.items() if action.kind in classes}
-    turned = {action.group for action in actions.values() if action.kind in MATRICES}
+    turned = {action.group for action in actions.values() if is_matrix(action)}
     turned |= {action.group for action in symmetry.actions.values() if action.kind in TURNS}
     for name, size in symmetry.spec.sizes.items():
         if name not in turned:
             free[name] = jnp.broadcast_to(jnp.eye(size), (*shape_of_permutation(symmetry.spec, name), size))
     for name, action in actions.items():
-        if action.kind in MATRICES or name in free_scalings(usable):
+        if is_matrix(action) or name in free_scalings(usable):
             free[name] = jnp.zeros(shape_of_map(usable, name))
     return free
 
@@ -270,18 +279,18 @@ def _moving(symmetry: Symmetry, name: str) -> Action:
     return Action(name, "permutation", symmetry.spec.sizes[name], powers)
 
 
-def _map_of(kind: str, free: Array) -> Array:
+def _map_of(action: Action, free: Array) -> Array:
     """The map that free numbers stand for."""
-    if kind == "scaling":
+    if action.kind == "scaling":
         return jnp.exp(free)
-    if kind == "permutation":
+    if action.kind == "permutation":
         assigned = jax.nn.one_hot(linear_assignment(jax.lax.stop_gradient(free)), free.shape[-1])
         return free + jax.lax.stop_gradient(assigned - free)
     still = jnp.eye(free.shape[-1])
-    if kind not in TURNS:
-        return still + free
+    if action.kind not in TURNS:
+        return still + commuting(action, free)
     skew = (free - jnp.swapaxes(free, -1, -2)) / 2
-    if kind == "mean-fixing orthogonal":
+    if action.kind == "mean-fixing orthogonal":
         skew = skew - skew.mean(-1, keepdims=True)
         skew = skew - skew.mean(-2, keepdims=True)
     return jnp.linalg.solve(still - skew, still + skew)

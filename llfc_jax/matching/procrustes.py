@@ -21,7 +21,7 @@ from llfc_jax.symmetry.maps import (
     apply_maps,
     fold_scales,
     inverse_maps,
-    nearest_rotation,
+    nearest,
     scales_of,
     shrinking,
 )
@@ -204,7 +204,7 @@ def _closed_form(
     crossed = _crossed(symmetry, action, a, b, alone)
     if action.kind == "sign":
         return _signed(symmetry, name, crossed)
-    return {name: nearest_rotation(crossed, action.kind)}
+    return {name: nearest(action, crossed)}
 
 
 def _signed(symmetry: Symmetry, name: str, crossed: Array) -> Maps:
@@ -232,10 +232,10 @@ def _crossed(
         moving = sum(name is not None for name in piece.perms)
         return not alone or moving <= 1 + len(piece.within(action.group))
 
-    shape = shape_of_permutation(symmetry.spec, action.group)
+    shape = shape_of_permutation(symmetry.units, action.group)
     return sum(
         (
-            cross_moment(symmetry.spec, action.group, path, axis, a[path], b[path], of=counts)
+            cross_moment(symmetry.units, action.group, path, axis, a[path], b[path], of=counts)
             for path, of in action.powers.items()
             if path in a
             for axis in of

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llfc_jax.reporting import (
     captions,
     cause_panels,
+    constraint_panels,
     group_panels,
     judgement,
     landscape_panels,
@@ -209,6 +210,7 @@ FIGURES: dict[str, FigureSpec] = {
     "plane": FigureSpec(
         landscape_panels.draw_plane, "The plane through three networks", landscape_panels.plane_caption
     ),
+    "constraints": FigureSpec(constraint_panels.draw, "Where alignment fails", constraint_panels.caption),
     "parts": FigureSpec(draw_parts, "How far from the line", captions.parts),
     "llfc": FigureSpec(draw_llfc, "Layerwise linear feature connectivity", captions.llfc),
     "coefficient": FigureSpec(draw_coefficient, "Coefficient", captions.coefficient),

@@ -86,6 +86,7 @@ def render(results: Results, drawings: Iterable[Drawing]) -> str:
         has_errors=any("error" in {one.quantity for one in barriers(results, path)} for path in lmc),
         has_perplexities=any("perplexity" in entry["test"] for entry in lmc.values()),
         middle=reading.nearest_half,
+        dearest_of=reading.dearest,
     )
 
 

@@ -194,6 +194,15 @@ def half_label(alphas: Sequence[float]) -> str:
     return f"α = {alpha_label(alphas[nearest_half(alphas)])}"
 
 
+def dearest(rungs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The rung of a ladder of constraints that costs most.
+
+    >>> dearest([{"cost": 0.1}, {"cost": None}, {"cost": 0.3}])
+    {'cost': 0.3}
+    """
+    return max(rungs, key=lambda rung: -np.inf if rung["cost"] is None else rung["cost"])
+
+
 def nats(value: float | None) -> str:
     """A loss.
 

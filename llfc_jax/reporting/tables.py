@@ -112,6 +112,9 @@ def _print_run(console: Console, results: Results) -> None:
         if len(found.get("ladder", ())) > FEW_STEPS:
             title = f"{reading.path_label(path)}: what is left between the two"
             _print(console, title, _ladder(found["ladder"]))
+        if rungs := found.get("constraints"):
+            title = f"{reading.path_label(path)}: what each of the network's constraints costs, in nats"
+            _print(console, title, _constraints(rungs))
     for path, found in results.get("samples", {}).items():
         _print(console, f"What they write: {reading.path_label(path)}", _samples(path, found))
     if llfc := results.get("llfc"):
@@ -253,6 +256,17 @@ def _ladder(rungs: Sequence[Mapping[str, Any]]) -> Table:
     for rung in rungs:
         loss = [reading.nats(rung.get("loss"))] * with_loss
         table.add_row(rung["step"], reading.coefficient(rung["relative"]), *loss)
+    return table
+
+
+def _constraints(rungs: Sequence[Mapping[str, Any]]) -> Table:
+    """The dearest in red: where alignment fails."""
+    table, dearest = _table("barrier at α = ½", "cost"), reading.dearest(rungs)
+    for rung in rungs:
+        cost = Text(reading.nats(rung["cost"]), "red" if rung is dearest else "")
+        table.add_row(
+            f"{rung['added']}{' (dearest)' * (rung is dearest)}", reading.nats(rung["barrier"]), cost
+        )
     return table
 
 

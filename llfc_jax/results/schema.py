@@ -415,6 +415,17 @@ class Rung(TypedDict):
     """Of the midpoint, in nats, on the training data that was looked at; of methods that look at losses."""
 
 
+class ConstraintRung(TypedDict):
+    """The barrier with some of a network's constraints (`matching.failing`)."""
+
+    added: str
+    """The constraint that this rung adds; on the first there is none of those that can be loosened."""
+    barrier: Number
+    """Loss of the midpoint less the mean of the ends', in nats, on the training data that was looked at."""
+    cost: Number
+    """By how much it rose; on the first the barrier itself."""
+
+
 class RandomDirection(TypedDict):
     """At A + alpha d, d as long as B - A: Gaussian, and by filters (`measures.random_direction`)."""
 
@@ -487,6 +498,8 @@ class Alignment(TypedDict):
     classes: NotRequired[list[str]]
     """Kinds of symmetries that B could be moved by."""
     ladder: NotRequired[list[Rung]]
+    constraints: NotRequired[list[ConstraintRung]]
+    """Where alignment fails, where `align.ladder` asked for it; all costs sum to the last barrier."""
     description: str
     """Of the network's symmetries."""
 

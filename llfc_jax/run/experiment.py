@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,18 @@ from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.results import SCHEMA_VERSION, NetworkKey
 from llfc_jax.run import pair, workdir
 from llfc_jax.run.configuration import fields
+from llfc_jax.run.constraints import climb_ladders
 from llfc_jax.run.curves import add_tasks, bend_paths, train_star
 from llfc_jax.run.keeping import discard, keeper_of
 from llfc_jax.run.measurement import measure, merged_network
 from llfc_jax.run.validation import validate
-from llfc_jax.run.workbench import ALIGN_STREAM, Workbench, prepare
+from llfc_jax.run.workbench import Workbench, prepare
 from llfc_jax.runtime import compilation, environment, output, processes, progress, sharding
 from llfc_jax.storage import checkpoint, files
 from llfc_jax.storage.paths import is_in_file
 from llfc_jax.training import loop
 from llfc_jax.training.lineage import MERGED, aligned_name
 from llfc_jax.training.step import Recipe, Runner, gather, make_runner, make_streaming_runner, scans
-from llfc_jax.types import Batch, PRNGKey
 
 
 def run(config: ConfigDict, directory: Path, command: str) -> Path:
@@ -127,6 +127,7 @@ def find_results(bench: Workbench, checkpoints: Path, command: str) -> dict[str,
         train(bench, checkpoints)
         trained = time.monotonic()
         align_to_first(bench, checkpoints)
+        climb_ladders(bench, checkpoints)
         merge(bench, checkpoints)
         bend_paths(bench, checkpoints)
         train_star(bench, checkpoints)
@@ -262,7 +263,7 @@ def align_to_first(bench: Workbench, checkpoints: Path) -> None:
 def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
     """Each to the first by itself."""
     config, a = bench.config, checkpoint.restore(checkpoints / first)
-    data = _alignment_data(bench)
+    data = bench.alignment_data()
     for name in others:
         other = checkpoint.restore(checkpoints / name)
         with (
@@ -270,7 +271,7 @@ def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequenc
             sharding.apart(),
         ):
             aligned = align(
-                _alignment_key(bench),
+                bench.alignment_key(),
                 sharding.replicate(a.variables),
                 sharding.replicate(other.variables),
                 method=config.align.method,
@@ -291,10 +292,10 @@ def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequenc
 def _align_all(bench: Workbench, checkpoints: Path, first: str, others: Sequence[str]) -> None:
     """All at once."""
     family = {name: checkpoint.restore(checkpoints / name) for name in (first, *others)}
-    data = _alignment_data(bench)
+    data = bench.alignment_data()
     with progress.bar(f"align {', '.join(family)} with each other", total=None), sharding.apart():
         found = align_many(
-            _alignment_key(bench),
+            bench.alignment_key(),
             [sharding.replicate(one.variables) for one in family.values()],
             apply=bench.pipeline.apply,
             inputs=lambda: (batch.images for batch in data()),
@@ -303,17 +304,6 @@ def _align_all(bench: Workbench, checkpoints: Path, first: str, others: Sequence
     for name, aligned in zip(others, found, strict=True):
         _save_aligned(bench, checkpoints, name, family[name], aligned)
     progress.say(f"aligned {', '.join(family)} with each other: {found[0].summary['seconds']:.1f} s")
-
-
-def _alignment_key(bench: Workbench) -> PRNGKey:
-    return jax.random.fold_in(jax.random.key(bench.config.seed), ALIGN_STREAM)
-
-
-def _alignment_data(bench: Workbench) -> Callable[[], Iterator[Batch]]:
-    """Starts a stream over the training data that alignment looks at."""
-    examples = bench.some_training_data(bench.config.align.examples)
-    batch_size = min(bench.config.train.batch_size, examples.size)
-    return lambda: bench.as_in_training(examples, batch_size)
 
 
 def _save_aligned(

@@ -23,6 +23,7 @@ from llfc_jax.path.traversal import chunk_for
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import read_features
 from llfc_jax.results import PathKey
+from llfc_jax.run.constraints import ladder_of
 from llfc_jax.run.curves import aligned_pairs, all_pairs, bent, measure_plane
 from llfc_jax.run.sampling import samples
 from llfc_jax.run.workbench import Workbench, stream, training_stream
@@ -58,7 +59,10 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
             for name, found in (trunks | networks).items()
             if "alignment" not in found.metadata and (history := found.metadata["history"])["step"]
         },
-        "alignment": {f"{first}-{name}": networks[name].metadata["alignment"] for first, name in aligned},
+        "alignment": {
+            f"{first}-{name}": networks[name].metadata["alignment"] | ladder_of(checkpoints, name)
+            for first, name in aligned
+        },
         "endpoints": {
             name: _endpoints(bench, found.variables)
             for name, found in (networks | _merged(checkpoints)).items()

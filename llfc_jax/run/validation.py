@@ -17,7 +17,7 @@ from llfc_jax.path.curves import BENT, LINE
 from llfc_jax.run.configuration import fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand, is_in_file
-from llfc_jax.symmetry.exponents import KINDS
+from llfc_jax.symmetry.exponents import KINDS, ROTARY
 from llfc_jax.training.lineage import INDEPENDENT, PAIRS, TWINS, network_names
 from llfc_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 from llfc_jax.training.step import PRECISIONS
@@ -124,7 +124,8 @@ RULES: Mapping[str, Rule] = {
     "align.examples": _COUNT,
     "align.epochs": whole(1, _EPOCHS),
     "align.learning_rate": number(0, above=True),
-    "align.classes": choice(*KINDS),
+    "align.ladder": switch(),
+    "align.classes": choice(*KINDS, ROTARY),
     "sample.length": whole(0, 100_000),
     "sample.prompt": text(),
     "sample.temperature": number(0),
@@ -224,6 +225,10 @@ def _check_pairs(config: ConfigDict) -> None:
         )
     if config.plane.size and config.train.pair == TWINS and not config.train.noise and not config.only:
         raise UserError("config.plane.size: expected different networks; found twins of train.noise=0")
+    if config.align.ladder and config.align.method in ("none", UNIVERSE):
+        raise UserError(
+            f"config.align.ladder: expected an align.method of two networks; found {config.align.method}"
+        )
     if config.plane.size == 1:
         raise UserError("config.plane.size: expected 0, or 2 points a side at least; found 1")
     if config.path.star and config.train.spawn_sweep:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, reduce
 from operator import getitem
 
@@ -85,10 +85,18 @@ class Pipeline:
     def loss(self, variables: Variables, batch: Batch) -> Array:
         """Mean cross-entropy of a batch of images or text, BatchNorm using the statistics of the batch."""
         inputs = self.preprocess(batch.images)
-        logits, _ = self.network.apply_train(variables, inputs, key=None)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        losses = losses.mean(axis=range(1, losses.ndim))  # of the tokens of a block
-        return jnp.vdot(losses, batch.mask) / batch.mask.sum()
+        return _cross_entropy(self.network.apply_train(variables, inputs, key=None)[0], batch)
+
+    def loss_of(self, apply: Callable[[Variables, Array], Array]) -> Callable[[Variables, Batch], Array]:
+        """The same of another network, raw images -> logits, as it is after training."""
+        return lambda variables, batch: _cross_entropy(apply(variables, batch.images), batch)
+
+
+def _cross_entropy(logits: Array, batch: Batch) -> Array:
+    """Mean over the examples that count."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+    losses = losses.mean(axis=range(1, losses.ndim))  # of the tokens of a block
+    return jnp.vdot(losses, batch.mask) / batch.mask.sum()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -161,6 +169,16 @@ class Workbench:
                 images = _augmented(jax.random.fold_in(key, index), batch.images)
                 batch = batch._replace(images=sharding.shard_batch(images))
             yield batch
+
+    def alignment_key(self) -> PRNGKey:
+        """What alignment draws from."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), ALIGN_STREAM)
+
+    def alignment_data(self) -> Callable[[], Iterator[Batch]]:
+        """Starts a stream over the training data that alignment looks at."""
+        examples = self.some_training_data(self.config.align.examples)
+        batch_size = min(self.config.train.batch_size, examples.size)
+        return lambda: self.as_in_training(examples, batch_size)
 
     def some_training_data(self, examples: int) -> data.Examples:
         """A random subset of the training data, always the same; all of it for 0 or too many."""

@@ -9,7 +9,8 @@ An invertible T makes tr(T P T^T) + tr(T^-T R T^-1) of it, P and R the Gram matr
 In G = T^T T this is tr(P G) + tr(R G^-1), smallest where G P G = R: at the geometric mean of R and P^-1,
 G = P^-1/2 (P^1/2 R P^1/2)^1/2 P^-1/2 (Bhatia 2007, Positive Definite Matrices, section 4.1). Of queries with
 keys it leaves W_Q^T W_Q = W_K^T W_K, as the singular value decomposition of W_Q W_K^T does; what is left of T
-is a rotation.
+is a rotation. For maps that multiply pairs as complex numbers, only what commutes with them counts: the mean
+of each pair's diagonal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.symmetry.classes import Action, Symmetry
-from llfc_jax.symmetry.maps import Maps, act, apply_maps, still_map
+from llfc_jax.symmetry.maps import Maps, act, apply_maps, commuting, is_matrix, still_map
 from llfc_jax.symmetry.moments import cross_moment, square_moment
 from llfc_jax.symmetry.spec import PermutationSpec
 from llfc_jax.types import Array, PyTree
@@ -52,10 +53,10 @@ def balance(symmetry: Symmetry, variables: PyTree, names: Sequence[str], paths: 
     def sweep(maps: Maps) -> tuple[Maps, Array]:
         found, change, moved = dict(maps), jnp.zeros(()), apply_maps(symmetry, maps, variables)
         for name, action in actions.items():
-            best = _best_matrix if action.kind == "invertible" else _best_scale
-            step = best(symmetry.spec, action, moved, paths)
-            moved = act(symmetry.spec, action, step, moved)
-            found[name] = step @ found[name] if action.kind == "invertible" else step * found[name]
+            best = _best_matrix if is_matrix(action) else _best_scale
+            step = best(symmetry.units, action, moved, paths)
+            moved = act(symmetry.units, action, step, moved)
+            found[name] = step @ found[name] if is_matrix(action) else step * found[name]
             change = jnp.maximum(change, jnp.abs(step - still_map(symmetry, name)).max())
         return found, change
 
@@ -100,8 +101,11 @@ def _best_matrix(spec: PermutationSpec, action: Action, variables: PyTree, paths
         (power, cross_moment(spec, action.group, path, axis, leaf, leaf)) for power, path, axis, leaf in moved
     ]
     still = jnp.broadcast_to(jnp.eye(action.size), jnp.shape(grams[0][1])) if grams else jnp.eye(action.size)
-    ahead, behind = (sum((g for power, g in grams if sign * power > 0), 0 * still) for sign in (1, -1))
-    best = _power(_geometric_mean(_ridged(behind), jnp.linalg.inv(_ridged(ahead))), 0.5)
+    ahead, behind = (
+        _ridged(commuting(action, sum((g for power, g in grams if sign * power > 0), 0 * still)))
+        for sign in (1, -1)
+    )
+    best = commuting(action, _power(_geometric_mean(behind, jnp.linalg.inv(ahead)), 0.5))
 
     def squares(matrix: Array) -> Array:
         return _sum_of_squares(act(spec, action, matrix, variables), paths)

@@ -4,12 +4,12 @@ Which maps a group of units allows is decided by the operations that its axes pa
 ReLU allows positive scalings, odd functions signs, sums of squares rotations, a product of queries with keys
 or of values with outputs all invertible maps. A LayerNorm subtracts the mean, so it allows the rotations that
 fix the direction (1, ..., 1). The scale of a norm allows rotations where it doesn't vary, as after
-`maps.fold_scales`. Maps that depend on more, such as the rotations that commute with rotary positions, are
-not looked for.
+`maps.fold_scales`. Of queries with keys that rotary positions turn, pairs may be multiplied as complex
+numbers (`rotary`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import jax
@@ -17,9 +17,11 @@ import jax
 from llfc_jax.errors import UserError
 from llfc_jax.program.flat import Flat, flatten
 from llfc_jax.symmetry.exponent_rules import equations
-from llfc_jax.symmetry.exponents import KINDS, MATRICES, TURNS, Equations, Key
+from llfc_jax.symmetry.exponents import KINDS, MATRICES, ROTARY, TURNS, Equations, Key
 from llfc_jax.symmetry.factors import expand
 from llfc_jax.symmetry.nullspace import nullspace
+from llfc_jax.symmetry.reading import leaf_spec
+from llfc_jax.symmetry.rotary import Pairs, paired, with_rotary
 from llfc_jax.symmetry.spec import PermutationSpec, around, readable_path
 from llfc_jax.symmetry.trace import permutation_spec
 from llfc_jax.symmetry.values import named_axes
@@ -40,11 +42,12 @@ class Action:
     """One map T of the units of a group, and the powers of it that act on the model's arrays.
 
     Attributes:
-        group: the permutation that moves these units.
-        kind: one of `exponents.KINDS`.
+        group: the permutation that moves these units; of pairs, which none moves, a name of `Symmetry.units`.
+        kind: one of `exponents.KINDS`, or `exponents.ROTARY`.
         size: number of units.
         powers: path -> axis of that array -> e: T^e acts along it; of matrices T for 1, T^-T for -1.
         uniform: paths of arrays that must not vary, for T to be a symmetry.
+        pairs: of units that T multiplies as complex numbers; none where it isn't made of such.
     """
 
     group: str
@@ -52,6 +55,7 @@ class Action:
     size: int
     powers: Mapping[str, Mapping[int, Fraction]]
     uniform: tuple[str, ...] = ()
+    pairs: Pairs = ()
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,12 @@ class Symmetry:
     Attributes:
         spec: its permutations.
         actions: name -> a family of maps, of any kind but permutations.
+        units: where the units are that maps act on: as in `spec`, and those that no permutation moves.
     """
 
     spec: PermutationSpec
     actions: Mapping[str, Action]
+    units: PermutationSpec
 
     def __getitem__(self, name: str) -> Action:
         if name not in self.actions:
@@ -84,7 +90,7 @@ class Symmetry:
     def foldable(self) -> "Symmetry":
         """The same without maps that need arrays uniform which can't be made so."""
         kept = {name: action for name, action in self.actions.items() if not self.kept_by(action)}
-        return Symmetry(self.spec, kept)
+        return Symmetry(self.spec, kept, self.units)
 
 
 def symmetries(apply: Callable[..., PyTree], variables: PyTree, inputs: PyTree) -> Symmetry:
@@ -103,7 +109,7 @@ def symmetries(apply: Callable[..., PyTree], variables: PyTree, inputs: PyTree) 
         P0 scaling (8): in[1]^1, out[0]^-1
     """
     spec = permutation_spec(apply, variables, inputs)
-    flat = flatten(apply, variables, inputs)
+    flat = with_rotary(flatten(apply, variables, inputs))
     axes, names = named_axes(flat, variables, spec)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
     keys = {
@@ -116,17 +122,40 @@ def symmetries(apply: Callable[..., PyTree], variables: PyTree, inputs: PyTree) 
         for value, own in enumerate(axes)
     }
     found = equations(flat, keys)
+    moving = {factor: name for factor, name in names.items() if name is not None}
+    sizes = {**spec.sizes, **{name: factor.size for factor, name in moving.items()}}
+    shapes = [flat.avals[value].shape for value in range(flat.num_leaves)]
+    leaves = {
+        path: leaf_spec(*own, moving)
+        for path, own in zip(paths, zip(axes, shapes, strict=False), strict=True)
+    }
+    units = PermutationSpec(sizes, leaves)
+    pairs = {
+        name: own
+        for value, axis, own in paired(flat)
+        for factor in expand(axes[value][axis])
+        if (name := moving.get(factor)) is not None
+    }
     actions: dict[str, Action] = {}
-    for group in spec.sizes:
-        own: list[Action] = []
-        for kind in KINDS:
-            for action in _actions(found, flat, spec, paths, group, kind):
-                larger = [one for one in own if one.kind in (kind, *_LARGER[kind])]
-                if not _is_made_of(larger, action):
-                    own.append(action)
-                    same = sum(one.kind == kind for one in own)
-                    actions[f"{group} {kind} {same}" if same > 1 else f"{group} {kind}"] = action
-    return Symmetry(spec, actions)
+    for group in sizes:
+        actions |= _of_group(found, flat, units, paths, group, pairs.get(group, ()))
+    return Symmetry(spec, actions, units)
+
+
+def _of_group(
+    found: Equations, flat: Flat, units: PermutationSpec, paths: list[str], group: str, pairs: Pairs
+) -> dict[str, Action]:
+    """Name -> the maps of a group's units, those left out that are products of others."""
+    own: dict[str, Action] = {}
+    for kind in ("invertible",) if pairs else KINDS:
+        larger = [one for one in own.values() if one.kind in _LARGER[kind]]
+        for action in _actions(found, flat, units, paths, group, kind):
+            if not _is_made_of(larger, action):
+                larger.append(action)
+                action = replace(action, kind=ROTARY if pairs else kind, pairs=pairs)
+                same = sum(one.kind == action.kind for one in own.values()) + 1
+                own[f"{group} {action.kind} {same}" if same > 1 else f"{group} {action.kind}"] = action
+    return own
 
 
 def _actions(
@@ -176,6 +205,7 @@ def describe_actions(symmetry: Symmetry) -> str:
         needs = f"; where uniform: {', '.join(map(readable_path, action.uniform))}" if action.uniform else ""
         if kept := symmetry.kept_by(action):
             needs += f"; no layer takes in {', '.join(map(readable_path, kept))}"
-        outer = [f" in each of {symmetry.spec.sizes[o]}" for o in around(action.group, symmetry.spec.sizes)]
-        lines.append(f"{name} ({action.size}{''.join(reversed(outer))}): {', '.join(moved)}{needs}")
+        outer = [f" in each of {symmetry.units.sizes[o]}" for o in around(action.group, symmetry.units.sizes)]
+        count = f"{len(action.pairs)} pairs" if action.pairs else action.size
+        lines.append(f"{name} ({count}{''.join(reversed(outer))}): {', '.join(moved)}{needs}")
     return "\n".join(lines) or "no symmetry beyond permutations"

@@ -120,15 +120,24 @@ def _moved(found: Equations, instruction: Instruction) -> None:
         found.carry(key, *own)
     beside = {"pad": [1], "concatenate": range(len(instruction.operands))}.get(instruction.primitive, ())
     filled = [x for x in (instruction.operands[i] for i in beside) if not found.is_zero(x)]
+    along = _filled_along(instruction)
     for result in instruction.results:
         for key in found.of(result):
             from_all = {old.value for old in carried.get(key, ())}.issuperset(filled)
-            if key not in carried or not from_all:
+            if key not in carried or not (from_all or along == {key.axis}):
                 found.none(KINDS, key)
     if instruction.primitive not in ("slice", "split"):  # which leave whole groups out, or none of one
         kept = {old for own in carried.values() for old in own}
         left = [key for operand in instruction.operands for key in found.of(operand) if key not in kept]
         found.none(KINDS, *left)
+
+
+def _filled_along(instruction: Instruction) -> set[int]:
+    """Along which axes a value has others beside it."""
+    params = instruction.eqn.params
+    if instruction.primitive == "pad":
+        return {i for i, added in enumerate(params["padding_config"]) if added != (0, 0, 0)}
+    return {params["dimension"]} if instruction.primitive == "concatenate" else set()
 
 
 def _paired(old: Sequence[Key], new: Sequence[Key]) -> list[tuple[Key, Key]] | None:
@@ -187,6 +196,21 @@ def _reduce(*kinds: str, total: bool = False) -> Rule:
     return rule
 
 
+def _enter(found: Equations, instruction: Instruction) -> None:
+    for key, present, _ in columns(found, instruction):
+        found.carry(key, *present)
+
+
+def _leave(found: Equations, instruction: Instruction) -> None:
+    """Of pairs, all maps that commute with turning them; what else acts has come through the inside."""
+    for key, present, _ in columns(found, instruction):
+        if key.axis == instruction.eqn.params["axis"]:
+            found.pass_on(key, *present, kinds=("invertible",))
+            found.none([kind for kind in KINDS if kind != "invertible"], key, *present)
+        else:
+            found.carry(key, *(other for other in present if other.value == instruction.operands[1]))
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("add", "sub", "add_any"), _add),
     **dict.fromkeys(("mul", "div"), products.multiply),
@@ -212,6 +236,8 @@ RULES: dict[str, Rule] = {
     ),
     "transpose": _transpose,
     "broadcast_in_dim": _broadcast,
+    "rotary_enter": _enter,
+    "rotary_leave": _leave,
     "reduce_sum": _reduce(*KINDS, total=True),
     **dict.fromkeys(("reduce_max", "reduce_min"), _reduce("scaling")),
     "dot_general": products.dot_general,

@@ -18,6 +18,8 @@ KINDS = ("invertible", "orthogonal", "mean-fixing orthogonal", "sign", "scaling"
 """Kinds of maps, the larger groups first."""
 TURNS = ("orthogonal", "mean-fixing orthogonal")
 MATRICES = ("invertible", *TURNS)
+ROTARY = "rotary"
+"""Invertible maps that multiply pairs of units as complex numbers: all that rotary positions commute with."""
 
 
 class Key(NamedTuple):

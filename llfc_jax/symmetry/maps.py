@@ -11,7 +11,7 @@ import numpy as np
 
 from llfc_jax.errors import UserError
 from llfc_jax.symmetry.classes import Action, Symmetry
-from llfc_jax.symmetry.exponents import MATRICES, TURNS
+from llfc_jax.symmetry.exponents import MATRICES, ROTARY, TURNS
 from llfc_jax.symmetry.spec import (
     PermutationSpec,
     Piece,
@@ -32,14 +32,19 @@ def shape_of_map(symmetry: Symmetry, name: str) -> tuple[int, ...]:
     if name in symmetry.spec.sizes:
         return shape_of_permutation(symmetry.spec, name)
     action = symmetry[name]
-    shape = shape_of_permutation(symmetry.spec, action.group)
-    return (*shape, action.size) if action.kind in MATRICES else shape
+    shape = shape_of_permutation(symmetry.units, action.group)
+    return (*shape, action.size) if is_matrix(action) else shape
+
+
+def is_matrix(action: Action) -> bool:
+    """Whether its maps are given as matrices, not as a number for each unit."""
+    return action.kind in (*MATRICES, ROTARY)
 
 
 def still_map(symmetry: Symmetry, name: str) -> Array:
     """What moves nothing, of any kind but permutations: ones, or the identity."""
     shape = shape_of_map(symmetry, name)
-    return jnp.broadcast_to(jnp.eye(shape[-1]) if symmetry[name].kind in MATRICES else 1.0, shape)
+    return jnp.broadcast_to(jnp.eye(shape[-1]) if is_matrix(symmetry[name]) else 1.0, shape)
 
 
 def apply_maps(symmetry: Symmetry, maps: Maps, variables: PyTree) -> PyTree:
@@ -66,19 +71,19 @@ def apply_maps(symmetry: Symmetry, maps: Maps, variables: PyTree) -> PyTree:
         if jnp.shape(value) != expected:
             raise UserError(f"{name}: expected shape {expected}, found {jnp.shape(value)}")
         if name in symmetry.actions and not isinstance(value, jax.core.Tracer):
-            _check_kind(name, symmetry[name].kind, np.asarray(value))
+            _check_kind(name, symmetry[name], np.asarray(value))
     permutation = {name: maps[name] for name in symmetry.spec.sizes if name in maps}
     if permutation:
         variables = apply_permutation(symmetry.spec, identity(symmetry.spec) | permutation, variables)
     for name, value in maps.items():
         if name in symmetry.actions:
             _check_uniform(name, symmetry[name], variables)
-            variables = act(symmetry.spec, symmetry[name], value, variables)
+            variables = act(symmetry.units, symmetry[name], value, variables)
     return variables
 
 
-def _check_kind(name: str, kind: str, value: np.ndarray) -> None:
-    size = value.shape[-1]
+def _check_kind(name: str, action: Action, value: np.ndarray) -> None:
+    size, kind = value.shape[-1], action.kind
     turned = np.swapaxes(value, -1, -2) @ value if kind in TURNS else np.eye(size)
     for good, expected in (
         (bool(np.isfinite(value).all()), "finite numbers"),
@@ -89,7 +94,14 @@ def _check_kind(name: str, kind: str, value: np.ndarray) -> None:
             kind != "mean-fixing orthogonal" or np.allclose(value.sum(-1), 1, atol=1e-3),
             "a rotation that fixes the mean's direction, (1, ..., 1)",
         ),
-        (kind != "invertible" or bool((np.linalg.matrix_rank(value) == size).all()), "an invertible matrix"),
+        (
+            np.allclose(commuting(action, jnp.asarray(value)), value, atol=1e-4) or not action.pairs,
+            "a complex number for each pair",
+        ),
+        (
+            kind not in ("invertible", ROTARY) or bool((np.linalg.matrix_rank(value) == size).all()),
+            "an invertible matrix",
+        ),
     ):
         if not good:
             raise UserError(f"{name}: expected {expected}; found another map")
@@ -108,7 +120,7 @@ def act(spec: PermutationSpec, action: Action, value: Array, variables: PyTree) 
     """A network with T^e applied along every axis that T acts on.
 
     Args:
-        spec: the model's permutations.
+        spec: of the units, such as the model's permutations.
         action: what T acts on.
         value: T; not checked.
         variables: the network's arrays.
@@ -139,9 +151,7 @@ def _along(piece: Piece, axis: int, action: Action, value: Array, power: Fractio
             factor = value ** float(power)
             block = jnp.einsum(f"{letters},{outer}{letters[i]}->{letters}", block, factor)
             continue
-        matrix = (
-            value if power > 0 or action.kind != "invertible" else jnp.swapaxes(jnp.linalg.inv(value), -1, -2)
-        )
+        matrix = value if power > 0 or action.kind in TURNS else jnp.swapaxes(jnp.linalg.inv(value), -1, -2)
         new = letters.replace(letters[i], "Z")
         block = jnp.einsum(
             f"{outer}Z{letters[i]},{letters}->{new}", matrix, block, precision=jax.lax.Precision.HIGHEST
@@ -153,18 +163,44 @@ def random_maps(key: PRNGKey, symmetry: Symmetry, *names: str) -> Maps:
     """Draws maps of the given names: rotations uniformly, others around the identity."""
     drawn: Maps = {}
     for i, name in enumerate(names):
-        own, kind, shape = jax.random.fold_in(key, i), symmetry[name].kind, shape_of_map(symmetry, name)
+        own, action, shape = jax.random.fold_in(key, i), symmetry[name], shape_of_map(symmetry, name)
         normal = jax.random.normal(own, shape)
-        match kind:
+        match action.kind:
             case "scaling":
                 drawn[name] = jnp.exp(normal / 2)
             case "sign":
                 drawn[name] = jnp.where(normal > 0, 1.0, -1.0)
             case "invertible":
                 drawn[name] = jnp.eye(shape[-1]) + 0.3 * normal / np.sqrt(shape[-1])
+            case "rotary":
+                stretched = jnp.eye(shape[-1]) * jnp.exp(normal[..., :1] / 2)
+                drawn[name] = commuting(action, stretched) @ nearest(action, normal)
             case _:
-                drawn[name] = nearest_rotation(normal, kind)
+                drawn[name] = nearest(action, normal)
     return drawn
+
+
+def commuting(action: Action, matrix: Array) -> Array:
+    """The part of matrices that commutes with turning an action's pairs; all, where it has none.
+
+    The nearest of those that multiply each pair by a complex number.
+    """
+    if not action.pairs:
+        return matrix
+    i, j = np.transpose(action.pairs)
+    real = (matrix[..., i, i] + matrix[..., j, j]) / 2
+    imaginary = (matrix[..., j, i] - matrix[..., i, j]) / 2
+    found = jnp.zeros_like(matrix).at[..., i, i].set(real).at[..., j, j].set(real)
+    return found.at[..., j, i].set(imaginary).at[..., i, j].set(-imaginary)
+
+
+def nearest(action: Action, matrix: Array) -> Array:
+    """Of an action's maps that are rotations, the Q with the largest <Q, M> (Procrustes)."""
+    if not action.pairs:
+        return nearest_rotation(matrix, action.kind)
+    numbers = commuting(action, matrix)
+    length = jnp.linalg.norm(numbers, axis=-1, keepdims=True)
+    return jnp.where(length > 0, numbers / jnp.where(length > 0, length, 1), jnp.eye(action.size))
 
 
 def nearest_rotation(matrix: Array, kind: str) -> Array:
@@ -188,7 +224,7 @@ def inverse_maps(symmetry: Symmetry, maps: Maps) -> Maps:
         if kind in TURNS:
             undone[name] = jnp.swapaxes(value, -1, -2)
         else:
-            undone[name] = jnp.linalg.inv(value) if kind == "invertible" else 1 / value
+            undone[name] = jnp.linalg.inv(value) if is_matrix(symmetry[name]) else 1 / value
     return undone
 
 
@@ -225,7 +261,7 @@ def free_scalings(symmetry: Symmetry) -> list[str]:
 
 def shrinking(symmetry: Symmetry) -> list[str]:
     """The maps that can make weights smaller: by which no norm's scale is folded, and invertible ones."""
-    invertible = [name for name, action in symmetry.actions.items() if action.kind == "invertible"]
+    invertible = [n for n, action in symmetry.actions.items() if action.kind in ("invertible", ROTARY)]
     return [*invertible, *free_scalings(symmetry)]
 
 
@@ -239,7 +275,7 @@ def _rescaled(symmetry: Symmetry, variables: PyTree, divisor: Callable[[Array, s
             (power,) = action.powers[path].values()
             if not isinstance(factor, jax.core.Tracer) and not np.all(np.asarray(factor)):
                 raise UserError(f"{readable_path(path)}: expected a scale without zeros; found one")
-            variables = act(symmetry.spec, action, factor ** float(-1 / power), variables)
+            variables = act(symmetry.units, action, factor ** float(-1 / power), variables)
             needed.discard(path)
     if needed:
         raise UserError(f"{readable_path(min(needed))}: expected a scale that folds into the next layer")

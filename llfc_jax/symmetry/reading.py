@@ -13,6 +13,7 @@ from llfc_jax.symmetry.factors import (
     Factor,
     dependencies,
     expand,
+    fix,
     flatten,
     has_sum,
     restrict,
@@ -49,26 +50,42 @@ def read(arrays: Mapping[str, tuple[Axes, tuple[int, ...]]], used: Used, lines: 
     )
 
 
-def name_factors(leaves: Sequence[Axes], used: Iterable[Factor]) -> dict[Factor, str]:
+def name_factors(
+    leaves: Sequence[Axes], used: Iterable[Factor], paired: Sequence[Axis] = ()
+) -> dict[Factor, str]:
     """The name of each class that can be permuted, in the order in which the model uses them.
 
     What moves within another has its name in front, `P0/P1`, and comes after it.
+
+    Args:
+        leaves: the axes of each array of the model.
+        used: what the model reads, in order.
+        paired: axes that can't be permuted, but pairs of which can be turned: `R0`, `R1`.
     """
     used = tuple(dict.fromkeys(used))
     _fix_unused(leaves, used)
     _separate(leaves)
+    turned = {f for axis in paired for f in expand(axis) if f.size == size_of(axis)}
+    for axis in paired:
+        fix(tuple(f for f in expand(axis) if f not in turned), "a part of pairs")
     on_leaves = {factor for axes in leaves for factor in expand(flatten(axes))}
     free = [f for f in dict.fromkeys(expand(used)) if f in on_leaves and f.fixed is None]
-    chains = _chains(leaves, free)
+    chains = _chains(leaves, free, [f for f in free if f not in turned])
     free.sort(key=lambda factor: len(chains[factor]))
     names: dict[Factor, str] = {}
-    for i, factor in enumerate(free):
-        around = chains[factor]
-        names[factor] = f"{names[around[-1]]}/P{i}" if around else f"P{i}"
+    for letter, own in (
+        ("P", [f for f in free if f not in turned]),
+        ("R", [f for f in free if f in turned]),
+    ):
+        for i, factor in enumerate(own):
+            around = chains[factor]
+            names[factor] = f"{names[around[-1]]}/{letter}{i}" if around else f"{letter}{i}"
     return names
 
 
-def _chains(leaves: Sequence[Axes], free: Sequence[Factor]) -> dict[Factor, tuple[Factor, ...]]:
+def _chains(
+    leaves: Sequence[Axes], free: Sequence[Factor], permuted: Sequence[Factor]
+) -> dict[Factor, tuple[Factor, ...]]:
     """For each class, what it moves within, outermost first: all that it may depend on, if that is a chain.
 
     Of two that may each depend on the other, the one that is minor in the first array that has both moves
@@ -80,7 +97,7 @@ def _chains(leaves: Sequence[Axes], free: Sequence[Factor]) -> dict[Factor, tupl
         both = next((rank for rank in order if factor in rank and other in rank), None)
         return both is not None and both[factor] < both[other]
 
-    may = {factor: set(dependencies(factor)) & {*free} for factor in free}
+    may = {factor: set(dependencies(factor)) & {*permuted} for factor in free}
     around = {f: {g for g in may[f] if f not in may[g] or minor(f, g)} for f in free}
     chains: dict[Factor, tuple[Factor, ...]] = {}
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from jax.extend.core import JaxprEqn
 
-from llfc_jax.symmetry import contraction_rules, indexing_rules
+from llfc_jax.symmetry import contraction_rules, indexing_rules, rotary
 from llfc_jax.symmetry.factors import Axes, Axis, fix, flatten, new_axes, new_axis
 from llfc_jax.symmetry.rule import Rule, opaque, shape_of
 from llfc_jax.symmetry.unification import unify, unify_arrays
@@ -171,6 +171,8 @@ RULES: dict[str, Rule] = {
     "ragged_dot_general": contraction_rules.ragged_dot,
     "reshape": _reshape,
     "rev": _ordered("dimensions"),
+    "rotary_enter": rotary.enter,
+    "rotary_leave": rotary.leave,
     "slice": indexing_rules.slice_,
     "sort": _ordered("dimension"),
     "split": indexing_rules.split,

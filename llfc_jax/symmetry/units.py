@@ -202,15 +202,19 @@ def _scan(eqn: JaxprEqn, operands: Sequence[_Value], record: _Record, ambient: A
 
 
 def name_like(
-    spec: PermutationSpec, axes: Mapping[str, Axes], used: Sequence[Factor]
+    spec: PermutationSpec, axes: Mapping[str, Axes], used: Sequence[Factor], paired: Sequence[Axis] = ()
 ) -> dict[Factor, str | None]:
     """Returns the spec's name for each class of factors on the leaves; None for those that stay.
+
+    Axes that aren't permuted, but pairs of which are turned, have names that the spec has not.
 
     Raises:
         UserError: the spec says something else of a leaf than its axes.
     """
     shapes = {path: spec.leaves[path].shape for path in axes}
-    own = name_factors([*axes.values()], used)
+    named = name_factors([*axes.values()], used, paired)
+    turned = {factor for axis in paired for factor in expand(axis)}
+    own = {factor: name for factor, name in named.items() if factor not in turned}
     found: dict[str | None, str | None] = {None: None}
     for path, given in spec.leaves.items():
         derived = leaf_spec(axes[path], shapes[path], own)
@@ -218,7 +222,10 @@ def name_like(
         pairs = zip(_perms(derived), _perms(given), strict=False)
         if not fits or any(found.setdefault(name, meant) != meant for name, meant in pairs):
             raise UserError(f"{readable_path(path)}: the permutation spec was not derived from this apply")
-    return {factor: found[name] for factor, name in own.items()}
+    within = {factor: name.rpartition("/") for factor, name in named.items() if factor in turned}
+    return {factor: found[name] for factor, name in own.items()} | {
+        factor: f"{found[outer]}/{last}" if outer else last for factor, (outer, _, last) in within.items()
+    }
 
 
 def _layout(leaf: LeafSpec) -> list[tuple[Any, ...]]:

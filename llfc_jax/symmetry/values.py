@@ -6,6 +6,7 @@ from llfc_jax.program.flat import Flat
 from llfc_jax.symmetry.factors import Axes, Factor, factors_of, fix, new_axes
 from llfc_jax.symmetry.lookups import Used
 from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
+from llfc_jax.symmetry.rotary import paired
 from llfc_jax.symmetry.spec import PermutationSpec
 from llfc_jax.symmetry.trace import constant_axes, propagate
 from llfc_jax.symmetry.unification import settle
@@ -23,7 +24,8 @@ def named_axes(
     """
     axes, used = _axes_of_values(flat)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
-    return axes, name_like(spec, dict(zip(paths, axes, strict=False)), used)
+    turned = [axes[value][axis] for value, axis, _ in paired(flat)]
+    return axes, name_like(spec, dict(zip(paths, axes, strict=False)), used, turned)
 
 
 def _axes_of_values(flat: Flat) -> tuple[list[Axes], list[Factor]]:

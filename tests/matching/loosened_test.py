@@ -1,5 +1,7 @@
 """Larger networks without constraints, and the ladder of barriers down to the ordinary line."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,11 @@ from symmetric_networks import X, normal, rms_norm
 
 import llfc_jax
 from llfc_jax import models
+from llfc_jax.matching.failing import constraint_ladder
 from llfc_jax.matching.loosened import CONSTRAINTS, loosened
+from llfc_jax.matching.weights import by_weights
+from llfc_jax.measures.evaluation import cross_entropy
+from llfc_jax.path.examples import masked_batches
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import symmetries
 from llfc_jax.symmetry.maps import nearest_rotation
@@ -83,6 +89,33 @@ def test_each_block_of_the_larger_network_turns_by_itself():
 def loss(w):
     logits = np.float64(tied(w, X))
     return np.mean(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(X)), LABELS])
+
+
+def test_a_ladder_goes_on_from_the_rungs_that_were_kept():
+    matched, kept = [], []
+
+    def counted(key, problem, options):
+        matched.append(len(jax.tree.leaves(problem.a)))
+        return by_weights(key, problem, options)
+
+    def climb(known=()):
+        return constraint_ladder(
+            jax.random.key(0),
+            A,
+            TURNED,
+            method=counted,
+            apply=tied,
+            loss_of=lambda apply: partial(cross_entropy, apply),
+            batches=lambda: masked_batches([(X, LABELS)]),
+            inputs=lambda: [X],
+            known=known,
+            keep=lambda rungs: kept.append(tuple(rungs)),
+        )
+
+    rungs = climb()
+    assert [len(own) for own in kept] == [1, 2, 3]
+    assert climb(known=kept[1]) == rungs == kept[-1]
+    assert matched == [len(A) + 3, len(A) + 1, len(A), len(A)]
 
 
 def test_what_ties_forbid_is_the_cost_of_ties_and_costs_sum_to_the_barrier_of_the_ordinary_line():

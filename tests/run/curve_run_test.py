@@ -59,6 +59,7 @@ def test_a_run_goes_on_with_the_bend_that_it_has(workdir):
     ("fields", "line"),
     [
         (("plane.size=5",), "config.plane.size: expected three networks, by config.train.networks=3"),
+        (("align.ladder=True",), "config.align.ladder: expected an align.method of two networks; found none"),
         (("plane.size=1", "path.kind=polygon"), "config.plane.size: expected 0, or 2 points a side at least"),
         (
             ("plane.size=5", "train.networks=3", "train.pair=twins", "train.noise=0"),

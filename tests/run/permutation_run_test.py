@@ -70,9 +70,9 @@ def linear(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """Beyond permutations; the two networks can be scaled."""
+    """Beyond permutations; the two networks can be scaled, and have no constraints."""
     changes = {"align.method": "learned_matching", "align.epochs": 2, "align.classes": ("scaling",)}
-    return run(tmp_path_factory.mktemp("learned"), **changes)
+    return run(tmp_path_factory.mktemp("learned"), **changes, **{"align.ladder": True})
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +155,23 @@ def test_what_each_step_beyond_permutations_gained_is_in_the_results_the_report_
         assert "permutations, scaling" in text
         assert f"{losses[-1]:.3f}" in text
     assert learned.restore("b_aligned").permutation is None
+
+
+def test_the_ladder_of_constraints_is_in_the_results_the_report_and_the_terminal(learned):
+    (rung,) = learned.results["alignment"]["a-b_aligned"]["constraints"]
+    assert rung["added"] == "none of the constraints"
+    assert rung["cost"] == rung["barrier"]
+    seen = [*learned.bench.alignment_data()()]
+    a, b = (learned.restore(name).variables for name in ("a", "b_aligned"))
+    first, middle, last = (
+        np.mean([learned.bench.pipeline.loss(point, batch) for batch in seen])
+        for point in (a, lerp(a, b, 0.5), b)
+    )
+    assert rung["barrier"] == pytest.approx(middle - (first + last) / 2, abs=1e-5)
+    for text in ((learned.directory / "report.html").read_text(), tables.terminal(learned.results)):
+        assert "none of the constraints (dearest)" in text
+    kept = learned.directory / "checkpoints" / "b_aligned.constraints" / "rungs.json"
+    assert json.loads(kept.read_text()) == [[*rung.values()]]
 
 
 def test_several_networks_are_aligned_with_each_other_and_merged(universe):

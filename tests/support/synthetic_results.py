@@ -262,6 +262,11 @@ def aligned_mlp() -> dict[str, Any]:
         "objective": [1200.1, 1890.4, 1902.2, 1902.2],
         "converged": True,
         "equivalence_error": 2.4e-6,
+        "constraints": [
+            {"added": "none of the constraints", "barrier": 0.012, "cost": 0.012},
+            {"added": "one basis along skip connections", "barrier": 0.31, "cost": 0.298},
+            {"added": "one array for all its readers", "barrier": None, "cost": None},
+        ],
         "description": "P1 (512): dense1.kernel axis 1, dense1.bias axis 0, dense2.kernel axis 0",
     }
     return explained(results, MLP, 0.1)
