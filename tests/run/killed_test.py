@@ -19,6 +19,9 @@ ARGUMENTS = (
     "--config.train.epochs=5",
     "--config.train.spawn_epochs=3",
     "--config.train.checkpoint_every_epochs=2",
+    "--config.align.method=learned_matching",
+    "--config.align.epochs=2",
+    "--config.align.classes=('scaling',)",
 )
 STEPS = 8  # per epoch: the trunk saves at 16 and 24, the children at 32 and 40
 
@@ -56,23 +59,19 @@ def in_rename(target):
     return IN_RENAME.format(target=target)
 
 
+ALL = {"trunk": [16, 24], "a": [32, 40], "b": [32, 40], "b_aligned": [40]}
 KILLS = {
     "in the trunk, between saves": (in_epoch(3), {"trunk": [16]}),
     "inside a save, between its parts": (in_rename("24.orbax-checkpoint-tmp/metadata"), {"trunk": [16]}),
     "at the end of a save": (in_rename("/a/32"), {"trunk": [16, 24]}),
     "in a child, between saves": (in_epoch(4), {"trunk": [16, 24], "a": [32, 40], "b": [32]}),
-    "while measuring": (
-        in_call("llfc_jax.run.measurement", "measure_along", 1),
-        {"trunk": [16, 24], "a": [32, 40], "b": [32, 40]},
+    "in learned matching, inside a save": (
+        in_rename("b_aligned.unfinished/2"),
+        {"trunk": [16, 24], "a": [32, 40], "b": [32, 40], "b_aligned.unfinished": [1]},
     ),
-    "while writing the results": (
-        in_rename("results.json"),
-        {"trunk": [16, 24], "a": [32, 40], "b": [32, 40]},
-    ),
-    "while drawing": (
-        in_call("llfc_jax.reporting.drawing", "_encode", 2),
-        {"trunk": [16, 24], "a": [32, 40], "b": [32, 40]},
-    ),
+    "while measuring": (in_call("llfc_jax.run.measurement", "measure_along", 1), ALL),
+    "while writing the results": (in_rename("results.json"), ALL),
+    "while drawing": (in_call("llfc_jax.reporting.drawing", "_encode", 2), ALL),
 }
 """When -> how it is killed in the run that goes on from the kills above, and the steps saved by then."""
 
@@ -114,10 +113,12 @@ def test_a_kill_leaves_whole_files_and_the_steps_saved_before(name, runs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["trunk", "a", "b"])
+@pytest.mark.parametrize("name", ALL)
 def test_networks_are_bit_for_bit_those_of_an_undisturbed_run(name, runs):
     undisturbed, killed = (checkpoint.restore(runs[i] / "checkpoints" / name) for i in (0, 1))
     jax.tree.map(np.testing.assert_array_equal, undisturbed.variables, killed.variables)
+    told = [one.metadata.get("alignment", {}).pop("seconds", None) for one in (undisturbed, killed)]
+    assert (None in told) == (name != "b_aligned")
     assert undisturbed.metadata == killed.metadata
 
 
