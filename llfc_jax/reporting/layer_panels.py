@@ -284,8 +284,16 @@ def stages(names: Sequence[str]) -> list[tuple[str, int, int]]:
     own = [name.rpartition(".")[0] for name in names]
     if not any(own):
         return []
-    before, after = (itertools.accumulate(each, lambda last, now: now or last) for each in (own, own[::-1]))
-    inside = [one if one == other else "" for one, other in zip(before, [*after][::-1], strict=True)]
+    before, after = _carried_on(own), _carried_on(own[::-1])[::-1]
+    inside = [one if one == other else "" for one, other in zip(before, after, strict=True)]
     runs = itertools.groupby(range(len(names)), key=lambda index: own[index] or inside[index])
     spans = [(stage, [*run]) for stage, run in runs]
     return [(stage, indices[0], indices[-1]) for stage, indices in spans]
+
+
+def _carried_on(names: Sequence[str]) -> list[str]:
+    """The last name before it, where one is empty."""
+    found: list[str] = []
+    for name in names:
+        found.append(name or (found[-1] if found else ""))
+    return found
