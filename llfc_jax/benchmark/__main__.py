@@ -11,9 +11,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -110,7 +109,7 @@ def _measure(names: list[str]) -> Iterator[tuple[str, Numbers, Numbers | None]]:
     options += [f"--images={_IMAGES.value}"] if _IMAGES.value else []
     for name in names:
         row = ROWS[name]
-        ours = _run("llfc_jax.benchmark", f"--row={name}", *options, setting=pages.SETTING)
+        ours = _run("llfc_jax.benchmark", f"--row={name}", *options)
         compared = has_peer and row.kind in _IN_TORCH
         yield name, ours, _run("llfc_jax.benchmark.torch_peer", json.dumps(job(row))) if compared else None
 
@@ -130,8 +129,9 @@ def job(row: Row) -> dict[str, Any]:
     }
 
 
-def _run(module: str, *arguments: str, setting: Mapping[str, str] = MappingProxyType({})) -> Numbers:
-    command, environment = [sys.executable, "-m", module, *arguments], dict(setting) | os.environ
+def _run(module: str, *arguments: str) -> Numbers:
+    """What a process of its own prints; ours and the peer's both have large pages, by which both gain."""
+    command, environment = [sys.executable, "-m", module, *arguments], pages.SETTING | os.environ
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
     return json.loads(output.splitlines()[-1])
 

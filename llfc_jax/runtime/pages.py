@@ -19,6 +19,6 @@ def ask_for_large() -> None:
     """Begin this program anew with large pages, where nobody has chosen yet; call before anything else."""
     if sys.platform == "linux" and _LIBRARY not in os.environ and sys.executable:
         try:
-            os.execve(sys.executable, sys.orig_argv, os.environ | SETTING)
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | SETTING)
         except OSError:  # where none may be started
             os.environ.update(SETTING)
