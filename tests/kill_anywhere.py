@@ -38,8 +38,8 @@ FIELDS = {
     "corrections.examples": "16",
 }
 NAMES = "killed", "alone"
-BOUND_S = 120
-"""In which the other process has to end."""
+BOUND_S = 300
+"""In which the other process has to end: it waits two minutes for one that never came."""
 
 
 def start(workdir: Path, data_dir: Path, number: int) -> list[subprocess.Popen]:
