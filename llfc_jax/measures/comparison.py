@@ -11,6 +11,10 @@ from llfc_jax.measures.scaling import in_units, joined, power_near, real_parts
 from llfc_jax.path.moments import Moments, add_moments, no_moments, variance
 from llfc_jax.types import Array
 
+_ALIKE = Moments(None, 0, 0)
+_add_alike = jax.vmap(add_moments, (_ALIKE, 0, None), _ALIKE)
+"""Of numbers of the same samples: these are counted once."""
+
 _ROUNDING = 1e-12
 """A squared norm below this part of the other is what rounding of float32 left of zero."""
 
@@ -26,14 +30,12 @@ class Comparison(NamedTuple):
     would cancel.
     """
 
-    distance: Moments
-    distances: Array
-    """How many samples have which distance, for `quantiles.quantile`."""
-    coefficient: Moments
-    """Of c - 1 over samples."""
-    dist: Moments
+    samples: Moments
+    """Of distance, c - 1 and dist over samples: one weight for all three, whose mean and squares are (3,)."""
     dataset_coefficient: Moments
     """Of c - 1 over samples weighted by ||v||^2 / scale^2: its mean belongs to the whole matrix."""
+    distances: Array
+    """How many samples have which distance, for `quantiles.quantile`."""
     residual: Array
     """Sum of ||r||^2 / scale^2."""
     scale: Array
@@ -78,11 +80,9 @@ def no_comparison() -> Comparison:
     """The state before the first batch."""
     zero = jnp.zeros(())
     return Comparison(
+        Moments(zero, jnp.zeros(3), jnp.zeros(3)),
         no_moments(),
         no_counts(),
-        no_moments(),
-        no_moments(),
-        no_moments(),
         zero,
         zero,
         jnp.zeros((), jnp.int32),
@@ -154,11 +154,9 @@ def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
     distance = cosine_distance(cosine, residual / u_square)
     dist = (jnp.square(deviation) * v_square + residual) / jnp.sqrt(u_square * v_square)
     return Comparison(
-        distance=add_moments(state.distance, distance, weights),
-        distances=add_counts(state.distances, distance, weights > 0),
-        coefficient=add_moments(state.coefficient, deviation, weights),
-        dist=add_moments(state.dist, dist, weights),
+        samples=_add_alike(state.samples, jnp.stack([distance, deviation, dist]), weights),
         dataset_coefficient=dataset_coefficient,
+        distances=add_counts(state.distances, distance, weights > 0),
         residual=before * state.residual + jnp.sum(jnp.where(mask > 0, now * residual, 0)),
         scale=scale,
         dead=state.dead + jnp.sum((mask > 0) & ~alive, dtype=jnp.int32),
@@ -191,15 +189,18 @@ def summarise(state: Comparison) -> dict[str, Any]:
         same numbers for the (samples x features) matrices at once; `dead`.
     """
     state = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state)
-    distance = mean_and_std(state.distance)
+    of_distance, of_coefficient, of_dist = (
+        Moments(state.samples.weight, *(leaf[..., at] for leaf in state.samples[1:])) for at in range(3)
+    )
+    distance = mean_and_std(of_distance)
     return {
         "cosine_distance": distance
         | {
             name: np.where(np.isnan(distance["mean"]), np.nan, quantile(state.distances, fraction))
             for name, fraction in QUARTILES.items()
         },
-        "coefficient": mean_and_std(state.coefficient, origin=1.0),
-        "dist": mean_and_std(state.dist),
+        "coefficient": mean_and_std(of_coefficient, origin=1.0),
+        "dist": mean_and_std(of_dist),
         "dataset": _whole(state),
         "dead": np.asarray(state.dead, int),
     }
