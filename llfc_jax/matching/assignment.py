@@ -1,6 +1,8 @@
 """The linear assignment problem: one name, several exact solvers, usable under `jit` and `vmap`."""
 
 from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,26 +50,25 @@ def linear_assignment(similarity: Array, *, implementation: str = "auto") -> Arr
     if not isinstance(similarity, jax.core.Tracer) and not jnp.isfinite(similarity).all():
         raise UserError("similarity: expected finite entries, found NaN or infinity")
 
-    def solve(matrix: Array) -> Array:
-        return IMPLEMENTATIONS[implementation](_finite(matrix))
-
+    solve = IMPLEMENTATIONS[implementation]
     for _ in similarity.shape[:-2]:
         solve = jax.vmap(solve)
     return solve(similarity)
 
 
-def _finite(similarity: Array) -> Array:
-    finite = jnp.isfinite(similarity)
-    least = jnp.min(similarity, where=finite, initial=jnp.inf)
-    greatest = jnp.max(similarity, where=finite, initial=-jnp.inf)
-    least, greatest = (jnp.where(finite.any(), bound, 0) for bound in (least, greatest))
-    margin = jnp.maximum(greatest - least, 1)
+def _finite(similarity: Any, np: ModuleType) -> Any:
+    """By functions of NumPy, or of JAX's: what the host solves it mends, so that it isn't compiled."""
+    finite = np.isfinite(similarity)
+    least = np.min(similarity, where=finite, initial=np.inf)
+    greatest = np.max(similarity, where=finite, initial=-np.inf)
+    least, greatest = (np.where(finite.any(), bound, 0) for bound in (least, greatest))
+    margin = np.maximum(greatest - least, 1)
     low, high = least - margin, greatest + margin
-    return jnp.nan_to_num(similarity, nan=low, neginf=low, posinf=high)
+    return np.nan_to_num(similarity, nan=low, neginf=low, posinf=high)
 
 
 def _optax(similarity: Array) -> Array:
-    rows, columns = optax.assignment.hungarian_algorithm(-similarity)
+    rows, columns = optax.assignment.hungarian_algorithm(-_finite(similarity, jnp))
     return jnp.zeros_like(columns, jnp.int32).at[rows].set(columns.astype(jnp.int32))
 
 
@@ -82,7 +83,8 @@ def _solve_on_host(similarity: Array) -> np.ndarray:
     batch = np.asarray(similarity)
     permutations = np.empty(batch.shape[:-1], np.int32)
     for index in np.ndindex(batch.shape[:-2]):
-        permutations[index] = linear_sum_assignment(np.negative(batch[index], dtype=np.float64))[1]
+        finite = _finite(batch[index], np)
+        permutations[index] = linear_sum_assignment(np.negative(finite, dtype=np.float64))[1]
     return permutations
 
 
@@ -94,4 +96,4 @@ def _auto(similarity: Array) -> Array:
 
 
 IMPLEMENTATIONS: dict[str, Callable[[Array], Array]] = {"auto": _auto, "optax": _optax, "scipy": _scipy}
-"""Name -> solver of a finite `(n, n)` float matrix, `n >= 2`."""
+"""Name -> solver of an `(n, n)` float matrix, `n >= 2`; what isn't finite is avoided or sought."""

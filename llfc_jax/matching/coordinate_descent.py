@@ -163,7 +163,17 @@ def _kicked(key: PRNGKey, permutation: Permutation) -> Permutation:
         chosen = jax.random.permutation(key, size)[: max(2, size * 3 // 10)]
         return indices.at[..., chosen].set(indices[..., jnp.roll(chosen, 1)])
 
-    return {name: kick(jax.random.fold_in(key, i), permutation[name]) for i, name in enumerate(permutation)}
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name, indices in permutation.items():
+        alike.setdefault(indices.shape, []).append(name)
+    number = {name: i for i, name in enumerate(permutation)}
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(permutation)))
+    kicked: Permutation = {}
+    for names in alike.values():
+        own = keys[np.asarray([number[name] for name in names])]
+        moved = jax.vmap(kick)(own, jnp.stack([permutation[name] for name in names]))
+        kicked |= dict(zip(names, moved, strict=True))
+    return {name: kicked[name] for name in permutation}
 
 
 def _allowed_here(
