@@ -11,7 +11,7 @@ from llfc_jax.measures.scaling import in_units, joined, power_near, real_parts
 from llfc_jax.path.moments import Moments, add_moments, no_moments, variance
 from llfc_jax.types import Array
 
-_ALIKE = Moments(None, 0, 0)
+_ALIKE = Moments._make((None, 0, 0))
 _add_alike = jax.vmap(add_moments, (_ALIKE, 0, None), _ALIKE)
 """Of numbers of the same samples: these are counted once."""
 
