@@ -10,6 +10,10 @@ matching, 0.264 and 6.7 after activation matching, 0.241 and 7.6 by `procrustes_
 the straight-through estimator, 0.043 and 0.6 by `learned_matching`. The last two take 1,000 steps, two epochs
 of 8,000 blocks, and about five minutes more.
 
+With `--sweep align.method=weight_matching,procrustes_matching --config.replicates=3`: 0.612 +- 0.088 and
+12.4 +- 1.0 before, 0.268 +- 0.034 and 7.03 +- 1.00 after weight matching, 0.259 +- 0.038 and 6.98 +- 0.72 by
+`procrustes_matching`, which over seeds is no better.
+
 What is left is the tied embedding's: it can't take in the scale of the last norm, so that the stream may be
 permuted but not rotated. With `--config.model.tied=False`: 0.482 before, 0.319 after weight matching, 0.046
 by `procrustes_matching`, and 0 by `learned_matching` of 2,000 blocks over 4 epochs (500 steps), where the
