@@ -26,7 +26,7 @@ OPT = {
     "clip": 0.0,
 }
 TRAIN = {"pair": "spawn", "networks": 2, "epochs": 3, "spawn_epochs": 1, "spawn_steps": None}
-TRAIN |= {"spawn_sweep": (), "control": False}
+TRAIN |= {"spawn_sweep": (), "control": False, "fresh": ()}
 BLOCK, CLASSES, EXAMPLES, BATCH, DECAY = 4, 5, 16, 8, 0.9
 
 
