@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 def _ladders(results: Results) -> Results:
     aligned = results.get("alignment", {})
-    return {path: found["constraints"] for path, found in aligned.items() if found.get("constraints")}
+    return {p: found["constraints"] for p, found in aligned.items() if len(found.get("constraints", ())) > 1}
 
 
 def draw(results: Results) -> "Figure | None":
-    """Barriers over the constraints that are added one after the other; a line for each path."""
+    """Barriers over the constraints that are added one after the other; a line for each path that has any."""
     ladders = _ladders(results)
     if not ladders:
         return None
@@ -28,6 +28,7 @@ def draw(results: Results) -> "Figure | None":
     added = [rung["added"] for rung in next(iter(ladders.values()))]
     ax.set_xticks(range(len(added)), [textwrap.fill(name, 16) for name in added])
     ax.set_xlim(-0.4, len(added) - 0.6)
+    ax.axhline(0, color=style.INK, lw=0.5)
     ax.set_ylabel("barrier at $\\alpha$ = ½ [nats]")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left")
     return figure

@@ -87,6 +87,7 @@ def render(results: Results, drawings: Iterable[Drawing]) -> str:
         has_perplexities=any("perplexity" in entry["test"] for entry in lmc.values()),
         middle=reading.nearest_half,
         dearest_of=reading.dearest,
+        unconstrained=reading.UNCONSTRAINED,
     )
 
 

@@ -203,6 +203,10 @@ def dearest(rungs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return max(rungs, key=lambda rung: -np.inf if rung["cost"] is None else rung["cost"])
 
 
+UNCONSTRAINED = "no constraints to loosen: no bases are tied by skip connections, no array is read twice"
+"""Said of a network whose ladder has one rung."""
+
+
 def nats(value: float | None) -> str:
     """A loss.
 

@@ -112,9 +112,12 @@ def _print_run(console: Console, results: Results) -> None:
         if len(found.get("ladder", ())) > FEW_STEPS:
             title = f"{reading.path_label(path)}: what is left between the two"
             _print(console, title, _ladder(found["ladder"]))
-        if rungs := found.get("constraints"):
+        rungs = found.get("constraints", ())
+        if len(rungs) > 1:
             title = f"{reading.path_label(path)}: what each of the network's constraints costs, in nats"
             _print(console, title, _constraints(rungs))
+        elif rungs:
+            console.print(f"{reading.path_label(path)}: {reading.UNCONSTRAINED}.", "", sep="\n")
     for path, found in results.get("samples", {}).items():
         _print(console, f"What they write: {reading.path_label(path)}", _samples(path, found))
     if llfc := results.get("llfc"):
