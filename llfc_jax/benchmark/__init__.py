@@ -48,9 +48,14 @@ Assignment problems are solved on the host, 0.5, 1.5, 3.3 and 19 ms for 64, 128,
 optax's 15, 34, 73 and 208 ms on the GPU.
 
 The table is of small pages (`runtime.pages`), and of 50 images at a time for ResNet-20. The command asks for
-large ones by itself, and the rows give them to PyTorch, too. CPU-seconds of PyTorch in small pages, as it
-comes, over ours in large ones, on one core of a busy machine: forward, ResNet-20 1.2, MLP 1.2; training step,
-ResNet-20 1.0, MLP 1.2. PyTorch's step gains a sixth from large pages: against that one, a ResNet-20's takes
-us 1.1 times as long. The convolutions get 45 (16 channels) to 70 GFLOP/s of the peak's 72, and nothing else
-that was tried does better: products of unfolded patches 20 to 50, several columns at a time 35, YNNPACK 35.
+large ones by itself, and the rows give them to PyTorch, too. Then PyTorch takes, by `--only="forward, "` and
+`--only="training step, "` on 2 quiet cores (medians of 5), so many times as long as we do:
+
+    row             mlp  resnet20  resnet20x4  vgg16
+    forward        0.69      1.10        1.32   1.50
+    training step  1.28      1.18        1.04
+
+A forward pass of the MLP takes 4 ms. The convolutions get 45 (16 channels) to 70 GFLOP/s of the peak's 72,
+and nothing that was tried does better: products of unfolded patches 20 to 50, several columns at a time 35,
+YNNPACK 35.
 """
