@@ -85,12 +85,13 @@ def bend_paths(bench: Workbench, checkpoints: Path) -> None:
 
 
 def bent(bench: Workbench, checkpoints: Path, line: PathKey, a: Variables, b: Variables) -> tuple[Curve, ...]:
-    """The curve beside a line; none where the configuration asks for none."""
+    """The curve beside a line; none where the configuration asks for none, or of a line that isn't bent."""
     kind = bench.config.path.kind
-    directory = checkpoints / _bend_of(bench, str(line.a), str(line.b))
-    if kind == LINE or not directory.exists():
+    names = str(line.a), str(line.b)
+    if kind == LINE or names not in _bendable(bench, checkpoints):
         return ()
-    return (Curve(a, b, bend=checkpoint.restore(directory).variables, kind=kind),)
+    middle = checkpoint.restore(checkpoints / _bend_of(bench, *names)).variables
+    return (Curve(a, b, bend=middle, kind=kind),)
 
 
 def train_star(bench: Workbench, checkpoints: Path) -> None:
@@ -121,8 +122,8 @@ def add_tasks(bench: Workbench, checkpoints: Path) -> None:
     """
     network, config = bench.network, bench.config
     trunks = {one.name: one.parent for one in bench.lineages if one.parent is not None}
-    for family in bench.families:
-        for name, factor in zip(family, config.path.tasks, strict=False):
+    for family in bench.families if config.path.tasks else ():
+        for name, factor in zip(family, config.path.tasks, strict=True):
             directory = checkpoints / lineage.task_name(name)
             if checkpoint.steps(directory):
                 continue

@@ -100,9 +100,8 @@ def prepare_together(config: ConfigDict, like: Workbench | None = None) -> Workb
     """
     with processes.in_turn():
         bench = prepare(config, like=like)
-    is_held = isinstance(bench.dataset.train, Split)
-    held_or_streamed = "what config.data.memory leaves of the data", "held" if is_held else "streamed"
-    processes.agree({"data": bench.dataset.of_files} | dict([held_or_streamed]))
+    kept = "held" if isinstance(bench.dataset.train, Split) else "streamed"
+    processes.agree({"data": bench.dataset.of_files, "what config.data.memory leaves of the data": kept})
     return bench
 
 

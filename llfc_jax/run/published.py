@@ -219,6 +219,11 @@ def _stitching(config: str, least: str, most: str) -> Reproduction:
     return Reproduction(_ZHOU, "tables of stitching: a spawned pair", config, rows)
 
 
+def _of_width(width: float, name: str, path: str, published: str) -> Row:
+    row = f"loss barrier, {name}, width {width:g}"
+    return Row(row, barrier(path, "loss"), "nats", published, {"model.width": width})
+
+
 def _aligned_along_all(
     networks: str,
     config: str,
@@ -280,13 +285,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
         "section 5.2: the barrier of ResNet-20 (LayerNorm, CIFAR-10) by width",
         "cifar_resnet_permutation",
         tuple(
-            Row(
-                f"loss barrier, weight matching, width {width}",
-                barrier("a-b_aligned", "loss"),
-                "nats",
-                published,
-                {"model.width": width},
-            )
+            _of_width(width, "weight matching", "a-b_aligned", published)
             for width, published in ((1.0, "1.37"), (4.0, ""), (32.0, "0.02"))
         ),
         sweep=("model.width=1,4,32",),
@@ -296,13 +295,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
         "ResNet-20 (LayerNorm, CIFAR-10) by width: matched, and its units' moments restored",
         "cifar_resnet_permutation",
         tuple(
-            Row(
-                f"loss barrier, {name}, width {width:g}",
-                barrier(path, "loss"),
-                "nats",
-                published,
-                {"model.width": width},
-            )
+            _of_width(width, name, path, published)
             for width in (1.0, 4.0, 16.0)
             for name, path, published in (
                 ("matched", "a-b_aligned", "falls with width, by the figure"),

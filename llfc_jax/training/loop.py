@@ -197,10 +197,9 @@ def _check_finite(losses: np.ndarray, first_step: int, lineage: Lineage) -> None
 
 def _check_same_data(found: checkpoint.Checkpoint, setting: Setting, directory: Path) -> None:
     theirs, ours = found.metadata["fingerprint"], setting.metadata["fingerprint"]
-    known = [metadata.get("of_files", "") for metadata in (found.metadata, setting.metadata)]
-    if theirs != ours and (
-        known[0] != known[1] or not known[0]
-    ):  # held there and streamed here, or vice versa
+    files = {metadata.get("of_files", "") for metadata in (found.metadata, setting.metadata)}
+    alike = len(files) == 1 and "" not in files  # though held there and streamed here, or vice versa
+    if theirs != ours and not alike:
         raise UserError(
             f"checkpoint {directory} was trained on other data: fingerprint {theirs[:12]}, "
             f"while data.name and data.data_dir now give {ours[:12]}"
