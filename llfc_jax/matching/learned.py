@@ -1,7 +1,6 @@
 """Learned matching: move B along all its symmetries at once, towards low loss between it and A."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from llfc_jax.matching.assignment import linear_assignment
+from llfc_jax.matching.assigning import permuted_by_assigning
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.keeping import Keeper, Kept
 from llfc_jax.matching.losses import LossFn, batches_for, check_start, mean_loss
@@ -190,8 +189,11 @@ class _Descent(NamedTuple):
         """B moved by what free numbers stand for, with A's scales of norms."""
         a, b = pair
         for name, value in free.items():
-            action = self.symmetry.actions.get(name) or _moving(self.symmetry, name)
-            b = act(self.symmetry.units, action, _map_of(action, value), b)
+            action = self.symmetry.actions.get(name)
+            if action is None:
+                b = permuted_by_assigning(self.symmetry.units, name, value, b)
+            else:
+                b = act(self.symmetry.units, action, _map_of(action, value), b)
         return scales_of(self.symmetry, b, a)
 
     def step(self, state: tuple[Maps, PyTree], pair: _Pair, alpha: Array, batch: Any) -> tuple[Maps, PyTree]:
@@ -272,20 +274,10 @@ def _still(symmetry: Symmetry, classes: Sequence[str]) -> Maps:
     return free
 
 
-def _moving(symmetry: Symmetry, name: str) -> Action:
-    """A permutation as a map of units by a matrix."""
-    moved = {path: leaf.axes_moved_by(name) for path, leaf in symmetry.spec.leaves.items()}
-    powers = {path: dict.fromkeys(axes, Fraction(1)) for path, axes in moved.items() if axes}
-    return Action(name, "permutation", symmetry.spec.sizes[name], powers)
-
-
 def _map_of(action: Action, free: Array) -> Array:
     """The map that free numbers stand for."""
     if action.kind == "scaling":
         return jnp.exp(free)
-    if action.kind == "permutation":
-        assigned = jax.nn.one_hot(linear_assignment(jax.lax.stop_gradient(free)), free.shape[-1])
-        return free + jax.lax.stop_gradient(assigned - free)
     still = jnp.eye(free.shape[-1])
     if action.kind not in TURNS:
         return still + commuting(action, free)

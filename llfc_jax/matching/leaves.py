@@ -1,7 +1,7 @@
 """The arrays that a matcher compares, and checks on them."""
 
 import string
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from llfc_jax.errors import UserError
 from llfc_jax.runtime import sharding
 from llfc_jax.symmetry import PermutationSpec, Piece, readable_path
-from llfc_jax.types import Array, Params, PyTree
+from llfc_jax.types import Array, Params, PyTree, Variables
 
 Leaves: TypeAlias = dict[str, Array]
 """`jax.tree_util.keystr` path -> array."""
@@ -83,6 +83,19 @@ def _batch_stats(tree: PyTree) -> list[str]:
 def by_path(tree: PyTree) -> Leaves:
     """All arrays of a tree."""
     return {jax.tree_util.keystr(path): jnp.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def selected(variables: Variables, paths: Collection[str]) -> Leaves:
+    """The arrays at `paths`, by path."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if jax.tree_util.keystr(path) in paths}
+
+
+def replaced(variables: Variables, leaves: Leaves) -> Variables:
+    """Variables with `leaves` in the place of theirs."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaves.get(jax.tree_util.keystr(path), leaf), variables
+    )
 
 
 def check_all_finite(networks: Sequence[Params]) -> None:

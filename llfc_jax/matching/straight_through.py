@@ -1,6 +1,6 @@
 """Straight-through estimator: permute B so that the network midway between A and it has a low loss."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,7 +12,7 @@ import optax
 from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.info import MatchInfo
-from llfc_jax.matching.leaves import Leaves, cut_up, matched_leaves
+from llfc_jax.matching.leaves import Leaves, cut_up, matched_leaves, replaced, selected
 from llfc_jax.matching.losses import LossFn, batches_for, check_start, mean_loss
 from llfc_jax.matching.problem import Found, Problem
 from llfc_jax.matching.similarity import assigned, similarities, terms_of
@@ -151,16 +151,16 @@ def _step(
 ) -> tuple[_State, Permutation]:
     """Project the target, go forward at the midpoint, and hand the target the gradient."""
     target, opt_state = state
-    leaves_b = _select(pair[1], target)
+    leaves_b = selected(pair[1], target)
     for _ in range(recipe.sweeps):
         permutation = _sweep(recipe.spec, target, leaves_b, permutation, recipe.assignment)
     middle = _midpoint(recipe.spec, permutation, pair)
 
     def loss(leaves: Leaves) -> Array:
-        return recipe.loss_fn(_replace(middle, leaves), batch)
+        return recipe.loss_fn(replaced(middle, leaves), batch)
 
     # The midpoint holds one half of pi(B), for which the target stands in.
-    gradient = jax.tree.map(lambda g: g / 2, jax.grad(loss)(_select(middle, target)))
+    gradient = jax.tree.map(lambda g: g / 2, jax.grad(loss)(selected(middle, target)))
     updates, opt_state = recipe.optimizer.update(gradient, opt_state, target)
     return (optax.apply_updates(target, updates), opt_state), permutation
 
@@ -186,16 +186,3 @@ def _sweep(
 def _midpoint(spec: PermutationSpec, permutation: Permutation, pair: _Pair) -> Variables:
     a, b = pair
     return lerp(a, apply_permutation(spec, permutation, b), 0.5)
-
-
-def _select(variables: Variables, paths: Collection[str]) -> Leaves:
-    """The arrays at `paths`, by path."""
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if jax.tree_util.keystr(path) in paths}
-
-
-def _replace(variables: Variables, leaves: Leaves) -> Variables:
-    """Variables with `leaves` in the place of theirs."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaves.get(jax.tree_util.keystr(path), leaf), variables
-    )

@@ -1,7 +1,7 @@
 """Moving a network along its symmetries beyond permutations; norms' scales, folded for rotations' sake."""
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -13,6 +13,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.symmetry.classes import Action, Symmetry
 from llfc_jax.symmetry.exponents import MATRICES, ROTARY, TURNS
 from llfc_jax.symmetry.spec import (
+    LeafSpec,
     PermutationSpec,
     Piece,
     apply_permutation,
@@ -130,17 +131,24 @@ def act(spec: PermutationSpec, action: Action, value: Array, variables: PyTree) 
         where = jax.tree_util.keystr(path)
         if where not in action.powers:
             return leaf
-        leaf, leaf_spec = jnp.asarray(leaf), spec.leaves[where]
-        for piece in leaf_spec.pieces:
-            block = piece.of(leaf)
-            for axis, power in action.powers[where].items():
-                block = _along(piece, axis, action, value, power, block)
-            if len(leaf_spec.pieces) == 1:
-                return block.reshape(leaf.shape)
-            leaf = leaf.at[piece.index].set(block.reshape(piece.shape))
-        return leaf
+        return act_on_leaf(spec.leaves[where], action, action.powers[where], value, leaf)
 
     return jax.tree_util.tree_map_with_path(move, variables)
+
+
+def act_on_leaf(
+    leaf_spec: LeafSpec, action: Action, powers: Mapping[int, Fraction], value: Array, leaf: Array
+) -> Array:
+    """An array with T^e applied along each of its axes that has a power e."""
+    leaf = jnp.asarray(leaf)
+    for piece in leaf_spec.pieces:
+        block = piece.of(leaf)
+        for axis, power in powers.items():
+            block = _along(piece, axis, action, value, power, block)
+        if len(leaf_spec.pieces) == 1:
+            return block.reshape(leaf.shape)
+        leaf = leaf.at[piece.index].set(block.reshape(piece.shape))
+    return leaf
 
 
 def _along(piece: Piece, axis: int, action: Action, value: Array, power: Fraction, block: Array) -> Array:

@@ -237,17 +237,21 @@ def apply_permutation(spec: PermutationSpec, permutation: Permutation, variables
     _check_permutation(spec, permutation)
 
     def permute(path: Any, leaf: Any) -> Any:
-        leaf_spec = spec.leaves[jax.tree_util.keystr(path)]
-        moved = [piece for piece in leaf_spec.pieces if any(piece.perms)]
-        if len(leaf_spec.pieces) == 1:
-            return moved_piece(moved[0], permutation, leaf).reshape(leaf_spec.shape) if moved else leaf
-        leaf = jnp.asarray(leaf)
-        blocks = [moved_piece(piece, permutation, leaf).reshape(piece.shape) for piece in moved]
-        for piece, block in zip(moved, blocks, strict=True):
-            leaf = leaf.at[piece.index].set(block)
-        return leaf
+        return moved_leaf(spec.leaves[jax.tree_util.keystr(path)], permutation, leaf)
 
     return jax.tree_util.tree_map_with_path(permute, variables)
+
+
+def moved_leaf(leaf_spec: LeafSpec, permutation: Permutation, leaf: Any) -> Any:
+    """An array, permuted; what isn't in `permutation` stays."""
+    moved = [piece for piece in leaf_spec.pieces if any(piece.perms)]
+    if len(leaf_spec.pieces) == 1:
+        return moved_piece(moved[0], permutation, leaf).reshape(leaf_spec.shape) if moved else leaf
+    leaf = jnp.asarray(leaf)
+    blocks = [moved_piece(piece, permutation, leaf).reshape(piece.shape) for piece in moved]
+    for piece, block in zip(moved, blocks, strict=True):
+        leaf = leaf.at[piece.index].set(block)
+    return leaf
 
 
 def moved_piece(piece: Piece, permutation: Permutation, leaf: Any) -> Array:
