@@ -289,6 +289,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
         ("epochs", "steps", "sweeps", "restarts", "max_sweeps", "max_rounds"), _count(1, _MOST_PASSES)
     ),
     "statistic": _instance(str, "a name"),
+    "relaxation": _instance(str, "a name"),
     "assignment": _instance(str, "a name"),
     "exclude": _names,
     "optimizer": _optimizer,

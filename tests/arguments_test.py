@@ -100,7 +100,7 @@ CALLS = {
     "learned_matching": {
         **{"key": KEY, "symmetry": SYMMETRY, "variables_a": A, "variables_b": B, "loss_fn": loss},
         **{"batches": [(X, Y)], "optimizer": optax.adam(0.1), "epochs": 1, "classes": ()},
-        **{"start_b": B, "exclude": ("batch_stats",), "keeper": None},
+        **{"start_b": B, "relaxation": "sinkhorn", "exclude": ("batch_stats",), "keeper": None},
     },
     "universe_matching": {
         **MATCHED,
@@ -178,6 +178,7 @@ WRONG = {
         {"learning_rate": 0},
     ],
     "statistic": [None, 3, "likeness", {}],
+    "relaxation": [None, 3, "soft", {}],
     "assignment": [None, 3, "best", {}],
     "exclude": [None, 3, "batch_stats"],
     "optimizer": [None, 0.1, "adam", optax.adam],

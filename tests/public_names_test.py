@@ -21,7 +21,7 @@ SIGNATURES = {
     "evaluate_plane": "apply, a, b, c, batches, size, *, loss_fn",
     "from_torch": "module, example_inputs, *, output",
     "learned_matching": "key, symmetry, variables_a, variables_b, *, loss_fn, batches, "
-    "optimizer, epochs, classes, start_b, exclude, keeper",
+    "optimizer, epochs, classes, start_b, relaxation, exclude, keeper",
     "lerp": "a, b, alpha",
     "measure": "program, a, b, batches, *, measures, num_alphas, alphas, top_k, corrections, loss_fn, "
     "num_examples, name, curve",

@@ -158,6 +158,7 @@ def get_config() -> ConfigDict:
     config.align.ladder = (
         False  # whether to say which of the network's constraints cost how much of the barrier
     )
+    config.align.relaxation = "straight_through"  # or sinkhorn: how learned_matching descends permutations
     config.align.classes = ()  # beyond permutations: some of invertible, orthogonal, ...; (): all there are
 
     config.sample = ConfigDict()  # of text: what the networks write, in the report

@@ -53,6 +53,7 @@ DEFAULTS: Mapping[str, Any] = {
     "epochs": 5,
     "learning_rate": None,
     "classes": (),
+    "relaxation": "straight_through",
 }
 """What the matchers can be told; no learning rate is each one's own."""
 

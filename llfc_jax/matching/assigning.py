@@ -14,6 +14,13 @@ from llfc_jax.symmetry.spec import PermutationSpec, around, identity, moved_leaf
 from llfc_jax.types import Array, Variables
 
 
+def as_action(units: PermutationSpec, name: str) -> Action:
+    """A permutation as a map of units by a matrix."""
+    axes = {path: found for path, leaf in units.leaves.items() if (found := leaf.axes_moved_by(name))}
+    powers = {path: dict.fromkeys(found, Fraction(1)) for path, found in axes.items()}
+    return Action(name, "permutation", units.sizes[name], powers)
+
+
 def permuted_by_assigning(units: PermutationSpec, name: str, free: Array, variables: Variables) -> Variables:
     """A network permuted by the assignment of a free matrix M: by P = argmax <P, M>, with dM = dP.
 
@@ -26,9 +33,8 @@ def permuted_by_assigning(units: PermutationSpec, name: str, free: Array, variab
         free: M, (size, size); of what moves within others, their sizes are in front.
         variables: the network's arrays, through which gradients pass, too.
     """
-    axes = {path: found for path, leaf in units.leaves.items() if (found := leaf.axes_moved_by(name))}
-    powers = {path: dict.fromkeys(found, Fraction(1)) for path, found in axes.items()}
-    action = Action(name, "permutation", units.sizes[name], powers)
+    action = as_action(units, name)
+    powers = action.powers
     still = {outer: identity(units)[outer] for outer in around(name, units.sizes)}
 
     def copied(indices: Array, leaves: Leaves) -> Leaves:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from llfc_jax.errors import UserError
 from llfc_jax.matching.assigning import permuted_by_assigning
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.keeping import Keeper, Kept
@@ -16,6 +17,7 @@ from llfc_jax.matching.losses import LossFn, batches_for, check_start, mean_loss
 from llfc_jax.matching.moved import AS_IT_WAS, LEARNED, Moved, Rung, chosen_classes, ladder
 from llfc_jax.matching.problem import Problem
 from llfc_jax.matching.procrustes import procrustes_steps
+from llfc_jax.matching.sinkhorn import permuted_by_sinkhorn
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import held_fixed
 from llfc_jax.symmetry.classes import Action, Symmetry
@@ -30,7 +32,7 @@ from llfc_jax.symmetry.maps import (
     scales_of,
     shape_of_map,
 )
-from llfc_jax.symmetry.spec import shape_of_permutation
+from llfc_jax.symmetry.spec import PermutationSpec, shape_of_permutation
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
 _MIDDLE = (0.4, 0.6)
@@ -51,6 +53,7 @@ def learned_matching(
     epochs: int,
     classes: tuple[str, ...] | None = None,
     start_b: Variables | None = None,
+    relaxation: str = "straight_through",
     exclude: tuple[str, ...] = ("batch_stats",),
     keeper: Keeper | None = None,
 ) -> Moved:
@@ -59,11 +62,11 @@ def learned_matching(
     All of g is descended at once, from the identity, on B as it is, or as weight matching or
     `procrustes_matching` moves it, whichever leaves the lowest loss: rotations as Cayley's transform
     (1 - S)^-1 (1 + S) of a skew S, for LayerNorm with S centred, so that they fix the mean's direction;
-    invertible maps as 1 + K, scalings as exp(k); permutations by a straight-through estimator, whose forward
-    pass assigns the free matrix and whose backward pass takes it for the assignment (Git Re-Basin,
-    Algorithm 3). Signs and permutations of streams stay as they are. After each epoch the loss of the
-    midpoint on all batches decides, and the best g wins; a NaN ends the descent. On them, the result is never
-    worse than the start.
+    invertible maps as 1 + K, scalings as exp(k); permutations by a relaxation of the assignment of a free
+    matrix, either straight through it (Git Re-Basin, Algorithm 3) or as Sinkhorn's doubly stochastic matrix
+    (Peña et al., arXiv 2212.12042). Signs and permutations of streams stay as they are. After each epoch the
+    loss of the midpoint on all batches decides, with permutations assigned, and the best g wins; a NaN ends
+    the descent. On them, the result is never worse than the start.
 
     To move A as well would add nothing: all these maps are linear in the weights and leave the function of
     any network, so that the line from g(A) to h(B) is g of the line from A to g^-1 h(B), with its losses.
@@ -78,6 +81,7 @@ def learned_matching(
         optimizer: Moves S, K, k and the free matrices.
         epochs: Passes over `batches`.
         classes: Kinds of maps beside permutations; all that the network has if left out.
+        relaxation: of permutations, a key of `RELAXATIONS`.
         start_b: B moved already, with A's scales of norms; found as said if left out.
         exclude: Collections that are moved, but have no say in where to start.
         keeper: Of each epoch's end; what it has kept is gone on from, bit for bit.
@@ -87,14 +91,16 @@ def learned_matching(
         better; converged means that the last epoch was not the best.
 
     Raises:
-        UserError: On what `procrustes_matching` refuses, no batches, or a loss that is no scalar, or NaN or
-            infinite at the start.
+        UserError: On what `procrustes_matching` refuses, an unknown relaxation, no batches, or a loss that is
+            no scalar, or NaN or infinite at the start.
     """
+    if relaxation not in RELAXATIONS:
+        raise UserError(f"relaxation: expected one of {', '.join(RELAXATIONS)}; found {relaxation!r}")
     usable = symmetry.foldable
     chosen = chosen_classes(usable, classes)
     batches = batches_for(loss_fn, variables_a, batches)
     start_key, order_key = jax.random.split(key)
-    descent, still = _Descent(usable, loss_fn, optimizer), _still(symmetry, chosen)
+    descent, still = _Descent(usable, loss_fn, optimizer, RELAXATIONS[relaxation]), _still(symmetry, chosen)
 
     @jax.jit
     def midpoint(a: Variables, b: Variables, batch: Any) -> Array:
@@ -174,6 +180,15 @@ def _kept(
     return _Progress(_Arrays(*found.arrays), [*found.told["losses"]], rungs)
 
 
+Relaxation: TypeAlias = Callable[[PermutationSpec, str, Array, Variables], Variables]
+"""Where units are, which permutation, the free matrix that stands for it, a network -> it, permuted."""
+
+RELAXATIONS: dict[str, Relaxation] = {
+    "straight_through": permuted_by_assigning,
+    "sinkhorn": permuted_by_sinkhorn,
+}
+"""Name -> relaxation."""
+
 _Pair: TypeAlias = tuple[Variables, Variables]
 """A, and B with the scales of norms folded."""
 
@@ -184,14 +199,15 @@ class _Descent(NamedTuple):
     symmetry: Symmetry
     loss_fn: LossFn
     optimizer: optax.GradientTransformation
+    relaxation: Relaxation
 
-    def moved(self, free: Maps, pair: _Pair) -> Variables:
+    def moved(self, free: Maps, pair: _Pair, permuted: Relaxation = permuted_by_assigning) -> Variables:
         """B moved by what free numbers stand for, with A's scales of norms."""
         a, b = pair
         for name, value in free.items():
             action = self.symmetry.actions.get(name)
             if action is None:
-                b = permuted_by_assigning(self.symmetry.units, name, value, b)
+                b = permuted(self.symmetry.units, name, value, b)
             else:
                 b = act(self.symmetry.units, action, _map_of(action, value), b)
         return scales_of(self.symmetry, b, a)
@@ -201,7 +217,7 @@ class _Descent(NamedTuple):
         free, opt_state = state
 
         def loss(free: Maps) -> Array:
-            return self.loss_fn(lerp(pair[0], self.moved(free, pair), alpha), batch)
+            return self.loss_fn(lerp(pair[0], self.moved(free, pair, self.relaxation), alpha), batch)
 
         updates, opt_state = self.optimizer.update(jax.grad(loss)(free), opt_state, free)
         return optax.apply_updates(free, updates), opt_state
@@ -250,6 +266,7 @@ def by_learning(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> M
         optimizer=optax.adam(optax.cosine_decay_schedule(rate, steps)),
         epochs=options["epochs"],
         classes=options["classes"] or None,
+        relaxation=options["relaxation"],
         keeper=problem.keeper,
     )
 
@@ -258,7 +275,7 @@ def _still(symmetry: Symmetry, classes: Sequence[str]) -> Maps:
     """What the identity is made of: zeros, and for permutations the matrix of each.
 
     A stream's permutation, that of units that could be rotated but for a scale, stays as it was matched.
-    Estimated straight through it jumps, in all layers at once, and what the other maps have learned is lost.
+    Assigned anew it jumps, in all layers at once, and what the other maps have learned is lost.
     """
     free: Maps = {}
     usable = symmetry.foldable

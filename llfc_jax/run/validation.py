@@ -11,6 +11,7 @@ from llfc_jax.data.loading import CROPS, RESIZED
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
 from llfc_jax.matching.alignment import MATCHERS, UNIVERSE
+from llfc_jax.matching.learned import RELAXATIONS
 from llfc_jax.measures import MEASURES
 from llfc_jax.models import CHOICES, MODELS, options_of
 from llfc_jax.path.curves import BENT, LINE
@@ -124,6 +125,7 @@ RULES: Mapping[str, Rule] = {
     "align.examples": _COUNT,
     "align.epochs": whole(1, _EPOCHS),
     "align.learning_rate": number(0, above=True),
+    "align.relaxation": choice(*RELAXATIONS),
     "align.ladder": switch(),
     "align.classes": choice(*KINDS, ROTARY),
     "sample.length": whole(0, 100_000),
