@@ -74,8 +74,15 @@ def pair():
 
 
 @pytest.fixture(scope="module")
-def results(pair):
-    return measured(*pair)
+def whole(pair):
+    program = llfc_jax.read(apply, pair[0], X[:20])
+    measures = ("lmc", *FURTHER)
+    return llfc_jax.measure(program, *pair, batches_of(X), measures=measures, alphas=ALPHAS, num_alphas=5)
+
+
+@pytest.fixture(scope="module")
+def results(whole):
+    return {name: whole[name]["a-b"] for name in ("lmc", *FURTHER)}
 
 
 def rows(entry):
@@ -241,16 +248,8 @@ def test_equal_networks_differ_in_nothing(pair):
     assert np.ptp(found["temperature"]["temperature"]) < 1e-5
 
 
-def test_they_are_drawn_and_listed(results, pair, tmp_path):
-    found = llfc_jax.measure(
-        llfc_jax.read(apply, pair[0], X[:20]),
-        *pair,
-        batches_of(X),
-        measures=("lmc", *FURTHER),
-        alphas=ALPHAS,
-        num_alphas=5,
-    )
-    page = llfc_jax.report(found, tmp_path)
+def test_they_are_drawn_and_listed(unrendered, whole, results, tmp_path):
+    page = llfc_jax.report(whole, tmp_path)
     for name in FURTHER:
         assert (page.parent / "figures" / f"{name}.png").stat().st_size > 0
     assert not (page.parent / "figures" / "quantities.png").exists()

@@ -20,7 +20,7 @@ WITH_TORCH = pytest.mark.skipif(not HAS_TORCH, reason="needs torch and torchax, 
 SMALL = (
     *command.SMALL_RUN,
     "--config.train.epochs=2",
-    "--config.llfc.alphas=0.5",
+    "--config.measures=lmc",
     "--config.align.method=weight_matching",
 )
 

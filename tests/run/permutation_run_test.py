@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 def run(directory, **changes):
     config = test_config.get_config()
-    common = {"train.pair": "independent", "llfc.alphas": (0.5,), "model.hidden": (16,)}
+    common = {"train.pair": "independent", "measures": ("lmc",), "model.hidden": (16,)}
     config.update_from_flattened_dict(common | changes)
     experiment.run(config, directory, COMMAND)
     return Run(directory, prepare(config), json.loads((directory / "results.json").read_text()))
@@ -53,7 +53,8 @@ def plain(tmp_path_factory):
 @pytest.fixture(scope="module")
 def repaired(tmp_path_factory):
     changes = {"align.method": "weight_matching", "corrections.repair": True, "merge.alpha": 0.5}
-    return run(tmp_path_factory.mktemp("repaired"), **changes)
+    two = {"measures": ("lmc", "llfc"), "llfc.alphas": (0.5,)}
+    return run(tmp_path_factory.mktemp("repaired"), **changes, **two)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_every_path_is_measured_plain_and_with_its_correction(each_run_and_corre
     found, correction = each_run_and_correction
     results = found.results
     expected = {f"{path}{suffix}" for path in ("a-b", "a-b_aligned") for suffix in ("", correction)}
-    assert results["lmc"].keys() == results["llfc"].keys() == expected
+    assert all(results[measure].keys() == expected for measure in found.bench.config.measures)
     merged = {"merged"} if found.bench.config.merge.alpha is not None else set()
     assert results["endpoints"].keys() == {"a", "b", "b_aligned"} | merged
 

@@ -86,7 +86,6 @@ class LinenResNet(nn.Module):
         x = nn.Conv(8, (3, 3), use_bias=False, name="conv_init")(x)
         x = nn.relu(nn.BatchNorm(use_running_average=True, name="bn_init")(x))
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
-        x = ResNetBlock(8)(x)
         x = ResNetBlock(12, (2, 2))(x)
         return nn.Dense(5)(jnp.mean(x, axis=(1, 2)))
 
@@ -246,7 +245,7 @@ def layer_norm(x, scale, shift):
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5) * scale + shift
 
 
-def gpt(key, heads=2, width=12, blocks=2):
+def gpt(key, heads=2, width=12, blocks=1):
     """Learned positions, LayerNorm, queries, keys and values of one weight, GELU; a plain function."""
     shapes = {
         **dict.fromkeys(("ln1_scale", "ln1_shift", "ln2_scale", "ln2_shift"), (1, 1, width)),
