@@ -28,22 +28,23 @@ FRAMEWORKS: dict[str, Conventions] = {
 `activation` what it calls gelu."""
 
 
-def framework(matched_by: str, kernels: Sequence[str], is_tree: bool) -> str:
+def framework(matched_by: str, kernels: Mapping[str, str], is_tree: bool) -> str:
     """The program that a file is from, by what it calls the weights of layers.
 
     Args:
         matched_by: `names of llfc_jax` or another way that the network was found.
-        kernels: names of the weights of its layers.
+        kernels: name of the weights of each layer -> role, which tells their layout.
         is_tree: whether the file is a pytree.
 
     Example:
-        >>> framework("shapes", ["params/Dense_0/kernel"], True), framework("shapes", ["fc1.weight"], False)
-        ('Flax', 'PyTorch')
+        >>> framework("shapes", {"Dense_0/kernel": "kernel"}, True)
+        'Flax'
+        >>> framework("shapes", {"fc1.weight": "weight"}, False)
+        'PyTorch'
     """
-    roles = {name.replace(".", "/").removesuffix("/value").rpartition("/")[2] for name in kernels}
-    if "weight" in roles:
+    if "weight" in kernels.values():
         return "Equinox" if is_tree else "PyTorch"
-    if "w" in roles:
+    if any(name.endswith(("/w", ".w")) or name == "w" for name in kernels):
         return "Haiku"
     return _OWN if matched_by == f"names of {_OWN}" else "Flax"
 

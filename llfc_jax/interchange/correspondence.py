@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from llfc_jax.errors import UserError
-from llfc_jax.interchange import misfit
+from llfc_jax.interchange import lists, misfit
 from llfc_jax.interchange import names as naming
 from llfc_jax.interchange.assignment import Ambiguous, Assignment, Crossing, assign, dotted
 from llfc_jax.interchange.misfit import listed
@@ -28,6 +28,7 @@ class Place(NamedTuple):
     """Where an array of ours is in a file."""
 
     key: str
+    role: str
     layout: Layout
 
 
@@ -86,7 +87,7 @@ class _Finder:
     def __init__(self, file: File, wanted: Target, entry: str | None) -> None:
         self.file, self.wanted, self.slots = file, wanted, wanted.slots
         weights = (name for name, one in file.stored.items() if one.is_floating or _is_layer(name))
-        modules = naming.modules(weights)
+        modules = lists.modules({name: file.stored[name].shape for name in weights})
         self.start: Module = ()
         if entry is not None:
             self.start = _entry(entry, modules)
@@ -200,7 +201,7 @@ class _Finder:
                 name = slot.full_name(array)
                 if array in own[module]:
                     role, layout = own[module][array]
-                    places[name] = Place(self.arrays[module][role], layout)
+                    places[name] = Place(self.arrays[module][role], role, layout)
                 else:
                     missing[name] = MISSING[array]
         pairing = tuple(
@@ -249,7 +250,7 @@ def _entry(entry: str, modules: Iterable[Module]) -> Module:
     Raises:
         UserError: there is none of that name; says which there are.
     """
-    start = tuple(part for part in re.split(r"[/.]", entry) if part)
+    start = naming.parts(entry)
     if not any(module[: len(start)] == start for module in modules):
         first = dict.fromkeys(module[0] for module in modules if module)
         raise UserError(f"config.pair.entry={entry}: it has no such part; it has {listed(first) or 'none'}")

@@ -7,6 +7,8 @@ first, and an array only when a network asks for it.
 
 import hashlib
 import json
+import re
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,9 +40,14 @@ _WEIGHTS = (
 )
 """What Hugging Face's `save_pretrained` calls the weights in its directory, in the order of preference."""
 
+_STEP = re.compile(r"checkpoint_[0-9]{1,18}")
+"""What Flax's `save_checkpoint` called the file of a step."""
+
 _OTHERS = {
     b"\x89HDF": "a file of HDF5, as Keras writes them",
-    b"\x93NUMPY": "a single array of NumPy; save the arrays of a network by name, as np.savez does",
+    b"\x93NUMPY": "an array of NumPy, or several without names, as Equinox's tree_serialise_leaves "
+    "writes them; save the arrays of a network by name, as np.savez does",
+    b"\x89PNG": "an image",
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself; git lfs pull fetches it",
     b"\x1f\x8b": "compressed by gzip; gunzip it first",
 }
@@ -109,6 +116,8 @@ def _read(path: Path) -> File:
     for format in FORMATS.values():
         if format.recognises(path, start):
             return format.read(path)
+    if path.is_file() and tarfile.is_tarfile(path):
+        raise UserError(f"{path} is a tar archive; unpack it first")
     if path.suffix in _suffixes():
         raise UserError(f"{path} is damaged, or not what its name says (no format has such first bytes)")
     titles = ", ".join(format.title for format in FORMATS.values())
@@ -125,6 +134,11 @@ def _start(path: Path) -> bytes:
         return file.read(64)
 
 
+def _is_known(path: Path) -> bool:
+    start = _start(path)
+    return any(format.recognises(path, start) for format in FORMATS.values())
+
+
 def _suffixes() -> list[str]:
     return [suffix for format in FORMATS.values() for suffix in format.suffixes]
 
@@ -137,7 +151,10 @@ def _weights_in(directory: Path) -> Path:
     if any(format.recognises(directory, b"") for format in FORMATS.values()):
         return directory
     suffixes = (*_suffixes(), ".bin", ".ckpt", ".th", ".tar", ".msgpack")
-    found = sorted(path for path in directory.iterdir() if path.suffix in suffixes and path.is_file())
+    files = sorted(path for path in directory.iterdir() if path.is_file())
+    found = [path for path in files if path.suffix in suffixes or (not path.suffix and _is_known(path))]
+    if found and all(_STEP.fullmatch(path.name) for path in found):
+        return max(found, key=lambda path: int(path.name.rpartition("_")[2]))
     if not found:
         raise UserError(
             f"{directory}: expected a checkpoint of llfc_jax, a pytree saved by Orbax, or a directory with "

@@ -2,7 +2,6 @@
 
 import base64
 import math
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
@@ -142,7 +141,7 @@ def _finite(path: Path, file: File, key: str, name: str) -> np.ndarray:
 def _conventions(file: File, match: Match, network: Network, input_shape: tuple[int, ...]) -> dict[str, Any]:
     """`framework` and `conventions` of a source."""
     before = file.metadata.get("source") or {}
-    kernels = [place.key for name, place in match.places.items() if name.endswith("/kernel")]
+    kernels = {place.key: place.role for name, place in match.places.items() if name.endswith("/kernel")}
     is_tree = file.format in ("orbax", "msgpack")
     framework = before.get("framework") or conventions.framework(match.matched_by, kernels, is_tree)
     model = file.metadata.get("config", {}).get("model", {})  # of the run that saved the checkpoint
@@ -230,7 +229,7 @@ def _notes(file: File, match: Match, dropped: Iterable[str]) -> list[str]:
 
 def _part(key: str, match: Match) -> str:
     """A name beside the network, cut where it leaves the path to the network."""
-    path = [part for part in re.split(r"[/.]", key) if part]
+    path = names.parts(key)
     shared = 0
     while shared < min(len(path), len(match.entry)) and path[shared] == match.entry[shared]:
         shared += 1

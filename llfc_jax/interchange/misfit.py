@@ -22,6 +22,9 @@ def describe(file: File, arrays: Mapping[Module, Mapping[str, str]], wanted: Tar
         wanted: what the network needs.
         start: the part of the file that was looked in.
     """
+    pickled = [repr(name) for name, one in file.stored.items() if one.dtype == "object"]
+    if pickled and not arrays:
+        return f"it has no arrays of layers, and {listed(pickled)} are pickled objects, which are not read"
     shapes = {
         module: {role: file.stored[name].shape for role, name in own.items()}
         for module, own in arrays.items()

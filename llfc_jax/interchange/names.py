@@ -20,6 +20,13 @@ ALIASES = {"w": "kernel", "b": "bias", "offset": "bias", "beta": "bias", "gamma"
 ROLES = frozenset({"kernel", "weight", "bias", "scale", "mean", "var", "running_mean", "running_var"})
 """The arrays that make a layer; what has none of them is no layer."""
 
+_PLURALS = {"weights": "kernel", "biases": "bias"}
+
+_WRITTEN = "|".join(sorted({*ROLES, *ALIASES, *_PLURALS}, key=len, reverse=True))
+
+_JOINED = re.compile(rf"(.+?)_({_WRITTEN})|({_WRITTEN})_?(\d*)", re.IGNORECASE)
+"""A layer and a role in one word: `fc1_weight`, `W1`."""
+
 _OPTIMIZERS = re.compile(
     r"opt|optim|optimi[sz]ers?|opt(im(izer)?)?_?states?|optimizer_states|exp_avg(_sq)?|mu|nu|trace"
 )
@@ -44,9 +51,27 @@ _WORDS = tuple(
         "zero one two three four five six seven eight nine ten",
         "zeroth first second third fourth fifth sixth seventh eighth ninth tenth",
         " ".join("abcdefghijklmnopqrstuvwxyz"),
+        "alpha beta gamma delta epsilon zeta eta theta iota kappa",
+        "early middle late",
+        "earlier later",
+        "lower middle upper",
+        "input hidden output",
+        "in mid out",
+        "begin mid end",
+        "start mid end",
     )
 )
 """Tokens whose order is known, though they are no numbers."""
+
+
+def parts(name: str) -> Module:
+    """The components of a name, between slashes or dots, or as `jax.tree_util.keystr` writes them.
+
+    Example:
+        >>> parts("fc1.weight"), parts("['params']['fc'][0].kernel"), parts("fc1/kernel:0")
+        (('fc1', 'weight'), ('params', 'fc', '0', 'kernel'), ('fc1', 'kernel'))
+    """
+    return tuple(part for part in re.split(r"[/.\[\]'\"]+", re.sub(r":\d+$", "", name)) if part)
 
 
 def locate(name: str) -> tuple[Module, str]:
@@ -58,7 +83,7 @@ def locate(name: str) -> tuple[Module, str]:
         >>> locate("layer1.0.bn1.running_var"), locate("batch_stats/Norm_0/var"), locate("fc1/kernel/value")
         ((('layer1', '0', 'bn1'), 'running_var'), (('params', 'Norm_0'), 'var'), (('fc1',), 'kernel'))
     """
-    path = [part for part in re.split(r"[/.]", name) if part not in ("~", "")] or [name]
+    path = [part for part in parts(name) if part != "~"] or [name]
     if path[-1] in ("value", "raw_value") and len(path) > 1:  # of NNX
         path.pop()
     if path[-1] == "average" and path[-2:-1] in (["mean_ema"], ["var_ema"]):  # of Haiku
@@ -73,12 +98,31 @@ def locate(name: str) -> tuple[Module, str]:
 
 
 def modules(names: Iterable[str]) -> dict[Module, dict[str, str]]:
-    """Module -> role -> name, in the order of the names."""
+    """Module -> role -> name, in the order of the names.
+
+    Only where no name ends in a role, words are taken apart: much that is no layer ends in `_scale`.
+
+    Example:
+        >>> modules(["fc1_weight", "fc1_bias"]), modules(["W1", "b1"])
+        ({('fc1',): {'weight': 'fc1_weight', 'bias': 'fc1_bias'}}, {('1',): {'kernel': 'W1', 'bias': 'b1'}})
+    """
+    located = {name: locate(name) for name in names}
+    if not any(role in ROLES for _, role in located.values()):
+        located = {name: _taken_apart(*where) for name, where in located.items()}
     found: dict[Module, dict[str, str]] = defaultdict(dict)
-    for name in names:
-        module, role = locate(name)
+    for name, (module, role) in located.items():
         found[module].setdefault(role, name)
     return dict(found)
+
+
+def _taken_apart(module: Module, word: str) -> tuple[Module, str]:
+    """The same where the last component is both the end of the module and the role."""
+    if (match := _JOINED.fullmatch(word)) is None:
+        return module, word
+    layer, role, other, number = match.groups()
+    role = (role or other).lower()
+    rest = layer or number
+    return (*module, rest) if rest else module, {**ALIASES, **_PLURALS}.get(role, role)
 
 
 def is_of_optimizer(module: Module) -> bool:

@@ -93,10 +93,9 @@ def _wanted(network: OwnNetwork) -> dict[str, _Wanted]:
 
 
 def _split(name: str) -> Parts:
-    parts = [part for part in re.split(r"[/.]", name) if part]
-    if len(parts) > 1 and parts[-1] in ("value", "raw_value"):  # of NNX
-        parts.pop()
-    return tuple(parts)
+    parts = names.parts(name)
+    of_nnx = len(parts) > 1 and parts[-1] in ("value", "raw_value")
+    return parts[:-1] if of_nnx else parts
 
 
 def _locate(file: File, wanted: Mapping[str, _Wanted], entry: str | None) -> tuple[Parts, dict[str, str]]:
@@ -233,5 +232,5 @@ def _within(file: File, root: Parts, key: str) -> str:
     if key in file.roots:
         return key.removeprefix(file.roots[key])
     for _ in root:
-        key = re.split(r"[/.]", key, maxsplit=1)[1]
+        key = re.split(r"[/.]", key, maxsplit=1)[-1]
     return key

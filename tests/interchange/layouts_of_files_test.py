@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tarfile
 import zipfile
 
 import flax.linen as nn
@@ -18,7 +19,7 @@ from foreign_networks import IMAGES, SHAPE, mlp_logits, mlp_state, randomised, r
 
 from llfc_jax import models
 from llfc_jax.errors import UserError
-from llfc_jax.interchange import formats, load_variables
+from llfc_jax.interchange import formats, load_variables, source_arrays
 from llfc_jax.storage import checkpoint
 
 NAMES = ("fc1", "fc2", "fc3")
@@ -59,6 +60,71 @@ def test_the_name_of_a_file_says_nothing(tmp_path):
         for name in ("weights", "last.ckpt", "model_best.pth.tar", "x.pt"):
             (tmp_path / name).write_bytes((tmp_path / f"x.{suffix}").read_bytes())
             assert_loads(tmp_path / name, mlp_logits(STATE, NAMES))
+
+
+def written(name_of, transposed=True):
+    """The same network by other names, a function of number and role, with kernels instead of weights."""
+    arrays = {}
+    for number, layer in enumerate(NAMES):
+        for role, array in (("kernel", STATE[f"{layer}.weight"]), ("bias", STATE[f"{layer}.bias"])):
+            arrays[name_of(number, role)] = array.T if transposed else array
+    return arrays
+
+
+WRITTEN = {
+    "as keystr": written(lambda number, role: f"['params']['Dense_{number}']['{role}']"),
+    "as attributes": written(lambda number, role: f".layers[{number}].{role}"),
+    "in one word": written(lambda number, role: f"Dense_{number}_{role}"),
+    "of PyTorch, in one word": {key.replace(".", "_"): array for key, array in STATE.items()},
+    "as in a formula": written(lambda number, role: f"{'W' if role == 'kernel' else 'b'}{number}"),
+    "of Keras": written(lambda number, role: f"dense_{number}/dense_{number}/{role}:0"),
+    "of TensorFlow": written(
+        lambda number, role: f"layer{number}/{'weights' if role == 'kernel' else 'biases'}"
+    ),
+    "as pairs": written(lambda number, role: f"params/{number}/{int(role == 'bias')}"),
+    "by positions": written(lambda number, role: f"arr_{2 * number + (role == 'bias')}"),
+    "as model.parameters()": written(
+        lambda number, role: f"{2 * number + (role == 'bias')}", transposed=False
+    ),
+}
+
+
+@pytest.mark.parametrize("names", WRITTEN)
+def test_names_say_the_same_however_they_are_written(names, tmp_path):
+    np.savez(tmp_path / "x.npz", **WRITTEN[names])
+    assert_loads(tmp_path / "x.npz", mlp_logits(STATE, NAMES))
+    variables, source = load_variables(tmp_path / "x.npz", NETWORK, SHAPE)
+    kept = source_arrays(variables, source)
+    assert all((kept[key] == array).all() for key, array in WRITTEN[names].items())
+
+
+def test_a_list_whose_matrices_might_be_either_way_round_is_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", *(np.eye(10), np.ones(10)) * 2)
+    network = models.build({"name": "mlp", "hidden": (10,)}, (5, 2, 1), 10)
+    with pytest.raises(UserError, match=r"nothing in it fits 'dense1' \(kernel 10x10, bias 10\)"):
+        load_variables(tmp_path / "x.npz", network, (5, 2, 1))
+
+
+def test_pickled_objects_are_told_to_be_what_a_file_holds(tmp_path):
+    np.savez(tmp_path / "x.npz", params=np.array(STATE, object))
+    with pytest.raises(UserError, match=r"and 'params' are pickled objects, which are not read$"):
+        load_variables(tmp_path / "x.npz", NETWORK, SHAPE)
+
+
+def test_of_the_steps_that_flax_saved_side_by_side_the_last_is_read(linen, tmp_path):
+    state, logits = linen
+    for step in (2, 10):
+        tree = state if step == 10 else jax.tree.map(jnp.zeros_like, state)
+        (tmp_path / f"checkpoint_{step}").write_bytes(serialization.to_bytes(tree))
+    (tmp_path / "README").write_text("no weights")
+    assert_loads(tmp_path, logits)
+
+
+def test_a_tar_archive_is_named(tmp_path):
+    with tarfile.open(tmp_path / "x.pth.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("x.pth"))
+    with pytest.raises(UserError, match=r"is a tar archive; unpack it first$"):
+        formats.read(tmp_path / "x.pth.tar")
 
 
 def test_shards_are_one_file_by_their_index(tmp_path):
@@ -204,18 +270,28 @@ def test_a_directory_whose_name_is_no_step_is_none(name, tmp_path):
         formats.read(tmp_path)
 
 
+def zip_of(name):
+    """An archive whose only member has a name that is no UTF-8, though it says so."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("data.pk\xe4", b"")
+    return content.getvalue().replace("data.pk\xe4".encode(), name + b"l")
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [
         (b"\x89HDF\r\n\x1a\n", "is a file of HDF5, as Keras writes them"),
         (b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS, not the file itself"),
-        (b"\x93NUMPY", "is a single array of NumPy"),
+        (b"\x93NUMPY", "is an array of NumPy, or several without names, as Equinox's tree_serialise_leaves"),
+        (b"\x89PNG\r\n", "is an image$"),
         (b"\x1f\x8b", "is compressed by gzip"),
         (b"hello", "expected weights in one of the formats safetensors, PyTorch"),
         (b"\xde\xff\xff", "is damaged, or not what its name says"),
         (b"\x81\xa1a\xc7\xff\x01", "is damaged, or not what its name says"),
         ((2**62).to_bytes(8, "little") + b"{", "is damaged, or not what its name says"),
         (b"PK\x03\x04", "is damaged, or not what its name says"),
+        (zip_of(b"data.pk\xe4"), "is damaged, or not what its name says"),
     ],
 )
 def test_what_is_no_file_of_weights_is_called_what_it_is(content, line, tmp_path):

@@ -79,6 +79,18 @@ def test_a_file_that_keeps_its_order_tells_layers_of_one_shape(tmp_path):
             "npz",
             "the file's order isn't that of its names: 'l_c' comes before 'l_b'",
         ),
+        (
+            ("stem", "alpha", "beta", "readout"),
+            (0, 2, 1, 3),
+            "npz",
+            "the file's order isn't that of its names: 'beta' comes before 'alpha'",
+        ),
+        (
+            ("stem", "early", "late", "readout"),
+            (0, 2, 1, 3),
+            "npz",
+            "the file's order isn't that of its names: 'late' comes before 'early'",
+        ),
     ],
 )
 def test_what_neither_names_nor_order_tell_is_refused_with_the_candidates(
