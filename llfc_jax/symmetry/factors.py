@@ -149,8 +149,11 @@ def resolve(factor: Factor) -> Factor:
         for other in dependencies(root):
             if not isinstance(other.split, Sum | Cases):
                 continue
+            mutual = _pieces_within(other, root)
             if _make_independent(other, root):
-                _take_cases(root, other, other.split)
+                cases = _take_cases(root, other, other.split)
+                for part, i in mutual.items():
+                    part.within = [dependencies(part) | {cases[i]}]
                 break
             root.within.append(dependencies(root) - {other})
     return root.root()
@@ -173,8 +176,20 @@ def become(factor: Factor, axis: Axis) -> None:
     factor.parent.within += factor.within
 
 
-def _take_cases(factor: Factor, other: Factor, split: Sum | Cases) -> None:
-    """Turns an unsplit factor into cases of what it depends on, which is split.
+def _pieces_within(factor: Factor, other: Factor) -> dict[Factor, int]:
+    """What of a sum moves within another factor, and the piece that it is of.
+
+    Of two that may each move within the other, neither is told to be the outer one where one of them is cut:
+    they move within each other piece by piece.
+    """
+    if not isinstance(factor.split, Sum):
+        return {}
+    parts = {part: i for i, piece in enumerate(factor.split.pieces) for part in expand(piece)}
+    return {part: i for part, i in parts.items() if part.fixed is None and other in dependencies(part)}
+
+
+def _take_cases(factor: Factor, other: Factor, split: Sum | Cases) -> list[Factor]:
+    """Turns an unsplit factor into cases of what it depends on, which is split; returns them.
 
     In each case, what it may depend on has come down to what it is there.
     """
@@ -187,6 +202,7 @@ def _take_cases(factor: Factor, other: Factor, split: Sum | Cases) -> None:
         for names in factor.within:
             here = [pieces[i] if name is of else restrict((name,), of, i) for name in canonical(names)]
             case.within.append(frozenset(visible(flatten(here))) - {case})
+    return cases
 
 
 def _make_independent(factor: Factor, other: Factor) -> bool:

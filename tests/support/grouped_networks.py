@@ -232,6 +232,28 @@ def sparse_autoencoder(w, x):
     return jnp.einsum("nk,nkd->nd", values, w["decode"][chosen])
 
 
+def written_back(w, x):
+    """The same, by writing the most active into zeros, as they were sorted."""
+    code, rows = jax.nn.softplus(x @ w["encode"]), jnp.arange(len(x))[:, None]
+    chosen = jnp.argsort(code, -1)[:, ::-1][:, :3]
+    return jnp.zeros_like(code).at[rows, chosen].set(code[rows, chosen]) @ w["decode"]
+
+
+def best_two_written(gates):
+    """The gates of a mixture as PyTorch's `scatter` makes them."""
+    values, chosen = lax.top_k(gates, 2)
+    return jnp.put_along_axis(jnp.zeros_like(gates), chosen, values, -1, inplace=False)
+
+
+def keys_beside_values(w, x):
+    """One matrix whose columns are (groups, keys and values), each group of keys for two queries."""
+    h = x @ w["embed"]
+    q = (h @ w["q"]).reshape(*h.shape[:2], 3, 2, 4)
+    k, v = jnp.split((h @ w["kv"]).reshape(*h.shape[:2], 3, 8), 2, -1)
+    pattern = jax.nn.softmax(jnp.einsum("bqgrd,bkgd->bgrqk", q, k))
+    return jnp.einsum("bgrqk,bkgd->bqgrd", pattern, v).reshape(*h.shape[:2], -1) @ w["proj"]
+
+
 def quantised(w, x):
     """The nearest entry of a codebook stands for the input."""
     h = jnp.tanh(x @ w["in"])
@@ -453,6 +475,16 @@ NETWORKS = {
     "ragged experts": Small(ragged_experts, {"up": (3, 5, 4), "down": (3, 4, 2)}, X, [(4,), (4,), (4,)]),
     "sparse autoencoder": Small(
         sparse_autoencoder, {"encode": (5, 8), "decode": (8, 5)}, X, [(8,)], {"encode": 1}
+    ),
+    "sparse code written back": Small(
+        written_back, {"encode": (5, 8), "decode": (8, 5)}, X, [(8,)], {"encode": 1}
+    ),
+    "mixture of the best two written": mixture(best_two_written),
+    "keys beside values": Small(
+        keys_beside_values,
+        {"embed": (5, 6), "q": (6, 24), "kv": (6, 24), "proj": (24, 5)},
+        SEQUENCE,
+        [(3,), (3, 2), (3, 4), (3, 4), (6,)],
     ),
     "codebook": Small(quantised, {"in": (5, 4), "book": (6, 4), "out": (4, 2)}, X, [(4,), (6,)], {"book": 0}),
     "message passing": Small(
