@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
     def variables(self, seed: int) -> Variables:
         """A random network."""
-        return self.network.init(jax.random.key(seed), jnp.zeros((1, *self.image)))
+        return self.network.draw(jax.random.key(seed), jax.ShapeDtypeStruct((1, *self.image), jnp.float32))
 
     def split(self) -> data.Split:
         """Random images and labels."""

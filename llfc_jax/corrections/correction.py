@@ -90,11 +90,14 @@ def stream_along(
             moments = _update(statistics_at, moments, ends, path, batch.images)
     if moments is None:
         raise ValueError("batches: expected a complete one at least; found none")
+    return dict(zip(alphas, _each(moments, len(alphas)), strict=True))
+
+
+@partial(jax.jit, static_argnums=1)
+def _each(moments: ChannelMoments, count: int) -> list[Statistics]:
+    """At each point of the path."""
     stacked = whole(moments)
-    return {
-        alpha: jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
-        for index, alpha in enumerate(alphas)
-    }
+    return [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(count)]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import jax
+
 from llfc_jax.corrections.correction import Correction, StartStream
 from llfc_jax.errors import UserError
 from llfc_jax.path.interpolation import mean, shares_of
@@ -35,4 +37,4 @@ def merged(
     if correction.of_mean is None:
         raise UserError(f"correction: expected one of several networks; found {correction.name!r}, of two")
     known = correction.of_mean(program, networks, shares_of(len(networks), weights), data)
-    return correction.mend(variables, known)
+    return jax.jit(correction.mend)(variables, known)

@@ -74,10 +74,7 @@ def _corrections(
     end_a, end_b = map(_with_deviations, seen.values())
     known = (curve, (end_a, end_b))
     seen_corrected = stream_along(_SeenCorrected(program), known, alphas, batches())
-    return {
-        alpha: {name: _affine(found[name], wanted) for name, wanted in lerp(end_a, end_b, alpha).items()}
-        for alpha, found in seen_corrected.items()
-    }
+    return {alpha: _affines(found, lerp(end_a, end_b, alpha)) for alpha, found in seen_corrected.items()}
 
 
 def _correction_of_mean(
@@ -95,8 +92,7 @@ def _correction_of_mean(
     wanted = mean(each, shares)
     end = mean(networks, shares)
     known = (Curve(end, end), (wanted, wanted))
-    found = stream_along(_SeenCorrected(program), known, (0.0,), batches())[0.0]
-    return {name: _affine(found[name], own) for name, own in wanted.items()}
+    return _affines(stream_along(_SeenCorrected(program), known, (0.0,), batches())[0.0], wanted)
 
 
 def _reread(
@@ -110,6 +106,12 @@ def _reread(
     return reread(program, variables, first.images), itertools.chain([first], stream)
 
 
+@jax.jit
+def _affines(found: Statistics, wanted: Statistics) -> Affine:
+    return {name: _affine(found[name], own) for name, own in wanted.items()}
+
+
+@jax.jit
 def _with_deviations(statistics: Statistics) -> Statistics:
     return {name: {"mean": own["mean"], "std": jnp.sqrt(own["var"])} for name, own in statistics.items()}
 

@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
@@ -89,7 +90,7 @@ def read_variables(
     }
     arrays |= {name: np.full(wanted.shapes[name], value) for name, value in match.missing.items()}
     variables = unflatten_dict(
-        {name: jnp.asarray(arrays[name], jnp.float32) for name in wanted.shapes}, sep="/"
+        {name: jax.device_put(np.array(arrays[name], np.float32)) for name in wanted.shapes}, sep="/"
     )
     source = {"file": str(path), "format": file.format, "sha256": file.sha256, "matched_by": match.matched_by}
     theirs = _conventions(file, match, network, input_shape)

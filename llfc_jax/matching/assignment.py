@@ -47,7 +47,7 @@ def linear_assignment(similarity: Array, *, implementation: str = "auto") -> Arr
     similarity = similarity.astype(jnp.promote_types(similarity.dtype, jnp.float32))
     if similarity.shape[-1] < 2 or similarity.size == 0:
         return jnp.broadcast_to(jnp.arange(similarity.shape[-1], dtype=jnp.int32), similarity.shape[:-1])
-    if not isinstance(similarity, jax.core.Tracer) and not jnp.isfinite(similarity).all():
+    if not isinstance(similarity, jax.core.Tracer) and not np.isfinite(similarity).all():
         raise UserError("similarity: expected finite entries, found NaN or infinity")
 
     solve = IMPLEMENTATIONS[implementation]
@@ -67,6 +67,7 @@ def _finite(similarity: Any, np: ModuleType) -> Any:
     return np.nan_to_num(similarity, nan=low, neginf=low, posinf=high)
 
 
+@jax.jit
 def _optax(similarity: Array) -> Array:
     rows, columns = optax.assignment.hungarian_algorithm(-_finite(similarity, jnp))
     return jnp.zeros_like(columns, jnp.int32).at[rows].set(columns.astype(jnp.int32))

@@ -1,7 +1,7 @@
 """Learned matching: move B along all its symmetries at once, towards low loss between it and A."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -13,7 +13,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.matching.assigning import permuted_by_assigning
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.keeping import Keeper, Kept
-from llfc_jax.matching.losses import LossFn, batches_for, check_start, mean_loss
+from llfc_jax.matching.losses import LossFn, as_static, batches_for, check_start, mean_loss
 from llfc_jax.matching.moved import AS_IT_WAS, LEARNED, Moved, Rung, chosen_classes, ladder
 from llfc_jax.matching.problem import Problem
 from llfc_jax.matching.procrustes import procrustes_steps
@@ -100,14 +100,11 @@ def learned_matching(
     chosen = chosen_classes(usable, classes)
     batches = batches_for(loss_fn, variables_a, batches)
     start_key, order_key = jax.random.split(key)
-    descent, still = _Descent(usable, loss_fn, optimizer, RELAXATIONS[relaxation]), _still(symmetry, chosen)
-
-    @jax.jit
-    def midpoint(a: Variables, b: Variables, batch: Any) -> Array:
-        return loss_fn(lerp(a, b, 0.5), batch)
+    relaxed, static = RELAXATIONS[relaxation], as_static(loss_fn)
+    descent, still = _Descent(usable, static, optimizer, relaxed), _still(symmetry, chosen)
 
     def loss(b: Variables) -> float:
-        return mean_loss(partial(midpoint, variables_a, b), batches)
+        return mean_loss(partial(_loss_between, descent, variables_a, b), batches)
 
     def start() -> _Progress:
         steps = {AS_IT_WAS: variables_b}
@@ -119,13 +116,13 @@ def learned_matching(
         rungs = ladder(variables_a, steps, {step: loss(b) for step, b in steps.items()})
         first = min(starts, key=lambda b: np.nan_to_num(loss(b), nan=np.inf))
         arrays = _Arrays(fold_scales(usable, first), still, optimizer.init(still), still)
-        return _Progress(arrays, [loss(descent.moved(still, (variables_a, arrays.first)))], rungs)
+        return _Progress(arrays, [loss(_moved(descent, still, (variables_a, arrays.first)))], rungs)
 
     found = None if keeper is None else _kept(keeper, optimizer, variables_b, still)
     found = found or start()
     check_start(found.losses[0])
     found = _descend(order_key, descent, variables_a, found, batches, epochs, loss, keeper)
-    moved, losses = jax.jit(descent.moved)(found.arrays.best, (variables_a, found.arrays.first)), found.losses
+    moved, losses = _moved(descent, found.arrays.best, (variables_a, found.arrays.first)), found.losses
     last = ladder(variables_a, {LEARNED: moved}, {LEARNED: float(np.nanmin(losses))})
     objective = jnp.asarray(losses)
     info = MatchInfo(
@@ -222,6 +219,16 @@ class _Descent(NamedTuple):
         updates, opt_state = self.optimizer.update(jax.grad(loss)(free), opt_state, free)
         return optax.apply_updates(free, updates), opt_state
 
+    def loss_between(self, a: Variables, b: Variables, batch: Any) -> Array:
+        """Of the midpoint, on one batch."""
+        return self.loss_fn(lerp(a, b, 0.5), batch)
+
+
+# What stays is static: another pair of equal networks is moved by the same programs.
+_moved, _step, _loss_between = (
+    jax.jit(method, static_argnums=0) for method in (_Descent.moved, _Descent.step, _Descent.loss_between)
+)
+
 
 def _descend(
     key: PRNGKey,
@@ -234,14 +241,13 @@ def _descend(
     keeper: Keeper | None,
 ) -> _Progress:
     """From where it stands through all epochs, or to one that ends at a loss that is no number."""
-    move, step = jax.jit(descent.moved), jax.jit(descent.step)
     (first, free, opt_state, best), losses, rungs = progress
     for epoch in range(len(losses) - 1, epochs if free else 0):
         own = jax.random.fold_in(key, epoch)
         alphas = jax.random.uniform(own, (len(batches),), minval=_MIDDLE[0], maxval=_MIDDLE[1])
         for i in jax.random.permutation(own, len(batches)).tolist():
-            free, opt_state = step((free, opt_state), (a, first), alphas[i], batches[i])
-        losses = [*losses, loss(move(free, (a, first)))]
+            free, opt_state = _step(descent, (free, opt_state), (a, first), alphas[i], batches[i])
+        losses = [*losses, loss(_moved(descent, free, (a, first)))]
         if not np.isfinite(losses[-1]):
             break
         if losses[-1] < min(losses[:-1]):
@@ -263,12 +269,17 @@ def by_learning(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> M
         problem.b,
         loss_fn=problem.loss,
         batches=batches,
-        optimizer=optax.adam(optax.cosine_decay_schedule(rate, steps)),
+        optimizer=_adam(rate, steps),
         epochs=options["epochs"],
         classes=options["classes"] or None,
         relaxation=options["relaxation"],
         keeper=problem.keeper,
     )
+
+
+@cache
+def _adam(rate: float, steps: int) -> optax.GradientTransformation:
+    return optax.adam(optax.cosine_decay_schedule(rate, steps))
 
 
 def _still(symmetry: Symmetry, classes: Sequence[str]) -> Maps:

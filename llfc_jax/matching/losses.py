@@ -31,6 +31,15 @@ def batches_for(loss_fn: LossFn, variables: Variables, batches: Iterable[Any]) -
     return found
 
 
+def as_static(loss_fn: LossFn) -> LossFn:
+    """A loss that can be a static argument of jit; itself if it has a hash, to find its programs again."""
+    try:
+        hash(loss_fn)
+    except TypeError:  # a pytree of arrays that can be called
+        return lambda variables, batch: loss_fn(variables, batch)
+    return loss_fn
+
+
 def mean_loss(batch_loss: Callable[[Any], Array], batches: Sequence[Any]) -> float:
     """The mean over batches; they are waited for together."""
     return float(np.mean(jax.device_get([batch_loss(batch) for batch in batches])))

@@ -1,7 +1,7 @@
 """Straight-through estimator: permute B so that the network midway between A and it has a low loss."""
 
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -13,7 +13,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import Leaves, cut_up, matched_leaves, replaced, selected
-from llfc_jax.matching.losses import LossFn, batches_for, check_start, mean_loss
+from llfc_jax.matching.losses import LossFn, as_static, batches_for, check_start, mean_loss
 from llfc_jax.matching.problem import Found, Problem
 from llfc_jax.matching.similarity import assigned, similarities, terms_of
 from llfc_jax.matching.weights import weight_matching
@@ -100,13 +100,11 @@ def straight_through(
             start_key, spec, variables_a, variables_b, assignment=assignment, exclude=exclude
         )
 
-    recipe = _Recipe(spec, loss_fn, optimizer, sweeps, assignment)
-    step = jax.jit(partial(_step, recipe), donate_argnums=0)
-    batch_loss = jax.jit(partial(_midpoint_loss, recipe))
+    recipe = _Recipe(spec, as_static(loss_fn), optimizer, sweeps, assignment)
     pair = (variables_a, variables_b)
 
     def loss(permutation: Permutation) -> float:
-        return mean_loss(partial(batch_loss, permutation, pair), batches)
+        return mean_loss(partial(_midpoint_loss, recipe, permutation, pair), batches)
 
     losses = [loss(start)]
     check_start(losses[0])
@@ -116,7 +114,7 @@ def straight_through(
     for epoch in range(epochs if spec.sizes else 0):
         before = permutation
         for i in jax.random.permutation(jax.random.fold_in(order_key, epoch), len(batches)).tolist():
-            state, permutation = step(state, permutation, pair, batches[i])
+            state, permutation = _step(recipe, state, permutation, pair, batches[i])
         losses.append(loss(permutation))
         if losses[-1] < min(losses[:-1]):
             best = permutation
@@ -138,14 +136,19 @@ def by_straight_through(key: PRNGKey, problem: Problem, options: Mapping[str, An
         *problem[:3],
         loss_fn=problem.loss,
         batches=problem.batches(),
-        optimizer=optax.adam(options["learning_rate"] or _RATE),
+        optimizer=_adam(options["learning_rate"] or _RATE),
         epochs=options["epochs"],
     )
+
+
+_adam = cache(optax.adam)
+"""One for one rate: jit finds its programs again."""
 
 
 # The networks are arguments, not closed over: jit would copy them into the program.
 
 
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _step(
     recipe: _Recipe, state: _State, permutation: Permutation, pair: _Pair, batch: Any
 ) -> tuple[_State, Permutation]:
@@ -165,6 +168,7 @@ def _step(
     return (optax.apply_updates(target, updates), opt_state), permutation
 
 
+@partial(jax.jit, static_argnums=0)
 def _midpoint_loss(recipe: _Recipe, permutation: Permutation, pair: _Pair, batch: Any) -> Array:
     return recipe.loss_fn(_midpoint(recipe.spec, permutation, pair), batch)
 

@@ -92,7 +92,7 @@ def universe_matching(
 
     def visit(key: PRNGKey, p: int, others: Sequence[int]) -> bool:
         """Matches p to the sum of others, if that is better; whether it was."""
-        target = reduce(_plus, (moved[q] for q in others))
+        target = _sum([moved[q] for q in others])
         best, _ = search(key, target, leaves[p], spec, restarts, max_sweeps, assignment)
         gain = float(best.objective) - float(_inner(target, moved[p]))
         if gain <= _ROUNDING * abs(float(best.objective)):
@@ -130,10 +130,12 @@ _ROUNDING = 1e-6
 """Of the objective: what is no gain."""
 
 
-def _plus(x: Leaves, y: Leaves) -> Leaves:
-    return jax.tree.map(jnp.add, x, y)
+@jax.jit
+def _sum(networks: Sequence[Leaves]) -> Leaves:
+    return jax.tree.map(lambda *leaves: reduce(jnp.add, leaves), *networks)
 
 
+@jax.jit
 def _inner(x: Leaves, y: Leaves) -> Array:
     """`<x, y>`; of complex arrays the real part."""
     return sum((jnp.vdot(x[path], y[path]).real for path in x), start=jnp.zeros(()))
@@ -141,5 +143,5 @@ def _inner(x: Leaves, y: Leaves) -> Array:
 
 def _agreement(moved: Sequence[Leaves]) -> float:
     """`sum_{p < q} <theta_p, theta_q>`, by the norm of the sum."""
-    total = reduce(_plus, moved)
+    total = _sum(moved)
     return float(_inner(total, total) - sum(_inner(own, own) for own in moved)) / 2

@@ -67,13 +67,13 @@ def masked_batches(
     size = 0
     for batch in _checked(batches, labelled, num_examples):
         if num_examples is not None:
-            yield Batch(*batch[:2], jnp.asarray(batch.mask, jnp.float32))
+            yield Batch(*batch[:2], _copied(np.asarray(batch.mask, np.float32)))
             continue
         size = max(size, len(batch.mask))
         images, labels = _filled((batch.images, batch.labels), size)
         mask = np.asarray(batch.mask, np.float32)
         missing = [(0, size - len(mask)), *[(0, 0)] * (mask.ndim - 1)]
-        yield Batch(images, labels, jnp.asarray(np.pad(mask, missing)))
+        yield Batch(images, labels, _copied(np.pad(mask, missing)))
 
 
 def inputs_alone(batches: Iterable[Examples], num_examples: NumExamples | None = None) -> Iterator[PyTree]:
@@ -252,9 +252,14 @@ def _filled(tree: PyTree, size: int) -> PyTree:
 
     def fill(x: Array | np.ndarray) -> Array:
         index = np.arange(size)
-        return jnp.asarray(x if len(x) == size else x[np.where(index < len(x), index, 0)])
+        return _copied(x if len(x) == size else x[np.where(index < len(x), index, 0)])
 
     return jax.tree.map(fill, tree)
+
+
+def _copied(x: Array | np.ndarray) -> Array:
+    """As `jnp.asarray`, which compiles a program for each shape; a loader may write into its array again."""
+    return jax.device_put(np.array(x)) if isinstance(x, np.ndarray) else jnp.asarray(x)
 
 
 def _described(tree: PyTree) -> str:

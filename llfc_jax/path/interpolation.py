@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial, reduce
+from operator import add, mul
 from typing import Any
 
 import jax
@@ -32,16 +34,9 @@ def lerp(a: PyTree, b: PyTree, alpha: Array | float) -> PyTree:
         >>> lerp({"w": jnp.zeros(2)}, {"w": jnp.full(2, 8.0)}, 0.25)
         {'w': Array([2., 2.], dtype=float32)}
     """
-
-    def leaf(x: Array | float, y: Array | float) -> Array | float:
-        dtype = jnp.result_type(x)
-        if not jnp.issubdtype(dtype, jnp.inexact):
-            return x
-        return jnp.asarray((1 - alpha) * x + alpha * y, dtype)
-
     check_same_structure(a, b)
     alpha = jnp.asarray(alpha)
-    return jax.tree.map(leaf, a, b)
+    return _combined((a, b), (1 - alpha, alpha))
 
 
 def mean(networks: Sequence[PyTree], weights: Sequence[float] | None = None) -> PyTree:
@@ -61,14 +56,27 @@ def mean(networks: Sequence[PyTree], weights: Sequence[float] | None = None) -> 
     shares = shares_of(len(networks), weights)
     for network in networks[1:]:
         check_same_structure(networks[0], network)
+    return _combined(networks, shares)
 
-    def leaf(*each: Array | float) -> Array | float:
-        dtype = jnp.result_type(each[0])
-        if not jnp.issubdtype(dtype, jnp.inexact):
-            return each[0]
-        return jnp.asarray(sum(share * x for share, x in zip(shares, each, strict=True)), dtype)
 
-    return jax.tree.map(leaf, *networks)
+def _combined(networks: Sequence[PyTree], shares: Sequence[Array | float]) -> PyTree:
+    """Their sum in these shares, leaf by leaf; what is no float is the first's."""
+    leaves, structure = jax.tree.flatten(networks[0])
+    moving = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    each = [[own[i] for i in moving] for own in map(jax.tree.leaves, networks)]
+    for i, combined in zip(moving, _sums(each, shares), strict=True):
+        leaves[i] = combined
+    return jax.tree.unflatten(structure, leaves)
+
+
+@partial(jax.jit, inline=True)
+def _sums(networks: Sequence[Sequence[Array]], shares: Sequence[Array | float]) -> list[Array]:
+    """One program for all leaves, where one of each shape and operation would take long to compile."""
+
+    def leaf(*each: Array) -> Array:
+        return jnp.asarray(reduce(add, map(mul, shares, each)), each[0].dtype)
+
+    return [leaf(*each) for each in zip(*networks, strict=True)]
 
 
 def shares_of(count: int, weights: Sequence[float] | None) -> tuple[float, ...]:

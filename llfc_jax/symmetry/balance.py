@@ -14,6 +14,7 @@ of each pair's diagonal.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -47,25 +48,26 @@ def balance(symmetry: Symmetry, variables: PyTree, names: Sequence[str], paths: 
     Returns:
         Maps for `apply_maps`.
     """
-    actions = {name: symmetry[name] for name in names}
-
-    @jax.jit
-    def sweep(maps: Maps) -> tuple[Maps, Array]:
-        found, change, moved = dict(maps), jnp.zeros(()), apply_maps(symmetry, maps, variables)
-        for name, action in actions.items():
-            best = _best_matrix if is_matrix(action) else _best_scale
-            step = best(symmetry.units, action, moved, paths)
-            moved = act(symmetry.units, action, step, moved)
-            found[name] = step @ found[name] if is_matrix(action) else step * found[name]
-            change = jnp.maximum(change, jnp.abs(step - still_map(symmetry, name)).max())
-        return found, change
-
     found = {name: still_map(symmetry, name) for name in names}
     for _ in range(_SWEEPS if names else 0):
-        found, change = sweep(found)
+        found, change = _sweep(symmetry, tuple(paths), found, variables)
         if change < _SETTLED:
             break
     return found
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _sweep(symmetry: Symmetry, paths: tuple[str, ...], maps: Maps, variables: PyTree) -> tuple[Maps, Array]:
+    """Each map in turn; by how much they changed."""
+    found, change, moved = {}, jnp.zeros(()), apply_maps(symmetry, maps, variables)
+    for name, one in maps.items():
+        action = symmetry[name]
+        best = _best_matrix if is_matrix(action) else _best_scale
+        step = best(symmetry.units, action, moved, paths)
+        moved = act(symmetry.units, action, step, moved)
+        found[name] = step @ one if is_matrix(action) else step * one
+        change = jnp.maximum(change, jnp.abs(step - still_map(symmetry, name)).max())
+    return found, change
 
 
 def _best_scale(spec: PermutationSpec, action: Action, variables: PyTree, paths: Sequence[str]) -> Array:

@@ -62,6 +62,8 @@ class Action:
 class Symmetry:
     """All symmetries found of a model.
 
+    Hashable, so that it can be a static argument of a jitted function.
+
     Attributes:
         spec: its permutations.
         actions: name -> a family of maps, of any kind but permutations.
@@ -71,6 +73,9 @@ class Symmetry:
     spec: PermutationSpec
     actions: Mapping[str, Action]
     units: PermutationSpec
+
+    def __hash__(self) -> int:
+        return hash((self.spec, frozenset(self.actions), self.units))
 
     def __getitem__(self, name: str) -> Action:
         if name not in self.actions:

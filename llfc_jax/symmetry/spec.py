@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -236,10 +237,17 @@ def apply_permutation(spec: PermutationSpec, permutation: Permutation, variables
     check_fit(spec, variables)
     _check_permutation(spec, permutation)
 
-    def permute(path: Any, leaf: Any) -> Any:
-        return moved_leaf(spec.leaves[jax.tree_util.keystr(path)], permutation, leaf)
+    leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(variables)}
+    moving = [path for path in leaves if any(any(piece.perms) for piece in spec.leaves[path].pieces)]
+    specs = tuple(spec.leaves[path] for path in moving)
+    leaves |= zip(moving, _moved(specs, permutation, [leaves[path] for path in moving]), strict=True)
+    return jax.tree.unflatten(jax.tree.structure(variables), leaves.values())
 
-    return jax.tree_util.tree_map_with_path(permute, variables)
+
+@partial(jax.jit, static_argnums=0, inline=True)
+def _moved(specs: Sequence[LeafSpec], permutation: Permutation, leaves: Sequence[Array]) -> list[Array]:
+    """One program for all leaves, where one of each shape would take long to compile."""
+    return [moved_leaf(spec, permutation, leaf) for spec, leaf in zip(specs, leaves, strict=True)]
 
 
 def moved_leaf(leaf_spec: LeafSpec, permutation: Permutation, leaf: Any) -> Any:
@@ -280,8 +288,9 @@ def permuted(array: Array, perms: Sequence[str | None], permutation: Permutation
 def identity(spec: PermutationSpec) -> Permutation:
     """Returns the permutation that moves nothing: name -> int32 indices."""
     return {
-        name: jnp.asarray(np.broadcast_to(np.arange(size, dtype=np.int32), shape_of_permutation(spec, name)))
+        name: jax.device_put(np.broadcast_to(np.arange(size, dtype=np.int32), shape).copy())
         for name, size in spec.sizes.items()
+        for shape in [shape_of_permutation(spec, name)]
     }
 
 
@@ -301,6 +310,11 @@ def inverse(permutation: Permutation) -> Permutation:
         >>> inverse({"P0": jnp.array([2, 0, 1])})["P0"].tolist()
         [1, 2, 0]
     """
+    return _undone(permutation)
+
+
+@jax.jit
+def _undone(permutation: Permutation) -> Permutation:
     undone: Permutation = {}
     for name in sorted(permutation, key=lambda name: name.count("/")):
         outer = around(name, permutation)
@@ -316,7 +330,12 @@ def compose(p: Permutation, q: Permutation) -> Permutation:
         >>> compose({"P0": jnp.array([1, 0, 2])}, {"P0": jnp.array([2, 0, 1])})["P0"].tolist()
         [0, 2, 1]
     """
-    return {name: jnp.asarray(q[name])[_places((*around(name, p), name), p)] for name in p}
+    return _composed(p, {name: q[name] for name in p})
+
+
+@jax.jit
+def _composed(p: Permutation, q: Permutation) -> Permutation:
+    return {name: q[name][_places((*around(name, p), name), p)] for name in p}
 
 
 def _places(names: Sequence[str], permutation: Permutation) -> tuple[Array, ...]:
