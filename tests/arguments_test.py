@@ -3,7 +3,6 @@
 import inspect
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -27,14 +26,15 @@ def loss(w, batch):
 
 
 def network(seed):
-    keys = jax.random.split(jax.random.key(seed))
-    return {"in": jax.random.normal(keys[0], (5, 8)), "out": jax.random.normal(keys[1], (8, 3))}
+    rng = np.random.default_rng(seed)
+    drawn = {"in": rng.normal(size=(5, 8)), "out": rng.normal(size=(8, 3))}
+    return jax.device_put(jax.tree.map(np.float32, drawn))
 
 
 A, B = network(0), network(1)
 SPEC = llfc_jax.permutation_spec(apply, A, X)
 SYMMETRY = llfc_jax.symmetries(apply, A, X)
-IDENTITY = {"P0": jnp.arange(8)}
+IDENTITY = {"P0": jax.device_put(np.arange(8))}
 MATCHED = {"key": KEY, "spec": SPEC}
 
 UNCHANGED = Correction(
@@ -66,7 +66,7 @@ CALLS = {
         **{"learning_rate": 0.01, "loss": None, "seed": 0},
     },
     "evaluate_plane": {
-        **{"apply": apply, "a": A, "b": B, "c": jax.tree.map(jnp.zeros_like, A), "batches": [(X, Y)]},
+        **{"apply": apply, "a": A, "b": B, "c": network(2), "batches": [(X, Y)]},
         **{"size": 2, "loss_fn": None},
     },
     "align": {
@@ -127,10 +127,10 @@ CALLS = {
 NO_FUNCTION = [None, 3, "apply", A]
 NO_NETWORK = [None, "network", {"in": "w"}, {"in": object()}, {"in": np.array(["w"])}, apply]
 NO_COUNT = [None, 0, -1, 2.5, np.nan, "3", True, (3,), 10**12]
-NO_KEY = [0, None, "key", jnp.zeros(2), jax.random.split(KEY)]
+NO_KEY = [0, None, "key", np.zeros(2), jax.random.split(KEY)]
 NO_PERMUTATION = [
-    *([3, "P0", jnp.arange(8), {}, {"P0": None}, {"P0": list(range(8))}, {"P1": jnp.arange(8)}]),
-    *({"P0": p} for p in (jnp.arange(7), jnp.zeros(8, int), jnp.arange(8) + 1, jnp.arange(8.0))),
+    *([3, "P0", np.arange(8), {}, {"P0": None}, {"P0": list(range(8))}, {"P1": np.arange(8)}]),
+    *({"P0": p} for p in (np.arange(7), np.zeros(8, int), np.arange(8) + 1, np.arange(8.0))),
 ]
 NO_NETWORKS = [None, 3, A, [], [A, 3], [A, {"in": A["in"]}]]
 WRONG = {
@@ -155,7 +155,7 @@ WRONG = {
     "correction": [3, "repair", apply],
     "permutation": [None, *NO_PERMUTATION],
     "start": NO_PERMUTATION,
-    "alpha": [None, "half", np.nan, np.inf, 1j, (0.5,), [0.5], jnp.ones(3), A],
+    "alpha": [None, "half", np.nan, np.inf, 1j, (0.5,), [0.5], np.ones(3), A],
     "alphas": [None, 0.5, "half", (), (None,), (0.5, 1.5), (np.nan,), A],
     **dict.fromkeys(("num_alphas", "top_k", "size", "epochs", "sweeps", "restarts", "steps"), NO_COUNT),
     **dict.fromkeys(("max_sweeps", "max_rounds"), NO_COUNT),
@@ -225,10 +225,10 @@ def test_a_wrong_argument_is_one_line(name, argument, value):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"in": jnp.ones((5, 9))}, r"the networks differ at in: found \(5, 8\) and \(5, 9\)"),
-        ({"in": jnp.ones((1, 8))}, r"the networks differ at in: found \(5, 8\) and \(1, 8\)"),
-        ({"in": jnp.ones((5, 8), int)}, r"the networks differ at in: found \(5, 8\) and integers \(5, 8\)"),
-        ({"bias": jnp.ones(3)}, r"the networks differ at bias: found nothing and \(3,\)"),
+        ({"in": np.ones((5, 9), np.float32)}, r"the networks differ at in: found \(5, 8\) and \(5, 9\)"),
+        ({"in": np.ones((1, 8), np.float32)}, r"the networks differ at in: found \(5, 8\) and \(1, 8\)"),
+        ({"in": np.ones((5, 8), int)}, r"the networks differ at in: found \(5, 8\) and integers \(5, 8\)"),
+        ({"bias": np.ones(3, np.float32)}, r"the networks differ at bias: found nothing and \(3,\)"),
     ],
 )
 @pytest.mark.parametrize("name", ["lerp", "evaluate_path", "check_equivalence", "straight_through"])
@@ -246,7 +246,7 @@ def test_pytorchs_tensors_are_inputs_but_no_network():
         llfc_jax.lerp({"in": torch.ones(2)}, {"in": torch.ones(2)}, 0.5)
 
 
-@pytest.mark.parametrize("returned", [(0.0, {}), jnp.zeros(2), jnp.int32(0), None])
+@pytest.mark.parametrize("returned", [(0.0, {}), np.zeros(2), np.int32(0), None])
 def test_a_loss_that_is_no_number_is_refused(returned):
     with pytest.raises(
         UserError, match=r"^loss_fn: expected a (scalar|floating-point number), found"
@@ -256,9 +256,9 @@ def test_a_loss_that_is_no_number_is_refused(returned):
 
 
 def test_checked_functions_can_be_traced():
-    halves = jax.jit(jax.vmap(llfc_jax.lerp, in_axes=(None, None, 0)))(A, B, jnp.array([0.0, 0.5]))
+    halves = jax.jit(jax.vmap(llfc_jax.lerp, in_axes=(None, None, 0)))(A, B, np.float32([0.0, 0.5]))
     jax.tree.map(np.testing.assert_allclose, jax.tree.map(lambda x: x[1], halves), llfc_jax.lerp(A, B, 0.5))
-    permutation = {"P0": jnp.arange(8)[::-1]}
+    permutation = {"P0": jax.device_put(np.arange(8)[::-1])}
     traced = jax.jit(lambda p, w: llfc_jax.apply_permutation(SPEC, p, w))(permutation, A)
     jax.tree.map(np.testing.assert_array_equal, traced, llfc_jax.apply_permutation(SPEC, permutation, A))
 

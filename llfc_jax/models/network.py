@@ -133,7 +133,7 @@ class Network:
                 variables[collection][stage.name] = value
         return {name: tree for name, tree in variables.items() if tree}
 
-    def draw(self, key: PRNGKey, inputs: Array) -> Variables:
+    def draw(self, key: PRNGKey, inputs: Array | jax.ShapeDtypeStruct) -> Variables:
         """`init` as one program, the same for all keys."""
         return _drawn(self, key, jax.ShapeDtypeStruct(inputs.shape, inputs.dtype))
 

@@ -48,7 +48,7 @@ def random_variables(network, seed):
 
     def draw(leaf):
         values = rng.normal(size=leaf.shape) / np.sqrt(max(1, np.prod(leaf.shape[:-1])))
-        return jnp.asarray(np.float32(values * rng.uniform(0.5, 2, leaf.shape[-1])))
+        return jax.device_put(np.float32(values * rng.uniform(0.5, 2, leaf.shape[-1])))
 
     return jax.tree.map(draw, shapes)
 
@@ -62,7 +62,7 @@ def pairs():
 
 def in_batches(size):
     return lambda: (
-        Batch(jnp.asarray(images), jnp.zeros(len(images), jnp.int32), jnp.ones(len(images)))
+        Batch(*jax.device_put((images, np.zeros(len(images), np.int32), np.ones(len(images), np.float32))))
         for images in np.split(IMAGES, len(IMAGES) // size)
     )
 
@@ -79,8 +79,13 @@ def program_of(name):
     return read(network.apply, shapes, IMAGES[:3], features=network.apply_with_features)
 
 
+@cache
+def mend_of(name):
+    return jax.jit(repair(program_of(name)).mend)
+
+
 def corrected(name, variables, correction):
-    return repair(program_of(name)).mend(variables, correction)
+    return mend_of(name)(variables, correction)
 
 
 def in_numpy(network, variables):
@@ -180,14 +185,21 @@ def test_units_that_hardly_vary_are_not_blown_up(pairs):
 def test_folding_a_correction_scales_and_shifts_the_outputs_of_its_stages(name, pairs):
     network, (a, b) = NETWORKS[name], pairs[name]
     correction = corrections_of(name, pairs[name], alphas=(0.5,))[0.5]
-    variables, values = lerp(a, b, 0.5), {INPUT: jnp.asarray(IMAGES)}
-    for stage in network.stages:
-        values = network.run(variables, values, [stage])
-        if stage.name in correction:
-            scale, shift = (np.asarray(correction[stage.name][part]) for part in ("scale", "shift"))
-            values[stage.name] = jnp.asarray(np.asarray(values[stage.name]) * scale + shift)
-    folded = network.apply(corrected(name, variables, correction), IMAGES)
-    np.testing.assert_allclose(folded, values[network.stages[-1].name], rtol=1e-4, atol=1e-5)
+    variables = lerp(a, b, 0.5)
+
+    @jax.jit
+    def mended_on_the_way(variables):
+        values = {INPUT: IMAGES}
+        for stage in network.stages:
+            values = network.run(variables, values, [stage])
+            if own := correction.get(stage.name):
+                x = values[stage.name]
+                scale, shift = (own[part].reshape(*[1] * (x.ndim - 1), -1) for part in ("scale", "shift"))
+                values[stage.name] = scale * x + shift
+        return values[network.stages[-1].name]
+
+    folded = jax.jit(network.apply)(corrected(name, variables, correction), IMAGES)
+    np.testing.assert_allclose(folded, mended_on_the_way(variables), rtol=1e-4, atol=1e-5)
 
 
 def site_names(**config):
@@ -235,20 +247,26 @@ def test_folding_scales_and_shifts_the_units_of_networks_that_nobody_declared(na
         program = read(apply, variables, inputs)
     found = sites(program)
 
-    @jax.jit
-    def units(variables):
-        values = run(program.flat, arguments(program.flat, variables, inputs))
-        return {site.node.name: values[site.node.value] for site in found}
+    def units(variables, site):
+        return run(program.flat, arguments(program.flat, variables, inputs))[site.node.value]
 
-    before = units(variables)
-    for site in found:
-        rng = np.random.default_rng(0)
-        own = {
-            part: jnp.asarray(rng.uniform(0.5, 2, site.node.shape[site.axis])) for part in ("scale", "shift")
+    def folded_and_applied(variables, own, site):
+        mended = _Mend(program.flat, (site,))(variables, {site.node.name: own})
+        return units(mended, site), applied(own, units(variables, site), site.axis)
+
+    @jax.jit
+    def at_all_sites(variables, corrections):
+        return [folded_and_applied(variables, corrections[site.node.name], site) for site in found]
+
+    rng = np.random.default_rng(0)
+    corrections = {
+        site.node.name: {
+            part: np.float32(rng.uniform(0.5, 2, site.node.shape[site.axis])) for part in ("scale", "shift")
         }
-        after = units(_Mend(program.flat, (site,))(variables, {site.node.name: own}))
-        mended = applied(own, before[site.node.name], site.axis)
-        np.testing.assert_allclose(after[site.node.name], mended, rtol=1e-4, atol=1e-4)
+        for site in found
+    }
+    for after, mended in at_all_sites(variables, corrections):
+        np.testing.assert_allclose(after, mended, rtol=1e-4, atol=1e-4)
     assert len(found) == {"llama": 0, "linen_transformer": 6, "unet": 4, "densenet": 0}[name]
 
 

@@ -3,7 +3,6 @@
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from foreign_networks import IMAGES, SHAPE, ResNet, in_float64, mlp_state, randomised, relative_error
@@ -66,7 +65,7 @@ def test_on_maps_of_odd_sides_both_paddings_are_one(tmp_path):
     shape = (9, 9, 1)
     torch, same = (models.build(RESNET | {"padding": padding}, shape, 10) for padding in ("torch", "same"))
     variables = randomised(jax.eval_shape(torch.init, jax.random.key(0), np.zeros((1, *shape))))
-    images = jnp.asarray(np.float32(np.random.default_rng(0).normal(size=(2, *shape))))
+    images = jax.device_put(np.float32(np.random.default_rng(0).normal(size=(2, *shape))))
     np.testing.assert_array_equal(
         jax.jit(torch.apply)(variables, images), jax.jit(same.apply)(variables, images)
     )
@@ -97,7 +96,7 @@ def test_layernorm_has_the_epsilon_of_its_program(program, epsilon, tmp_path):
     x = IMAGES.reshape(len(IMAGES), -1) @ state["fc1.weight"].T.astype(float) + state["fc1.bias"]
     x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + epsilon)
     expected = np.maximum(x, 0) @ state["fc2.weight"].T + state["fc2.bias"]
-    assert relative_error(network.apply(given["a"][0], jnp.asarray(IMAGES)), expected) < 1e-5
+    assert relative_error(jax.jit(network.apply)(given["a"][0], IMAGES), expected) < 1e-5
 
 
 def test_two_programs_that_differ_are_one_line_and_a_field_decides(tmp_path):

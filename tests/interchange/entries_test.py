@@ -1,6 +1,6 @@
 """The network is found wherever it lies in a file, and what lies beside it is named and brought back."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 from flax import serialization
@@ -39,7 +39,7 @@ def load(content, tmp_path, entry=None):
 
 
 def assert_is(variables, state):
-    found = NETWORK.apply(variables, jnp.asarray(IMAGES))
+    found = jax.jit(NETWORK.apply)(variables, IMAGES)
     assert relative_error(found, mlp_logits(state, NAMES)) < 1e-5
 
 

@@ -29,7 +29,7 @@ STATE = mlp_state(NAMES)
 
 def assert_loads(path, expected, network=NETWORK):
     variables, _ = load_variables(path, network, SHAPE)
-    assert relative_error(network.apply(variables, jnp.asarray(IMAGES)), expected) < 1e-5
+    assert relative_error(jax.jit(network.apply)(variables, IMAGES), expected) < 1e-5
 
 
 def save(tree, path):

@@ -1,7 +1,6 @@
 """Which layer is which: told by shapes, numbers and blocks in the names, a trustworthy order, or refused."""
 
 import jax
-import jax.numpy as jnp
 import pytest
 from foreign_networks import (
     IMAGES,
@@ -36,7 +35,7 @@ def test_numbers_in_the_names_say_the_order_whatever_that_of_the_file_is(names, 
     state = mlp_state(names, order=names[::-1])
     variables, source = load(state, format, MLP, tmp_path)
     assert source["matched_by"] == "shapes and names"
-    assert relative_error(MLP.apply(variables, jnp.asarray(IMAGES)), mlp_logits(state, names)) < 1e-5
+    assert relative_error(jax.jit(MLP.apply)(variables, IMAGES), mlp_logits(state, names)) < 1e-5
 
 
 def test_shapes_alone_tell_layers_whose_names_say_nothing(tmp_path):
@@ -45,7 +44,7 @@ def test_shapes_alone_tell_layers_whose_names_say_nothing(tmp_path):
     variables, source = load(state, "safetensors", network, tmp_path)
     assert source["matched_by"] == "shapes"
     assert source["pairing"] == [["dense1", "z"], ["dense2", "a"]]
-    assert relative_error(network.apply(variables, jnp.asarray(IMAGES)), mlp_logits(state, names)) < 1e-5
+    assert relative_error(jax.jit(network.apply)(variables, IMAGES), mlp_logits(state, names)) < 1e-5
 
 
 def test_a_file_that_keeps_its_order_tells_layers_of_one_shape(tmp_path):
@@ -53,7 +52,7 @@ def test_a_file_that_keeps_its_order_tells_layers_of_one_shape(tmp_path):
     state = mlp_state(names)
     variables, source = load(state, "npz", MLP, tmp_path)
     assert source["matched_by"] == "shapes and order"
-    assert relative_error(MLP.apply(variables, jnp.asarray(IMAGES)), mlp_logits(state, names)) < 1e-5
+    assert relative_error(jax.jit(MLP.apply)(variables, IMAGES), mlp_logits(state, names)) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from planted import some_permutation
 from scipy.optimize import linear_sum_assignment
 
 from llfc_jax.errors import UserError
@@ -27,10 +28,9 @@ from llfc_jax.symmetry import (
     identity,
     inverse,
     permutation_spec,
-    random_permutation,
 )
 
-IMAGES = jnp.asarray(np.float32(np.random.default_rng(0).normal(size=(96, 8, 8, 1))))
+IMAGES = jax.device_put(np.float32(np.random.default_rng(0).normal(size=(96, 8, 8, 1))))
 
 NETWORKS = {
     "mlp": mlp((8, 8, 1), 10, hidden=(20, 16)),
@@ -68,7 +68,7 @@ def random_network(network, seed):
             values = rng.uniform(0.5, 1.5, leaf.shape)
         else:
             values = rng.uniform(0, 0.5, leaf.shape)
-        return jnp.asarray(np.float32(values))
+        return jax.device_put(np.float32(values))
 
     shapes = jax.eval_shape(network.init, jax.random.key(0), IMAGES[:1])
     return jax.tree_util.tree_map_with_path(draw, shapes)
@@ -90,7 +90,7 @@ def test_a_planted_permutation_is_recovered(name):
     network = NETWORKS[name]
     a = random_network(network, 1)
     spec = permutation_spec(network.apply, a, IMAGES[:2])
-    planted = random_permutation(jax.random.key(2), spec)
+    planted = some_permutation(2, spec)
     b = apply_permutation(spec, planted, a)
     permutation, info = match(network, a, b, [IMAGES[:48], IMAGES[48:]])
     assert_equal(permutation, inverse(planted))
@@ -141,7 +141,7 @@ def stream():
     b = (common[:, ::-1] + 0.5 * rng.normal(size=common.shape)) * rng.uniform(0.1, 2, 6) - 200
     a, b = a.astype(np.float32), b.astype(np.float32)
     cuts = [0, 7, 8, 200, 450, 500]
-    batches = [(jnp.asarray(a[i:j]), jnp.asarray(b[i:j])) for i, j in itertools.pairwise(cuts)]
+    batches = [jax.device_put((a[i:j], b[i:j])) for i, j in itertools.pairwise(cuts)]
     return a, b, batches
 
 
@@ -183,7 +183,7 @@ def test_units_that_activations_do_not_tell_apart_are_matched_by_their_weights(s
     first["bias"] = first["bias"].at[duplicate[0]].set(first["bias"][9])
     second["bias"] = second["bias"].at[jnp.array([1, 2, 6])].set(-1e3)
     spec = permutation_spec(network.apply, a, IMAGES[:2])
-    planted = random_permutation(jax.random.key(0), spec)
+    planted = some_permutation(0, spec)
     permutation, info = match(network, a, apply_permutation(spec, planted, a), [IMAGES], statistic=statistic)
     assert_equal(permutation, inverse(planted))
     assert jnp.isfinite(info.objective).all()
@@ -194,7 +194,7 @@ def test_weights_do_not_outvote_activations():
     network = NETWORKS["mlp"]
     a = random_network(network, 1)
     spec = permutation_spec(network.apply, a, IMAGES[:2])
-    planted = random_permutation(jax.random.key(0), spec)
+    planted = some_permutation(0, spec)
     b = apply_permutation(spec, planted, a)
     b["params"]["dense3"]["kernel"] = 10 * a["params"]["dense3"]["kernel"]
     permutation, _ = match(network, a, b, [IMAGES])
@@ -224,7 +224,10 @@ def test_without_symmetry_nothing_changes_and_no_data_is_read():
     [
         ({"statistic": "cosine"}, r"^statistic: expected one of correlation, covariance, found 'cosine'$"),
         ({"batches": []}, r"^batches: expected at least one, found none$"),
-        ({"batches": [jnp.full_like(IMAGES, np.nan)]}, r"^activations of P0 in A: .* found NaN or infinity$"),
+        (
+            {"batches": [np.full((96, 8, 8, 1), np.nan, np.float32)]},
+            r"^activations of P0 in A: .* found NaN or infinity$",
+        ),
     ],
 )
 def test_bad_input_is_named(options, message):

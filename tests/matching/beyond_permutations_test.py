@@ -28,7 +28,7 @@ from llfc_jax.symmetry.classes import describe_actions
 from llfc_jax.symmetry.maps import apply_maps, fold_scales, random_maps, scales_of
 
 KEY = jax.random.key(0)
-LABELS = jnp.arange(len(X)) % 3
+LABELS = np.arange(len(X)) % 3
 BATCHES = [(X, LABELS)]
 PLANTED = {
     "scaling": (hidden(jax.nn.relu), SHALLOW, "P0 scaling"),

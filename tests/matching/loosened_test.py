@@ -1,6 +1,6 @@
 """Larger networks without constraints, and the ladder of barriers down to the ordinary line."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,6 @@ from llfc_jax.measures.evaluation import cross_entropy
 from llfc_jax.path.examples import masked_batches
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.symmetry import symmetries
-from llfc_jax.symmetry.maps import nearest_rotation
 
 FREE, STREAM, TIES = "none of the constraints", CONSTRAINTS["stream"], CONSTRAINTS["ties"]
 
@@ -37,17 +36,22 @@ def tied(w, x):
     return (rms_norm(x) * w["scale"]) @ w["embedding"].T
 
 
-A = {"embedding": normal(5, 8), "scale": jnp.full(8, 3.0)}
-A |= {f"{block}_read": normal(8, 9)[:, ::step] for block, step in (("first", 1), ("second", -1))}
-A |= {f"{block}_write": normal(9, 8)[::step] for block, step in (("first", 1), ("second", -1))}
-with jax.numpy_rank_promotion("allow"):
-    LABELS = tied(A, X).argmax(-1)
-TURN = nearest_rotation(jax.random.normal(jax.random.key(1), (8, 8)), "orthogonal")
+EMBEDDING, READ, WRITE = (np.asarray(normal(*shape)) for shape in ((5, 8), (8, 9), (9, 8)))
+A = {"embedding": EMBEDDING, "scale": np.full(8, 3, np.float32)}
+A |= {"first_read": READ, "first_write": WRITE, "second_read": READ[:, ::-1], "second_write": WRITE[::-1]}
+TURN = np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))[0].astype(np.float32)
 TURNED = {
     name: TURN @ leaf if name.endswith("read") else leaf if name == "scale" else leaf @ TURN.T
     for name, leaf in A.items()
 }
 """A in another basis of its stream: a symmetry only because the scale happens to be uniform."""
+A, TURNED = jax.device_put((A, TURNED))
+logits = jax.jit(tied)
+
+
+@cache
+def labels():
+    return np.asarray(logits(A, X)).argmax(-1)
 
 
 def test_the_larger_network_computes_the_same():
@@ -63,15 +67,14 @@ def test_the_larger_network_computes_the_same():
 
 def test_matrices_are_on_skip_connections_and_copies_where_an_array_is_read_again():
     network = models.build({"name": "gpt", "blocks": 2, "heads": 2, "width": 1 / 16}, (6,), 9)
-    tokens = jnp.arange(12).reshape(2, 6) % 9
-    variables = network.init(jax.random.key(0), tokens)
+    tokens = np.arange(12).reshape(2, 6) % 9
+    variables = jax.tree.map(lambda leaf: normal(*leaf.shape), network.shapes(tokens))
     larger = loosened(network.apply, variables, tokens)
     assert [edge.constraint for edge in larger.edges] == ["stream"] * 4 + ["ties"]
     again = larger.with_again("stream")
     assert again.constraints == ("ties",)
-    np.testing.assert_allclose(
-        again.apply(again.variables(variables, tokens), tokens), network.apply(variables, tokens), atol=1e-5
-    )
+    found = jax.jit(again.apply)(again.variables(variables, tokens), tokens)
+    np.testing.assert_allclose(found, jax.jit(network.apply)(variables, tokens), atol=1e-5)
 
 
 def test_a_network_without_branches_has_no_constraints():
@@ -87,8 +90,8 @@ def test_each_block_of_the_larger_network_turns_by_itself():
 
 
 def loss(w):
-    logits = np.float64(tied(w, X))
-    return np.mean(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(X)), LABELS])
+    scores = np.float64(logits(w, X))
+    return np.mean(np.log(np.exp(scores).sum(-1)) - scores[np.arange(len(X)), labels()])
 
 
 def test_a_ladder_goes_on_from_the_rungs_that_were_kept():
@@ -106,7 +109,7 @@ def test_a_ladder_goes_on_from_the_rungs_that_were_kept():
             method=counted,
             apply=tied,
             loss_of=lambda apply: partial(cross_entropy, apply),
-            batches=lambda: masked_batches([(X, LABELS)]),
+            batches=lambda: masked_batches([(X, labels())]),
             inputs=lambda: [X],
             known=known,
             keep=lambda rungs: kept.append(tuple(rungs)),
@@ -119,7 +122,7 @@ def test_a_ladder_goes_on_from_the_rungs_that_were_kept():
 
 
 def test_what_ties_forbid_is_the_cost_of_ties_and_costs_sum_to_the_barrier_of_the_ordinary_line():
-    batches = [(X, LABELS)]
+    batches = [(X, labels())]
     rungs = llfc_jax.constraint_ladder(tied, A, TURNED, batches)
     assert [rung.added for rung in rungs] == [FREE, STREAM, TIES]
     aligned = llfc_jax.align(tied, A, TURNED, batches, method="procrustes_matching").variables

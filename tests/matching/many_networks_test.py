@@ -1,9 +1,9 @@
 """Many networks in one order of units, one permutation for many times: planted ones come back, exactly."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from planted import some_permutation
 
 import llfc_jax
 from llfc_jax.corrections.repair import repair
@@ -11,7 +11,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.path.curves import Curve
 from llfc_jax.path.examples import masked_batches
 from llfc_jax.path.interpolation import lerp
-from llfc_jax.symmetry import apply_permutation, compose, identity, inverse, random_permutation
+from llfc_jax.symmetry import apply_permutation, compose, identity, inverse
 
 SHAPES = {"in": (6, 12), "bias": (12,), "mid": (12, 10), "mid_bias": (10,), "out": (10, 3)}
 X = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
@@ -24,8 +24,8 @@ def apply(w, x):
 
 def network(seed, noise=None):
     rng = np.random.default_rng(seed)
-    drawn = {name: jnp.asarray(np.float32(rng.normal(size=shape))) for name, shape in SHAPES.items()}
-    return drawn if noise is None else jax.tree.map(lambda x, y: x + 0.3 * y, noise, drawn)
+    drawn = {name: np.float32(rng.normal(size=shape)) for name, shape in SHAPES.items()}
+    return drawn if noise is None else jax.tree.map(lambda x, y: x + np.float32(0.3) * y, noise, drawn)
 
 
 SPEC = llfc_jax.permutation_spec(apply, network(0), X)
@@ -40,7 +40,7 @@ def assert_equal(x, y):
 def universe(request):
     """Five copies of one network, noisy or not, in orders of their own; these; and what is found."""
     copies = [network(9) if not request.param else network(seed, network(9)) for seed in range(5)]
-    orders = [random_permutation(jax.random.key(seed), SPEC) for seed in range(5)]
+    orders = [some_permutation(seed, SPEC) for seed in range(5)]
     networks = [apply_permutation(SPEC, *pair) for pair in zip(orders, copies, strict=True)]
     return copies, orders, networks, llfc_jax.universe_matching(KEY, SPEC, networks)
 
@@ -80,7 +80,7 @@ def test_the_objective_is_the_sum_over_pairs_and_no_worse_than_matching_all_to_o
 
 def test_one_permutation_is_found_for_a_whole_trajectory():
     """Early on, noise hides it from each pair alone; together they show it."""
-    order = random_permutation(jax.random.key(3), SPEC)
+    order = some_permutation(3, SPEC)
     base = [network(seed) for seed in range(20)]
     blurred = [jax.tree.map(lambda x, y: x + 3 * y, *(base[i], network(100 + i))) for i in range(20)]
     hidden = [apply_permutation(SPEC, order, x) for x in blurred]
@@ -114,7 +114,7 @@ def test_repair_of_two_is_that_of_the_path_and_of_one_changes_nothing():
     batches = [(X[:32],), (X[32:],)]
     given = {"correction": correction, "program": program, "batches": batches}
     known = correction.statistics(program, Curve(a, b), (0.25,), lambda: masked(batches))
-    along = correction.mend(lerp(a, b, 0.25), known[0.25])
+    along = jax.jit(correction.mend)(lerp(a, b, 0.25), known[0.25])
     merged = llfc_jax.merge_many([a, b], (3, 1), **given)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), merged, along)
     alone = llfc_jax.merge_many([a], **given | {"batches": [(X,)]})
@@ -147,4 +147,4 @@ def test_what_cannot_be_matched_or_merged_is_refused():
     with pytest.raises(UserError, match=r"^networks_a, networks_b: .* found 1 and 2$"):
         llfc_jax.simultaneous_matching(KEY, SPEC, [a], [a, a])
     with pytest.raises(UserError, match=r"^in: expected finite numbers, found NaN or infinity in B$"):
-        llfc_jax.universe_matching(KEY, SPEC, [a, a | {"in": a["in"].at[0, 0].set(np.nan)}])
+        llfc_jax.universe_matching(KEY, SPEC, [a, a | {"in": np.full_like(a["in"], np.nan)}])

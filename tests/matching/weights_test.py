@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from planted import some_permutation
 
 from llfc_jax.errors import UserError
 from llfc_jax.matching import weight_matching
@@ -14,7 +15,6 @@ from llfc_jax.symmetry import (
     identity,
     inverse,
     permutation_spec,
-    random_permutation,
 )
 
 BLOCKS = 3
@@ -71,11 +71,11 @@ def published(seed, spec, a, b, start=None):
 
 def noisy_copy(seed, spec, params, noise):
     """B = pi(A) plus noise relative to A's scale, and the permutation that undoes pi."""
-    planted = random_permutation(jax.random.key(seed), spec)
+    planted = some_permutation(seed, spec)
     rng = np.random.default_rng([seed, 1])
     permuted = apply_permutation(spec, planted, params)
     b = {k: x + noise * params[k].std() * rng.standard_normal(x.shape) for k, x in permuted.items()}
-    return {k: jnp.asarray(np.float32(x)) for k, x in b.items()}, inverse(planted)
+    return {k: jax.device_put(np.float32(x)) for k, x in b.items()}, inverse(planted)
 
 
 def equal(p, q):
@@ -199,7 +199,7 @@ def test_integer_leaves_have_no_say():
 def test_half_precision_parameters_are_matched_in_single_precision():
     make, spec = NETWORKS["plain"]
     a = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), make(0))
-    b = apply_permutation(spec, planted := random_permutation(jax.random.key(0), spec), a)
+    b = apply_permutation(spec, planted := some_permutation(0, spec), a)
     permutation, info = weight_matching(jax.random.key(0), spec, a, b)
     assert info.objective.dtype == jnp.float32
     assert equal(permutation, inverse(planted))

@@ -10,7 +10,7 @@ WITHIN = 10 ** (1 / PER_DECADE) - 1
 def counts_of(values, batch_size=100):
     counts = no_counts()
     for start in range(0, len(values), batch_size):
-        batch = jnp.asarray(np.float32(values[start : start + batch_size]))
+        batch = np.float32(values[start : start + batch_size])
         counts = add_counts(counts, batch, jnp.ones(len(batch), bool))
     return np.asarray(counts)
 

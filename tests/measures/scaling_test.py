@@ -1,5 +1,7 @@
 """Measures are about directions and ratios: networks whose features are large or small give the same."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +15,10 @@ EXAMPLES = 24
 
 
 def weights(seed):
-    keys = jax.random.split(jax.random.key(seed), len(WIDTHS) - 1)
+    rng = np.random.default_rng(seed)
     return [
-        {"w": jax.random.normal(key, (fan_in, fan_out)), "b": jax.random.normal(key, (fan_out,))}
-        for key, fan_in, fan_out in zip(keys, WIDTHS, WIDTHS[1:], strict=False)
+        {"w": np.float32(rng.normal(size=(fan_in, fan_out))), "b": np.float32(rng.normal(size=fan_out))}
+        for fan_in, fan_out in itertools.pairwise(WIDTHS)
     ]
 
 
@@ -29,6 +31,7 @@ def apply(variables, x):
 def with_features_times(scale, variables):
     """The same function by hidden features that are larger: exactly so, for powers of two."""
     first, *middle, last = variables
+    scale = np.float32(scale)
     return [
         jax.tree.map(lambda leaf: leaf * scale, first),
         *({"w": layer["w"], "b": layer["b"] * scale} for layer in middle),
@@ -74,17 +77,21 @@ def test_sums_in_units_of_samples_are_those_of_float64():
     sizes = 10.0 ** np.random.default_rng(1).uniform(-25, 25, (4, 6))
     features = (sizes[..., None] * np.random.default_rng(2).normal(size=(4, 6, 3))).astype(np.float32)
     features[0, 1] = 0
-    scale, total = jnp.zeros(()), jnp.zeros(())
-    for batch in jnp.asarray(features):
+
+    @jax.jit
+    def with_one_more(scale, total, batch):
         sizes = largest(batch)
         scale, before, now = joined(scale, power_near(sizes))
         (scaled,) = in_units(sizes, batch)
-        total = before * total + jnp.sum(now * jnp.square(scaled).sum(-1))
+        return scale, before * total + jnp.sum(now * jnp.square(scaled).sum(-1))
+
+    scale, total = np.float32(0), np.float32(0)
+    for batch in features:
+        scale, total = with_one_more(scale, total, batch)
     expected = np.sum(np.square(np.float64(features)))
     np.testing.assert_allclose(np.float64(scale) ** 2 * np.float64(total), expected, rtol=1e-6)
 
 
 def test_what_is_no_number_shows_in_sums():
-    batch = jnp.asarray([[1.0, jnp.nan], [1.0, jnp.inf]])
-    (scaled,) = in_units(largest(batch), batch)
-    assert not np.isfinite(jnp.square(scaled).sum(-1)).any()
+    (scaled,) = jax.jit(lambda x: in_units(largest(x), x))(np.float32([[1, np.nan], [1, np.inf]]))
+    assert not np.isfinite(np.square(scaled).sum(-1)).any()

@@ -18,11 +18,9 @@ KEPT = np.arange(T)[None] < np.array([5, 2, 3, 1, 4, 0])[:, None]
 
 
 def weights(seed):
-    keys = jax.random.split(jax.random.key(seed), 3)
+    rng = np.random.default_rng(seed)
     shapes = {"embedding": (VOCABULARY, WIDTH), "hidden": (WIDTH, WIDTH), "out": (WIDTH, VOCABULARY)}
-    return {
-        name: jax.random.normal(key, shape) for key, (name, shape) in zip(keys, shapes.items(), strict=True)
-    }
+    return {name: jax.device_put(np.float32(rng.normal(size=shape))) for name, shape in shapes.items()}
 
 
 A, B = weights(1), weights(2)
@@ -89,7 +87,7 @@ def test_a_sequence_of_one_token_is_an_example_with_a_label():
 
 
 def test_one_network_is_scored_as_the_ends_of_a_path():
-    batches = [Batch(jnp.asarray(IDS), jnp.asarray(NEXT), jnp.asarray(np.float32(KEPT)))]
+    batches = [Batch(*jax.device_put((IDS, NEXT, np.float32(KEPT))))]
     found = llfc_jax.evaluate_path(apply, A, B, batches, 3)
     np.testing.assert_allclose(
         evaluate(apply, B, batches), (found["loss"][-1], found["error"][-1]), rtol=1e-6

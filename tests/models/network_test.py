@@ -17,21 +17,28 @@ SMALL = {
     "mlp with BatchNorm": ({"name": "mlp", "hidden": (8, 8), "norm": "batch"}, (4, 4, 1)),
     "lenet": ({"name": "lenet"}, MNIST),
     "vgg11": ({"name": "vgg11", "width": 0.25, "head": (64,)}, CIFAR),
-    "vgg16 with BatchNorm": ({"name": "vgg16", "width": 1 / 16, "head": (), "norm": "batch"}, CIFAR),
-    "resnet20 with pad shortcuts": ({"name": "resnet20", "width": 0.25}, CIFAR),
+    "vgg11 with BatchNorm": ({"name": "vgg11", "width": 1 / 16, "head": (), "norm": "batch"}, CIFAR),
+    "resnet20 with pad shortcuts": ({"name": "resnet20", "width": 0.25}, (8, 8, 3)),
     "resnet20 with conv shortcuts": (
         {"name": "resnet20", "width": 0.25, "norm": "layer", "shortcut": "conv"},
-        CIFAR,
+        (8, 8, 3),
     ),
 }
 
 
 @cache
 def build(name):
+    """A network, weights and images of no special values."""
     config, shape = SMALL[name]
-    network = models.build(config, shape, 10)
-    images = jax.random.normal(jax.random.key(1), (4, *shape))
-    return network, jax.jit(network.init)(jax.random.key(0), images), images
+    network, rng = models.build(config, shape, 10), np.random.default_rng(0)
+    images = rng.normal(size=(4, *shape)).astype(np.float32)
+
+    def draw(path, leaf):
+        spread = 0.3 if leaf.ndim < 2 else np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        drawn = rng.normal(path[-1].key in ("scale", "var"), spread, leaf.shape)
+        return jax.device_put(np.float32(abs(drawn) if path[-1].key == "var" else drawn))
+
+    return network, jax.tree.map_with_path(draw, network.shapes(images)), images
 
 
 @pytest.mark.parametrize(
@@ -54,17 +61,17 @@ def build(name):
 )
 def test_parameter_counts_are_the_published_ones(config, shape, published):
     network = models.build(config, shape, 10)
-    variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))
+    variables = network.shapes(jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     assert models.count_parameters(variables["params"]) == published
 
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_builds_and_ends_in_the_classes(name):
     shape = (16,) if name in models.OF_TEXT else MNIST if name in ("mlp", "lenet") else CIFAR
-    network = models.build({"name": name}, shape, 7)
-    variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))
-    assert jax.eval_shape(network.apply, variables, jnp.zeros((2, *shape))).shape == (
-        (2, 16, 7) if name in models.OF_TEXT else (2, 7)
+    network = models.build({"name": name}, shape, 10)
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    assert jax.eval_shape(network.apply, network.shapes(images), images).shape == (
+        (2, 16, 10) if name in models.OF_TEXT else (2, 10)
     )
 
 
@@ -84,33 +91,31 @@ def test_width_multiplies_hidden_layers_only():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_features_are_all_stages_and_the_last_is_the_logits(name):
-    network, variables, images = build(name)
-    logits, features = jax.jit(network.apply_with_features)(variables, images)
-    assert set(features) == {INPUT, *(stage.name for stage in network.stages)}
-    np.testing.assert_array_equal(features[network.stages[-1].name], logits)
-    np.testing.assert_allclose(logits, jax.jit(network.apply)(variables, images), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_a_prefix_feeds_the_suffix_at_every_stage(name):
+def test_features_are_all_stages_the_last_is_the_logits_and_a_prefix_feeds_the_suffix_at_every_stage(name):
     network, variables, images = build(name)
 
-    def in_two_parts(cut, variables):
+    def in_two_parts(variables, images, cut):
         values = network.run(variables, {INPUT: images}, network.stages[:cut])
-        return network.run(variables, values, network.stages[cut:])[network.stages[-1].name]
+        return network.run(variables, values, network.stages[cut:])[network.steps[-1]]
 
-    cuts = range(0, len(network.stages), 9)
-    found = jax.jit(lambda variables: [in_two_parts(cut, variables) for cut in cuts])(variables)
-    logits = jax.jit(network.apply)(variables, images)
-    for one in found:
+    @jax.jit
+    def everything(variables, images):
+        logits, features = network.apply_with_features(variables, images)
+        parts = [in_two_parts(variables, images, cut) for cut in range(0, len(network.stages), 9)]
+        return network.apply(variables, images), logits, features, parts
+
+    applied, logits, features, parts = everything(variables, images)
+    assert set(features) == {INPUT, *network.steps}
+    np.testing.assert_array_equal(features[network.steps[-1]], logits)
+    for one in (applied, *parts):
         np.testing.assert_allclose(one, logits, rtol=1e-4, atol=1e-5)
 
 
 def test_training_statistics_are_those_of_the_batch():
     network, variables, images = build("mlp with BatchNorm")
-    _, statistics = network.apply_train(variables, images, jax.random.key(0), momentum=0.0)
-    before = np.asarray(images.reshape(4, -1) @ variables["params"]["dense1"]["kernel"])
+    train = jax.jit(lambda variables: network.apply_train(variables, images, None, momentum=0.0))
+    _, statistics = train(variables)
+    before = images.reshape(4, -1) @ np.asarray(variables["params"]["dense1"]["kernel"])
     before = before + np.asarray(variables["params"]["dense1"]["bias"])
     np.testing.assert_allclose(statistics["norm1"]["mean"], before.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(statistics["norm1"]["var"], before.var(0), rtol=1e-4, atol=1e-6)
@@ -137,7 +142,8 @@ def test_dropout_acts_in_training_only_and_by_its_key():
     train = jax.jit(lambda seed: network.apply_train(variables, images, jax.random.key(seed))[0])
     np.testing.assert_array_equal(train(0), train(0))
     assert not np.array_equal(train(0), train(1))
-    np.testing.assert_array_equal(network.apply(variables, images), network.apply(variables, images))
+    evaluated = jax.jit(network.apply)
+    np.testing.assert_array_equal(evaluated(variables, images), evaluated(variables, images))
 
 
 @pytest.mark.parametrize(
@@ -161,18 +167,17 @@ def test_initial_kernels_have_the_variance_of_the_papers_code(name, stage, gain,
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_tiny_maps_by_matmul_equal_the_convolution(size, kernel):
-    keys = jax.random.split(jax.random.key(0), 2)
-    x = jax.random.normal(keys[0], (3, size, size, 4))
-    w = jax.random.normal(keys[1], (kernel, kernel, 4, 5))
+    rng = np.random.default_rng(0)
+    shapes = (3, size, size, 4), (kernel, kernel, 4, 5), (3, size, size, 5)
+    x, w, cotangent = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
     convolve = partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    cotangent = jax.random.normal(keys[0], (3, size, size, 5))
 
-    @partial(jax.jit, static_argnums=0)
-    def pulled(convolution):
+    def pulled(convolution, x, w):
         value, pull = jax.vjp(lambda x, w: convolution(x, w, (1, 1), "SAME"), x, w)
         return value, pull(cotangent)
 
-    (expected, references), (found, gradients) = pulled(convolve), pulled(conv_general_dilated)
+    both = jax.jit(lambda *given: [pulled(one, *given) for one in (convolve, conv_general_dilated)])
+    (expected, references), (found, gradients) = both(x, w)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     for gradient, reference in zip(gradients, references, strict=True):
         np.testing.assert_allclose(gradient, reference, rtol=1e-4, atol=1e-4)

@@ -30,7 +30,7 @@ LABELLED = {
     "a generator of lists": lambda: ([X[i : i + 2], Y[i : i + 2]] for i in range(0, 7, 2)),
     "TFDS's dicts": [{"image": X, "label": Y}],
     "masked batches": [Batch(np.concatenate([X, X[:2]]), np.append(Y, [-1, -1]), np.arange(9) < 7)],
-    "arrays of JAX": [(jnp.asarray(X), jnp.asarray(Y))],
+    "arrays of JAX": [jax.device_put((X, Y))],
     "lists of numbers": [(X.tolist(), Y.tolist())],
 }
 ALONE = {

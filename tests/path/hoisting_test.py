@@ -1,5 +1,7 @@
 """What is linear in alpha is computed at the ends, and nothing comes out differently for it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,18 +13,21 @@ from llfc_jax.path.hoisting import along_line
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.program.flat import arguments, flatten, output, run
 
-ALPHAS = jnp.float32([0, 0.3, 0.5, 1])
+ALPHAS = np.float32([0, 0.3, 0.5, 1])
 NETWORKS = {
-    "mlp": ({"name": "mlp", "hidden": (7, 6)}, (3, 3, 1)),
-    "lenet": ({"name": "lenet"}, (28, 28, 1)),
-    "resnet with BatchNorm": ({"name": "resnet20", "width": 1 / 8}, (8, 8, 3)),
-    "vit": ({"name": "vit", "width": 1 / 16, "blocks": 1, "heads": 2, "patch": 4}, (8, 8, 3)),
+    "mlp": (models.mlp, {"hidden": (7, 6)}, (3, 3, 1)),
+    "lenet": (models.MODELS["lenet"], {"width": 0.5}, (28, 28, 1)),
+    "resnet with BatchNorm": (models.resnet, {"depth": 8, "width": 1 / 4, "norm": "batch"}, (8, 8, 3)),
+    "vit": (models.MODELS["vit"], {"width": 1 / 16, "blocks": 1, "heads": 2, "patch": 4}, (8, 8, 3)),
 }
 
 
+def some_images(n, *image):
+    return np.random.default_rng(0).normal(size=(n, *image)).astype(np.float32)
+
+
 def pair(network, image):
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *image)))
-    return [randomise(shapes, seed) for seed in (0, 1)]
+    return [randomise(network.shapes(some_images(1, *image)), seed) for seed in (0, 1)]
 
 
 def at_each(fn, a, b, inputs, alphas):
@@ -39,22 +44,23 @@ def plainly(fn, a, b, inputs):
     return jax.lax.map(lambda alpha: fn(lerp(a, b, alpha), inputs), ALPHAS)
 
 
+@partial(jax.jit, static_argnums=0)
+def both(fn, a, b, inputs):
+    """What comes out with hoisting and without; one program for the two."""
+    return at_all(fn, a, b, inputs), plainly(fn, a, b, inputs)
+
+
 def within_the_loop(jaxpr):
     """Names of all operations that are done at every alpha."""
     (loop,) = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
     return [eqn.primitive.name for eqn in loop.params["jaxpr"].jaxpr.eqns]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("resnet")) for name in NETWORKS]
-)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_all_outputs_are_those_of_the_interpolated_network(name):
-    description, image = NETWORKS[name]
-    network = models.build(description, image, 5)
-    a, b = pair(network, image)
-    images = jax.random.normal(jax.random.key(1), (3, *image))
-    fn = jax.jit(network.apply_with_features)
-    found, expected = (jax.jit(at, static_argnums=0)(fn, a, b, images) for at in (at_all, plainly))
+    make, options, image = NETWORKS[name]
+    network = make(image, 5, **options)
+    found, expected = both(network.apply_with_features, *pair(network, image), some_images(3, *image))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), found, expected)
 
 
@@ -65,7 +71,9 @@ def test_the_first_layer_and_what_the_input_alone_decides_leave_the_loop():
     def fn(variables, images):
         return network.apply(variables, jnp.exp(images))
 
-    within = within_the_loop(jax.make_jaxpr(at_all, static_argnums=0)(fn, a, b, jnp.ones((2, 3, 3, 1))).jaxpr)
+    within = within_the_loop(
+        jax.make_jaxpr(at_all, static_argnums=0)(fn, a, b, some_images(2, 3, 3, 1)).jaxpr
+    )
     assert (within.count("dot_general"), within.count("exp")) == (2, 0)
 
 
@@ -73,12 +81,11 @@ def test_a_network_without_nonlinearity_is_not_linear_in_alpha_beyond_its_first_
     def fn(weights, x):
         return x @ weights[0] @ weights[1]
 
-    keys = jax.random.split(jax.random.key(0), 5)
-    a, b = ([jax.random.normal(key, (4, 4)) for key in half] for half in (keys[:2], keys[2:4]))
-    x = jax.random.normal(keys[4], (2, 4))
+    *weights, x = (np.random.default_rng(i).normal(size=(4, 4)).astype(np.float32) for i in range(5))
+    a, b = weights[:2], weights[2:]
     within = within_the_loop(jax.make_jaxpr(at_all, static_argnums=0)(fn, a, b, x).jaxpr)
     assert within.count("dot_general") == 1
-    np.testing.assert_allclose(at_all(fn, a, b, x), plainly(fn, a, b, x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(*both(fn, a, b, x), rtol=1e-4, atol=1e-5)
 
 
 def nonlinear():
@@ -100,28 +107,33 @@ def nonlinear():
     }
 
 
+@pytest.fixture(scope="module")
+def values():
+    """Of each function with hoisting and without, by one program."""
+    given = np.float32([1, 2, 3, 4]), np.float32([2, -1, 0.5, 4]), np.float32([0.5, -1, 2, 0.1])
+    return jax.jit(lambda *given: {name: both(fn, *given) for name, fn in nonlinear().items()})(*given)
+
+
 @pytest.mark.parametrize("name", nonlinear())
-def test_whatever_is_done_with_the_weights_the_value_is_that_at_alpha(name):
-    fn = nonlinear()[name]
-    a, b, x = jnp.float32([1, 2, 3, 4]), jnp.float32([2, -1, 0.5, 4]), jnp.float32([0.5, -1, 2, 0.1])
-    found, expected = at_all(fn, a, b, x), plainly(fn, a, b, x)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+def test_whatever_is_done_with_the_weights_the_value_is_that_at_alpha(name, values):
+    np.testing.assert_allclose(*values[name], rtol=1e-5, atol=1e-6)
 
 
 def test_counters_are_those_of_a():
-    a, b = {"w": jnp.ones(2), "count": jnp.int32(3)}, {"w": jnp.zeros(2), "count": jnp.int32(5)}
+    ones = np.ones(2, np.float32)
+    a, b = {"w": ones, "count": np.int32(3)}, {"w": 0 * ones, "count": np.int32(5)}
 
     def fn(variables, x):
         return x * variables["w"] * variables["count"]
 
-    np.testing.assert_allclose(at_all(fn, a, b, jnp.ones(2)), 3 * jnp.outer(1 - ALPHAS, jnp.ones(2)))
+    np.testing.assert_allclose(both(fn, a, b, ones)[0], 3 * np.outer(1 - ALPHAS, ones))
 
 
 def test_both_ends_are_exact():
     network = models.build({"name": "mlp", "hidden": (7,)}, (3, 3, 1), 5)
     a, b = pair(network, (3, 3, 1))
-    x = jax.random.normal(jax.random.key(1), (3, 3, 3, 1))
-    found = at_each(network.apply, a, b, x, jnp.float32([0, 1]))
+    x = some_images(3, 3, 3, 1)
+    found = at_each(network.apply, a, b, x, np.float32([0, 1]))
     for logits, end in zip(found, (a, b), strict=True):
         np.testing.assert_array_equal(logits, network.apply(end, x))
 
@@ -130,14 +142,12 @@ def test_b_is_read_in_the_precision_of_a_as_lerp_does():
     network = models.build({"name": "mlp", "hidden": (7,)}, (3, 3, 1), 5)
     a, b = pair(network, (3, 3, 1))
     b = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), b)
-    x = jax.random.normal(jax.random.key(1), (3, 3, 3, 1))
-    np.testing.assert_allclose(at_all(network.apply, a, b, x), plainly(network.apply, a, b, x), rtol=1e-5)
+    np.testing.assert_allclose(*both(network.apply, a, b, some_images(3, 3, 3, 1)), rtol=1e-5)
 
 
 def test_inputs_may_be_a_tree():
     def fn(weights, inputs):
         return weights * inputs["x"] + inputs["y"]
 
-    inputs = {"x": jnp.ones(2), "y": jnp.arange(2)}
-    found = at_all(fn, jnp.ones(2), jnp.zeros(2), inputs)
-    np.testing.assert_allclose(found, plainly(fn, jnp.ones(2), jnp.zeros(2), inputs))
+    ones = np.ones(2, np.float32)
+    np.testing.assert_allclose(*both(fn, ones, 0 * ones, {"x": ones, "y": np.arange(2)}))

@@ -1,5 +1,7 @@
 """Programs read off networks that nobody here declared, and off the zoo's, whose wiring is known."""
 
+from functools import cache, partial
+
 import foreign
 import jax
 import jax.numpy as jnp
@@ -22,34 +24,37 @@ def _any_broadcasting():
         yield
 
 
+ones = partial(np.ones, dtype=np.float32)
+
+
+@cache
+def network_of(name):
+    apply, variables, inputs = foreign.NETWORKS[name](jax.random.key(0))
+    return name, apply, variables, inputs, read(apply, variables, inputs)
+
+
 @pytest.fixture(scope="module", params=foreign.NETWORKS)
 def network(request):
-    apply, variables, inputs = foreign.NETWORKS[request.param](jax.random.key(0))
-    return request.param, apply, variables, inputs, read(apply, variables, inputs)
+    return network_of(request.param)
 
 
-@pytest.fixture(scope="module")
-def values(network):
-    """All values of the network."""
-    _, _, variables, inputs, program = network
-    return jax.jit(lambda w, x: run(program.flat, arguments(program.flat, w, x)))(variables, inputs)
-
-
-def test_the_flat_program_computes_what_the_network_does(network, values):
+def test_the_flat_program_computes_what_the_network_does_and_each_node_its_value(network):
+    """Of the nodes before it."""
     _, apply, variables, inputs, program = network
-    logits, _ = output(program.flat, values)
-    np.testing.assert_allclose(logits, jax.jit(apply)(variables, inputs), rtol=1e-4, atol=1e-5)
-
-
-def test_each_node_makes_its_value_of_the_nodes_before_it(network, values):
-    flat, nodes = network[-1].flat, network[-1].nodes
+    flat, nodes = program.flat, program.nodes
 
     def remade(node, values):
         hidden = {result for i in node.instructions for result in flat.instructions[i].results}
         others = {value: array for value, array in values.items() if value not in hidden}
         return rerun(flat, node, others, {entry: values[entry] for entry in node.entries})
 
-    found = jax.jit(lambda values: [remade(node, values) for node in nodes])(values)
+    @jax.jit
+    def computed(variables, inputs):
+        values = run(flat, arguments(flat, variables, inputs))
+        return values, [remade(node, values) for node in nodes], apply(variables, inputs)
+
+    values, found, expected = computed(variables, inputs)
+    np.testing.assert_allclose(output(flat, values)[0], expected, rtol=1e-4, atol=1e-5)
     for node, value in zip(nodes, found, strict=True):
         np.testing.assert_allclose(value, values[node.value], rtol=1e-5, atol=1e-6, err_msg=node.name)
 
@@ -70,7 +75,7 @@ def test_names_are_readable_each_once_and_every_weight_is_read_by_a_node(network
 
 def test_batches_of_another_size_give_the_same_nodes(network):
     _, _, variables, inputs, program = network
-    larger = jax.tree.map(lambda x: jnp.concatenate([x, x]), inputs)
+    larger = jax.tree.map(lambda x: np.concatenate([x, x]), inputs)
     again = fitting(program, variables, larger)
     assert again.signature == program.signature
     assert [node.name for node in again.nodes] == [node.name for node in program.nodes]
@@ -106,19 +111,19 @@ def test_batches_of_another_size_give_the_same_nodes(network):
     }.items(),
 )
 def test_what_each_network_is_made_of_is_found(name, kinds):
-    program = read(*foreign.NETWORKS[name](jax.random.key(0)))
+    program = network_of(name)[-1]
     assert {kind: len(program.of_kind(kind)) for kind in kinds} == kinds
 
 
 def test_the_bias_of_a_layer_before_a_norm_is_its_own_in_every_framework():
     for name, layer, norm in (("nnx_cnn", "conv1", "batch_norm1"), ("unet", "Conv_0", "GroupNorm_0")):
-        program = read(*foreign.NETWORKS[name](jax.random.key(0)))
+        program = network_of(name)[-1]
         assert [node.name for node in program.nodes[:2]] == [layer, norm]
         assert not any(layer in weight for weight in program[norm].weights)
 
 
 def test_a_clamp_inside_a_normalisation_is_no_nonlinearity():
-    program = read(*foreign.NETWORKS["linen_transformer"](jax.random.key(0)))
+    program = network_of("linen_transformer")[-1]
     assert {node.label for node in program.of_kind(Kind.NONLINEARITY)} == {"gelu"}
 
 
@@ -128,7 +133,7 @@ def test_a_clamp_inside_a_normalisation_is_no_nonlinearity():
 )
 def test_the_wiring_of_the_zoo_is_found(name, image):
     network = models.MODELS[name](image, 10)
-    variables = jax.eval_shape(lambda key: network.init(key, jnp.zeros((1, *image))), jax.random.key(0))
+    variables = network.shapes(jax.ShapeDtypeStruct((1, *image), jnp.float32))
     inputs = jax.ShapeDtypeStruct((3, *image), jnp.float32)
     program = read(network.apply, variables, inputs, features=network.apply_with_features)
     moved = {stage.name: stage.inputs[0] for stage in network.stages if stage.kind == "dropout"}
@@ -150,8 +155,8 @@ def test_checkpoint_names_are_names():
         hidden = checkpoint_name(jnp.tanh(x @ w[0]), "first")
         return jax.checkpoint(lambda h: jnp.tanh(h @ w[1]))(hidden)
 
-    weights = [jnp.ones((3, 4)), jnp.ones((4, 2))]
-    program = read(apply, weights, jnp.ones((2, 3)))
+    weights = [ones((3, 4)), ones((4, 2))]
+    program = read(apply, weights, ones((2, 3)))
     assert [(node.name, node.label) for node in program.nodes] == [
         ("0", "dense"),
         ("first", "tanh"),
@@ -177,7 +182,7 @@ def test_checkpoint_names_are_names():
     ],
 )
 def test_a_nonlinearity_is_one_node_however_many_primitives_it_takes(nonlinearity, label):
-    program = read(lambda w, x: nonlinearity(x @ w), jnp.ones((3, 4)), jnp.ones((2, 3)))
+    program = read(lambda w, x: nonlinearity(x @ w), ones((3, 4)), ones((2, 3)))
     assert [(node.kind, node.label) for node in program.nodes][1:] == [(Kind.NONLINEARITY, label)]
 
 
@@ -187,7 +192,7 @@ def test_samples_and_units_are_known_wherever_they_lie():
         hidden = jax.nn.relu(moved @ w[0])
         return jnp.transpose(hidden, (1, 2, 0)).sum(-1) @ w[1]
 
-    program = read(apply, [jnp.ones((3, 4)), jnp.ones((4, 2))], jnp.ones((5, 3, 6)))
+    program = read(apply, [ones((3, 4)), ones((4, 2))], ones((5, 3, 6)))
     found = [(node.name, node.sample_axis, node.unit_axis) for node in program.nodes]
     assert found == [("0", 1, 2), ("relu1", 1, 2), ("pool1", 0, 1), ("1", 0, 1)]
 
@@ -215,7 +220,7 @@ def dropped(w, x):
 )
 def test_what_is_no_network_is_refused_in_one_line(apply, line):
     with pytest.raises(UserError) as caught:
-        read(apply, jnp.ones((3, 2)), jnp.ones((2, 3)))
+        read(apply, ones((3, 2)), ones((2, 3)))
     assert str(caught.value) == line
 
 
@@ -224,8 +229,8 @@ def test_what_is_no_value_of_the_program_and_what_nothing_reads_is_said():
         hidden = jnp.tanh(x @ w["in"])
         return hidden @ w["out"], {"hidden": hidden, "image": x, "norm": w["in"] ** 2}
 
-    weights = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 2)), "head": {"bias": jnp.ones(2)}}
-    program = read(lambda w, x: features(w, x)[0], weights, jnp.ones((2, 3)), features)
+    weights = {"in": ones((3, 4)), "out": ones((4, 2)), "head": {"bias": ones(2)}}
+    program = read(lambda w, x: features(w, x)[0], weights, ones((2, 3)), features)
     assert str(program).splitlines()[-3:] == [
         "skipped image: expected what depends on weights and inputs; found inputs alone",
         "skipped norm: expected what depends on weights and inputs; found weights alone",
@@ -236,7 +241,7 @@ def test_what_is_no_value_of_the_program_and_what_nothing_reads_is_said():
 
 
 def test_a_mean_over_samples_is_no_impurity():
-    program = read(lambda w, x: (x - x.mean(0, keepdims=True)) @ w, jnp.ones((3, 2)), jnp.ones((2, 3)))
+    program = read(lambda w, x: (x - x.mean(0, keepdims=True)) @ w, ones((3, 2)), ones((2, 3)))
     assert [node.label for node in program.nodes] == ["dense"]
 
 
@@ -250,8 +255,8 @@ def test_layers_are_named_by_what_their_weights_share():
         return jax.nn.relu(hidden) @ w["down_w"] + w["shift"]
 
     shapes = {"up_kernel": (3, 4), "up_bias": (4,), "ln_scale": (4,), "ln_bias": (4,), "down_w": (4, 2)}
-    weights = {name: jnp.ones(shape) for name, shape in (shapes | {"shift": (2,)}).items()}
-    program = read(apply, weights, jnp.ones((2, 3)))
+    weights = {name: ones(shape) for name, shape in (shapes | {"shift": (2,)}).items()}
+    program = read(apply, weights, ones((2, 3)))
     assert [node.name for node in program.nodes] == ["up", "ln", "relu1", "down"]
 
 
@@ -260,8 +265,8 @@ def test_a_kernel_multiplied_with_patches_is_a_convolution():
         patches = jnp.concatenate([x[:, :-1], x[:, 1:]], -1)  # 2 x 1 windows
         return (patches @ w["kernel"].reshape(-1, 5)).mean((1, 2)) @ w["head"]
 
-    weights = {"kernel": jnp.ones((2, 1, 3, 5)), "head": jnp.ones((5, 2))}
-    program = read(apply, weights, jnp.ones((2, 4, 4, 3)))
+    weights = {"kernel": ones((2, 1, 3, 5)), "head": ones((5, 2))}
+    program = read(apply, weights, ones((2, 4, 4, 3)))
     assert [node.label for node in program.nodes] == ["conv", "pool", "dense"]
 
 
@@ -269,8 +274,8 @@ def test_a_weight_added_is_a_shift_unless_it_is_made_of_weights_by_what_is_not_l
     for made, kind in ((lambda w: 2 * w, Kind.SHIFT), (jnp.exp, Kind.AFFINE)):
         program = read(
             lambda w, x, made=made: jnp.tanh(jnp.tanh(x @ w[0]) + made(w[1])),
-            [jnp.ones((3, 4)), jnp.ones(4)],
-            jnp.ones((2, 3)),
+            [ones((3, 4)), ones(4)],
+            ones((2, 3)),
         )
         assert [node.kind for node in program.nodes] == [
             Kind.CONTRACTION,
@@ -286,7 +291,7 @@ def test_a_loop_over_time_is_one_node_and_says_so():
         state, _ = jax.lax.scan(step, jnp.zeros((len(x), 4)), jnp.moveaxis(x, 1, 0))
         return state @ w["out"]
 
-    weights = {"state": jnp.ones((4, 4)), "now": jnp.ones((3, 4)), "out": jnp.ones((4, 2))}
-    program = read(apply, weights, jnp.ones((2, 5, 3)))
+    weights = {"state": ones((4, 4)), "now": ones((3, 4)), "out": ones((4, 2))}
+    program = read(apply, weights, ones((2, 5, 3)))
     assert [node.label for node in program.nodes] == ["scan", "dense"]
     assert f"{program.nodes[0].name} is one node for all steps of a loop" in str(program)

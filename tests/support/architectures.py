@@ -34,13 +34,13 @@ def randomise(variables, seed=0):
             values = rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
         else:
             values = 0.5 * rng.normal(size=leaf.shape)
-        return jnp.asarray(np.float32(values))
+        return jax.device_put(np.float32(values))
 
     return jax.tree_util.tree_map_with_path(fill, variables)
 
 
 def images(*shape, seed=1):
-    return jnp.asarray(np.float32(np.random.default_rng(seed).normal(size=shape)))
+    return jax.device_put(np.float32(np.random.default_rng(seed).normal(size=shape)))
 
 
 def linen(module, x, sizes):
@@ -143,13 +143,14 @@ class Bottleneck(nn.Module):
 
 class ResNet50(nn.Module):
     width: int = 64
+    depths: tuple[int, ...] = (3, 4, 6, 3)
 
     @nn.compact
     def __call__(self, x):
         x = nn.Conv(self.width, (7, 7), 2, use_bias=False)(x)
         x = nn.relu(nn.BatchNorm(use_running_average=True)(x))
         x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
-        for stage, depth in enumerate((3, 4, 6, 3)):
+        for stage, depth in enumerate(self.depths):
             for block in range(depth):
                 x = Bottleneck(self.width * 2**stage, 2 if stage and block == 0 else 1)(x)
         return nn.Dense(10)(x.mean((1, 2)))
@@ -215,10 +216,10 @@ class LSTM(nn.Module):
 def plain_function():
     """Two inputs, a bilinear join, a Gram matrix: nothing of Flax."""
     weights = {
-        "left": jnp.zeros((6, 16)),
-        "right": jnp.zeros((5, 16)),
-        "bias": jnp.zeros(16),
-        "out": [jnp.zeros((16, 9)), jnp.zeros((9, 3))],
+        "left": np.zeros((6, 16)),
+        "right": np.zeros((5, 16)),
+        "bias": np.zeros(16),
+        "out": [np.zeros((16, 9)), np.zeros((9, 3))],
     }
 
     def apply(w, inputs):
@@ -235,11 +236,11 @@ def fused_attention():
     """Queries, keys and values from one kernel, split by slices; a gated MLP, split in halves."""
     dim, heads, inner, hidden = 10, 2, 5, 7
     weights = {
-        "embed": jnp.zeros((6, dim)),
-        "qkv": jnp.zeros((dim, 3 * heads * inner)),
-        "proj": jnp.zeros((heads * inner, dim)),
-        "gated": jnp.zeros((dim, 2 * hidden)),
-        "out": jnp.zeros((hidden, 3)),
+        "embed": np.zeros((6, dim)),
+        "qkv": np.zeros((dim, 3 * heads * inner)),
+        "proj": np.zeros((heads * inner, dim)),
+        "gated": np.zeros((dim, 2 * hidden)),
+        "out": np.zeros((hidden, 3)),
     }
 
     def apply(w, x):
@@ -257,9 +258,9 @@ def language_model():
     """Embedding lookup with the table tied to the output, and a sinusoidal position code: a constant."""
     tokens, dim, hidden = 11, 8, 12
     weights = {
-        "table": jnp.zeros((tokens, dim)),
-        "up": jnp.zeros((dim, hidden)),
-        "down": jnp.zeros((hidden, dim)),
+        "table": np.zeros((tokens, dim)),
+        "up": np.zeros((dim, hidden)),
+        "down": np.zeros((hidden, dim)),
     }
 
     def apply(w, ids, code):
@@ -269,7 +270,7 @@ def language_model():
 
     code = np.sin(np.arange(5)[:, None] * np.ones(dim)).astype(np.float32)
     varying = np.sin(np.arange(5)[:, None] + np.arange(dim)).astype(np.float32)
-    ids = jnp.asarray([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
+    ids = jax.device_put(np.int32([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]]))
     uniform_case = Case(lambda w, i: apply(w, i, code), randomise(weights), (ids,), {dim: 1, hidden: 1})
     return uniform_case, uniform_case._replace(apply=lambda w, i: apply(w, i, varying), sizes={hidden: 1})
 
@@ -278,11 +279,11 @@ def stacked_layers():
     """A residual MLP whose layers are stacked in one array and scanned."""
     layers, dim, hidden = 3, 6, 10
     weights = {
-        "in": jnp.zeros((4, dim)),
-        "up": jnp.zeros((layers, dim, hidden)),
-        "bias": jnp.zeros((layers, hidden)),
-        "down": jnp.zeros((layers, hidden, dim)),
-        "out": jnp.zeros((dim, 3)),
+        "in": np.zeros((4, dim)),
+        "up": np.zeros((layers, dim, hidden)),
+        "bias": np.zeros((layers, hidden)),
+        "down": np.zeros((layers, hidden, dim)),
+        "out": np.zeros((dim, 3)),
     }
 
     def apply(w, x):
@@ -300,7 +301,7 @@ def stacked_layers():
 def loops_and_branches():
     """A recurrent map iterated by a while loop, then, for each sample, one of two branches."""
     shapes = {"in": (4, 9), "loop": (9, 9), "a": (9, 7), "b": (9, 7), "out": (7, 3)}
-    weights = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+    weights = {name: np.zeros(shape) for name, shape in shapes.items()}
 
     def apply(w, x):
         def iterate(h):
@@ -319,7 +320,7 @@ def loops_and_branches():
 
 def pinned(operation):
     """A network whose first layer goes through `operation`, which does not commute with permutations."""
-    weights = {"in": jnp.zeros((4, 8)), "hidden": jnp.zeros((8, 6)), "out": jnp.zeros((6, 3))}
+    weights = {"in": np.zeros((4, 8)), "hidden": np.zeros((8, 6)), "out": np.zeros((6, 3))}
 
     def apply(w, x):
         return jax.nn.relu(operation(x @ w["in"]) @ w["hidden"]) @ w["out"]
@@ -344,9 +345,9 @@ def nnx_network():
     return Case(lambda s, x: nnx.merge(graph, s)(x), randomise(state), (images(2, 4, 4, 3),), {8: 1, 12: 1})
 
 
-def resnet50_sizes(width):
-    stream = {4 * width * 2**stage: 1 for stage in range(4)}
-    inner = {width * 2**stage: 2 * depth for stage, depth in enumerate((3, 4, 6, 3))}
+def bottleneck_sizes(width, depths):
+    stream = {4 * width * 2**stage: 1 for stage in range(len(depths))}
+    inner = {width * 2**stage: 2 * depth for stage, depth in enumerate(depths)}
     sizes = {size: stream.get(size, 0) + inner.get(size, 0) for size in stream | inner}
     return sizes | {width: sizes[width] + 1}  # and the stem
 
@@ -364,7 +365,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "resnet_conv_layernorm": lambda: linen(ResNet("conv", "layer"), SMALL, {8: 2, 16: 2, 32: 2}),
     # the stream grows at both ends: what is new in a group has a permutation of its own
     "resnet_pad": lambda: linen(ResNet("pad"), SMALL, {8: 3, 16: 2, 32: 1}),
-    "resnet50": lambda: linen(ResNet50(width=4), images(2, 32, 32, 3), resnet50_sizes(4)),
+    "bottlenecks": lambda: linen(
+        ResNet50(4, (2, 1, 1)), images(2, 32, 32, 3), bottleneck_sizes(4, (2, 1, 1))
+    ),
     # the stream; heads, query-key and value axes, and hidden units of two blocks
     "vit": lambda: linen(ViT(), SMALL, {15: 1, 3: 2, 5: 4, 20: 2}),
     "mixer": lambda: linen(Mixer(), SMALL, {16: 1, 12: 2, 20: 2}),

@@ -26,7 +26,7 @@ def draw(variables, key):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
         factor, shift = np.exp(0.1 * rng.normal(size=leaf.shape)), 0.1 * np.abs(rng.normal(size=leaf.shape))
-        return jnp.asarray(np.float32(np.asarray(leaf) * factor + shift))
+        return jax.device_put(np.float32(np.asarray(leaf) * factor + shift))
 
     return jax.tree.map(moved, variables)
 
@@ -190,7 +190,7 @@ def llama(key, heads=4, groups=2, width=16, blocks=1):
 
     def weights(shape, size=0.25):
         drawn = rng.uniform(0.5, 1.5, shape) if len(shape) == 1 else size * rng.normal(size=shape)
-        return jnp.asarray(np.float32(drawn))
+        return jax.device_put(np.float32(drawn))
 
     variables = {
         "embed": weights((11, width), 1),
@@ -224,7 +224,7 @@ def densenet(key):
     widths, rng = [3, 6, 6, 6], np.random.default_rng(seed_of(key))
 
     def weights(*shape):
-        return jnp.asarray(rng.normal(size=shape, scale=0.25).astype(np.float32))
+        return jax.device_put(rng.normal(size=shape, scale=0.25).astype(np.float32))
 
     kernels = [weights(3, 3, sum(widths[: i + 1]), 6) for i in range(3)]
     variables = {"convs": kernels, "head": 4 * weights(sum(widths), 5)}
@@ -257,7 +257,7 @@ def gpt(key, heads=2, width=12, blocks=1):
 
     def weights(shape, size=1 / 3):
         drawn = rng.uniform(0.5, 1.5, shape) if len(shape) == 3 else size * rng.normal(size=shape)
-        return jnp.asarray(np.float32(drawn))
+        return jax.device_put(np.float32(drawn))
 
     variables = {
         "wte": weights((11, width), 1),

@@ -35,7 +35,7 @@ class Small(NamedTuple):
         rng = np.random.default_rng(0)
         spread = {name: np.sqrt(max(np.prod(shape[:-1]), 1)) for name, shape in self.shapes.items()}
         return {
-            name: jnp.asarray(np.float32(rng.normal(size=shape) / spread[name]))
+            name: jax.device_put(np.float32(rng.normal(size=shape) / spread[name]))
             for name, shape in self.shapes.items()
         }
 

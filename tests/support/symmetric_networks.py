@@ -9,7 +9,7 @@ WIDTH = 8
 
 def normal(*shape):
     rng = np.random.default_rng([*shape])
-    return jnp.asarray(np.float32(rng.normal(size=shape) / np.sqrt(shape[0])))
+    return jax.device_put(np.float32(rng.normal(size=shape) / np.sqrt(shape[0])))
 
 
 def hidden(function):
@@ -46,7 +46,7 @@ def attention(w, x):
 SHALLOW = {"in": normal(5, WIDTH), "bias": normal(WIDTH), "out": normal(WIDTH, 3)}
 DEEP = {
     "in": normal(5, WIDTH),
-    "scale": 1 + normal(WIDTH) / 4,
+    "scale": jax.device_put(1 + np.asarray(normal(WIDTH)) / 4),
     "read": normal(WIDTH, 9),
     "write": normal(9, WIDTH),
     "out": normal(WIDTH, 3),

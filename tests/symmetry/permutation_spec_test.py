@@ -2,20 +2,20 @@
 
 import dataclasses
 from collections import Counter
-from functools import partial
 
 import architectures
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from architectures import CASES
+from planted import some_permutation
 
 from llfc_jax import symmetry
+from llfc_jax.matching.leaves import by_path
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(n, marks=pytest.mark.slow if n == "resnet50" else ()) for n in CASES]
-)
+@pytest.fixture(scope="module", params=CASES)
 def case(request):
     case = CASES[request.param]()
     return case._replace(apply=jax.jit(case.apply))
@@ -30,21 +30,13 @@ def test_every_model_has_the_expected_permutations(case, spec):
     assert Counter(spec.sizes.values()) == Counter(case.sizes)
 
 
-def test_random_permutations_leave_the_outputs_unchanged(case, spec):
-    permute = jax.jit(partial(symmetry.apply_permutation, spec))
-    for seed in range(3):
-        permutation = symmetry.random_permutation(jax.random.key(seed), spec)
-        permuted = permute(permutation, case.variables)
-        assert symmetry.check_equivalence(case.apply, case.variables, permuted, *case.inputs) < 1e-4
-
-
-def test_every_moved_axis_has_to_move(case, spec):
-    """Leaving out any one axis of any permutation changes the outputs, so the check above has teeth."""
-    shift = {name: jnp.roll(indices, 1) for name, indices in symmetry.identity(spec).items()}
-    moved = symmetry.apply_permutation(spec, shift, case.variables)
+@pytest.fixture(scope="module")
+def moved(case, spec):
+    """The network permuted thrice at random, and by a shift; path -> its array shifted but for one axis."""
     fixed = {
         path: symmetry.LeafSpec(leaf.shape, (None,) * len(leaf.shape)) for path, leaf in spec.leaves.items()
     }
+    wrong = {}
     for path, leaf in spec.leaves.items():
         if not any(leaf.perms) or "['key']['bias']" in path:  # softmax is blind to a bias of the keys
             continue
@@ -52,12 +44,34 @@ def test_every_moved_axis_has_to_move(case, spec):
             range(len(leaf.perms)), key=lambda i: (leaf.perms[i] or "").count("/") + bool(leaf.perms[i])
         )
         perms = (*leaf.perms[:axis], None, *leaf.perms[axis + 1 :])
-        wrong = dataclasses.replace(spec, leaves=fixed | {path: dataclasses.replace(leaf, perms=perms)})
-        permuted = jax.tree_util.tree_map_with_path(
-            lambda at, one, other, path=path: one if jax.tree_util.keystr(at) == path else other,
-            symmetry.apply_permutation(wrong, shift, case.variables),
-            moved,
+        leaves = fixed | {path: dataclasses.replace(leaf, perms=perms)}
+        wrong[path] = dataclasses.replace(spec, leaves=leaves)
+
+    @jax.jit  # one program for all
+    def permute(permutations, shift, variables):
+        apply = symmetry.apply_permutation
+        return (
+            [apply(spec, permutation, variables) for permutation in permutations],
+            apply(spec, shift, variables),
+            {path: by_path(apply(own, shift, variables))[path] for path, own in wrong.items()},
         )
+
+    shift = {name: np.roll(indices, 1) for name, indices in jax.device_get(symmetry.identity(spec)).items()}
+    return permute([some_permutation(seed, spec) for seed in range(3)], shift, case.variables)
+
+
+def test_random_permutations_leave_the_outputs_unchanged(case, moved):
+    for permuted in moved[0]:
+        assert symmetry.check_equivalence(case.apply, case.variables, permuted, *case.inputs) < 1e-4
+
+
+def test_every_moved_axis_has_to_move(case, moved):
+    """Leaving out any one axis of any permutation changes the outputs, so the check above has teeth."""
+    _, shifted, wrong = moved
+    assert symmetry.check_equivalence(case.apply, case.variables, shifted, *case.inputs) < 1e-4
+    for path, leaf in wrong.items():
+        leaves = by_path(shifted) | {path: leaf}
+        permuted = jax.tree.unflatten(jax.tree.structure(shifted), leaves.values())
         error = symmetry.check_equivalence(case.apply, case.variables, permuted, *case.inputs)
         assert error > 1e-4, (path, error)
 
@@ -66,7 +80,7 @@ def test_resnet50_at_full_size_is_read_from_shapes_alone():
     model, x = architectures.ResNet50(), jax.ShapeDtypeStruct((128, 224, 224, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     spec = symmetry.permutation_spec(model.apply, variables, x)
-    assert Counter(spec.sizes.values()) == Counter(architectures.resnet50_sizes(64))
+    assert Counter(spec.sizes.values()) == Counter(architectures.bottleneck_sizes(64, model.depths))
 
 
 def test_flattened_feature_maps_keep_their_block_structure():

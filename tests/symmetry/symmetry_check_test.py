@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ def linear(w, x):
     return x @ w
 
 
-X = jnp.eye(3)
-W = jnp.asarray([[1.0, -4.0], [2.0, 0.5], [0.0, 3.0]])
+X = np.eye(3, dtype=np.float32)
+W = jax.device_put(np.float32([[1.0, -4.0], [2.0, 0.5], [0.0, 3.0]]))
 
 
 def test_error_is_relative_to_the_largest_output():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from planted import some_permutation
 
 from llfc_jax import symmetry
 from llfc_jax.symmetry.factors import expand, new_axis
@@ -113,12 +114,12 @@ OPERATIONS = {
 
 def variables_and_input(shapes):
     rng = np.random.default_rng(1)
-    variables = {name: jnp.asarray(np.float32(rng.normal(size=shape))) for name, shape in shapes.items()}
-    return variables, jnp.asarray(np.float32(rng.normal(size=(2, 4, 3))))
+    variables = {name: jax.device_put(np.float32(rng.normal(size=shape))) for name, shape in shapes.items()}
+    return variables, jax.device_put(np.float32(rng.normal(size=(2, 4, 3))))
 
 
 def assert_symmetric(apply, spec, variables, x):
-    permutation = symmetry.random_permutation(jax.random.key(2), spec)
+    permutation = some_permutation(2, spec)
     permuted = symmetry.apply_permutation(spec, permutation, variables)
     assert symmetry.check_equivalence(apply, variables, permuted, x) < 1e-4
 
