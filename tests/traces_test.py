@@ -1,4 +1,7 @@
-"""What was traced once is not traced again: not for a second epoch, batch, network or pair."""
+"""What was traced once is not traced again: not for a second epoch, batch, network or pair.
+
+Nor are measures that are made anew, for a program that is read anew: see `scaling_test`.
+"""
 
 from functools import cached_property
 
@@ -15,7 +18,6 @@ from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.measures.lmc import lmc
-from llfc_jax.measures.measure import TEST, Options, build, measure_along
 from llfc_jax.models.network import with_statistics
 from llfc_jax.path.curves import Curve
 from llfc_jax.path.traversal import Planned, measure_path
@@ -133,16 +135,3 @@ def test_a_second_network_or_pair_traces_nothing_new_nor_does_a_second_epoch_or_
         WORK[name](case, seed=1)
     assert first
     assert not second
-
-
-def test_measures_made_anew_for_a_program_read_anew_trace_nothing_new():
-    case, pairs = Case("batch"), [Case("batch").pair(seed) for seed in (0, 1)]
-    counts = []
-    for a, b in pairs:
-        program = read_features(case.apply_with_features, a, next(case.batches()).images)
-        measures = build(options=Options(num_alphas=3, alphas=(0.5,), top_k=2))
-        with traces() as seen:
-            measure_along(program, Curve(a, b), lambda split: case.batches(), measures, (TEST,))
-        counts.append(len(seen))
-    assert counts[0] > 0
-    assert counts[1:] == [0]

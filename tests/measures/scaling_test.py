@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import traces
 
 import llfc_jax
 from llfc_jax.measures.scaling import in_units, joined, largest, power_near
@@ -45,7 +46,10 @@ def measured(scale):
     x *= rng.uniform(0.1, 10, (EXAMPLES, 1)).astype(np.float32)  # batches differ in size
     batches = [(x[i : i + 8], np.arange(8) % WIDTHS[-1]) for i in range(0, EXAMPLES, 8)]
     a, b = (with_features_times(scale, weights(seed)) for seed in (1, 2))
-    return llfc_jax.measure(llfc_jax.read(apply, a, x[:8]), a, b, batches, num_alphas=3)
+    program = llfc_jax.read(apply, a, x[:8])
+    with traces() as seen:
+        found = llfc_jax.measure(program, a, b, batches, num_alphas=3)
+    return by_path(found), seen
 
 
 def by_path(results):
@@ -54,12 +58,15 @@ def by_path(results):
 
 @pytest.fixture(scope="module")
 def plain():
-    return by_path(measured(1.0))
+    found, traced = measured(1.0)
+    assert traced
+    return found
 
 
 @pytest.mark.parametrize("exponent", [60, -60])
-def test_features_of_any_size_give_the_same_results(exponent, plain):
-    found = by_path(measured(2.0**exponent))
+def test_features_of_any_size_give_the_same_results_and_measures_made_anew_trace_nothing_new(exponent, plain):
+    found, traced = measured(2.0**exponent)  # the program is read anew, too
+    assert not traced
     assert found.keys() == plain.keys()
     sized = ("['scale']", "['weights']", "['seconds']", "['peak_memory_bytes']")
     numbers = {path: value for path, value in found.items() if isinstance(value, int | float)}
