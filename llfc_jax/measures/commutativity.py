@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Point, by_value
-from llfc_jax.measures.layerwise import compare_layers, single, sized
+from llfc_jax.measures.fold import Point, Tally, by_value
+from llfc_jax.measures.layerwise import compare_layers, single
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import contract, weight_matrices
 from llfc_jax.path.masks import samples_first
@@ -30,7 +30,7 @@ def measure(options: Options) -> Measure:
 
 
 @by_value
-def commutativity(program: Program) -> Fold:
+def commutativity(program: Program) -> Tally:
     """Compare W_A H_A + W_B H_B with W_A H_B + W_B H_A at every contraction of a weight W with an input H.
 
     The two differ by (W_A - W_B)(H_A - H_B), which costs one application of the layer where both products
@@ -38,25 +38,26 @@ def commutativity(program: Program) -> Fold:
     The measure's alpha doesn't matter.
     """
 
-    def sides(point: Point, layer: str) -> tuple[Array, Array, Array]:
+    def sides(point: Point, layer: str) -> tuple[Array, Array]:
         own, a, b = contraction_of(program, layer), point.a.values, point.b.values
         weight, entry = a[own.weight] - b[own.weight], a[own.entry] - b[own.entry]
         defect = contract(point.program.flat, own, weight, entry)
         left = a[own.result] + b[own.result]
         axes = own.result_samples, own.result_positions
-        return sized(*(samples_first(side, *axes, point.mask) for side in (left, left - defect)))
+        return samples_first(left, *axes, point.mask), samples_first(left - defect, *axes, point.mask)
 
     return compare_layers(linear_layers(program), sides)
 
 
 @by_value
-def inputs_apart(program: Program) -> Fold:
+def inputs_apart(program: Program) -> Tally:
     """Compare H_A with H_B, the inputs of every contraction with a weight. Its alpha doesn't matter."""
 
-    def sides(point: Point, layer: str) -> tuple[Array, Array, Array]:
+    def sides(point: Point, layer: str) -> tuple[Array, Array]:
         own = contraction_of(program, layer)
         axes = own.entry_samples, own.entry_positions
-        return sized(*(samples_first(x.values[own.entry], *axes, point.mask) for x in (point.a, point.b)))
+        a, b = (samples_first(view.values[own.entry], *axes, point.mask) for view in (point.a, point.b))
+        return a, b
 
     return compare_layers(linear_layers(program), sides)
 

@@ -6,14 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.quantiles import add_counts, no_counts, quantile
-from llfc_jax.measures.scaling import in_units, joined, power_near, real_parts
-from llfc_jax.path.moments import Moments, add_moments, no_moments, variance
+from llfc_jax.measures.quantiles import add_counts, quantile
+from llfc_jax.measures.scaling import in_units, largest, unit_of
+from llfc_jax.path.moments import Moments, add_moments, variance
 from llfc_jax.types import Array
-
-_ALIKE = Moments._make((None, 0, 0))
-_add_alike = jax.vmap(add_moments, (_ALIKE, 0, None), _ALIKE)
-"""Of numbers of the same samples: these are counted once."""
 
 _ROUNDING = 1e-12
 """A squared norm below this part of the other is what rounding of float32 left of zero."""
@@ -22,35 +18,14 @@ QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
 """Name -> the part of the samples below it."""
 
 
-class Comparison(NamedTuple):
-    """State of the comparison of a stream of u with a stream of v.
-
-    Per sample v is split off from u: u = c v + r with r orthogonal to v. Coefficients are kept as c - 1 and
-    angles as ||r||, which for u near v are small numbers with all their digits, where <u, v>, ||u|| and ||v||
-    would cancel.
-    """
-
-    samples: Moments
-    """Of distance, c - 1 and dist over samples: one weight for all three, whose mean and squares are (3,)."""
-    dataset_coefficient: Moments
-    """Of c - 1 over samples weighted by ||v||^2 / scale^2: its mean belongs to the whole matrix."""
-    distances: Array
-    """How many samples have which distance, for `quantiles.quantile`."""
-    residual: Array
-    """Sum of ||r||^2 / scale^2."""
-    scale: Array
-    """The largest scale of a sample so far."""
-    dead: Array
-    """Number of samples for which u or v is zero; they have no angle and count for the whole matrix alone."""
-
-
 class Sums(NamedTuple):
-    """What is summed over the features of a sample, each (n,): few enough to be stacked over all layers.
+    """What is summed over the features of a sample, each (..., n), float32.
 
-    u and v are first divided by the power of two near their size (see `measures.scaling`).
+    In units of a power of two near the size of u and v (see `measures.scaling`).
     """
 
-    size: Array
+    scale: Array
+    """That power; 0 where u and v are zero, NaN where one has an entry that is no number."""
     u_square: Array
     v_square: Array
     along: Array
@@ -60,77 +35,81 @@ class Sums(NamedTuple):
 
 
 class Decomposition(NamedTuple):
-    """What the numbers of a sample are made of."""
+    """What the numbers of a sample are made of, (..., n); NumPy, float64."""
 
-    scale: Array
-    """That power; 0 where u and v are zero."""
-    u_square: Array
-    """||u||^2 / scale^2."""
-    v_square: Array
-    """||v||^2 / scale^2."""
-    coefficient: Array
+    u_square: np.ndarray
+    """||u||^2."""
+    v_square: np.ndarray
+    """||v||^2."""
+    coefficient: np.ndarray
     """c."""
-    deviation: Array
+    deviation: np.ndarray
     """c - 1."""
-    residual: Array
-    """||r||^2 / scale^2."""
+    residual: np.ndarray
+    """||r||^2."""
 
 
-def no_comparison() -> Comparison:
-    """The state before the first batch."""
-    zero = jnp.zeros(())
-    return Comparison(
-        Moments(zero, jnp.zeros(3), jnp.zeros(3)),
-        no_moments(),
-        no_counts(),
-        zero,
-        zero,
-        jnp.zeros((), jnp.int32),
-    )
+class Comparison(NamedTuple):
+    """State of the comparison of a stream of u with a stream of v, over whatever axes there are.
+
+    Per sample v is split off from u: u = c v + r with r orthogonal to v. Coefficients are kept as c - 1 and
+    angles as ||r||, which for u near v are small numbers with all their digits, where <u, v>, ||u|| and ||v||
+    would cancel.
+    """
+
+    distance: Moments = Moments()
+    """Of 1 - cos over samples."""
+    coefficient: Moments = Moments()
+    """Of c - 1 over samples."""
+    dist: Moments = Moments()
+    """Of dist over samples."""
+    dataset_coefficient: Moments = Moments()
+    """Of c - 1 over samples weighted by ||v||^2: its mean belongs to the whole matrix."""
+    distances: np.ndarray | float = 0.0
+    """How many samples have which distance, for `quantiles.quantile`."""
+    residual: np.ndarray | float = 0.0
+    """Sum of ||r||^2."""
+    dead: np.ndarray | int = 0
+    """Number of samples for which u or v is zero; they have no angle and count for the whole matrix alone."""
 
 
 @jax.jit
-def sums(u: Array, v: Array, size: Array) -> Sums:
+def sums(u: Array, v: Array) -> Sums:
     """Split u = c v + r, sample by sample.
 
     With c0 = 1, or 0 where u is far shorter than v, c = c0 + <u - c0 v, v> / ||v||^2 keeps its digits.
 
     Args:
-        u: (n, ...) features; a complex number counts as its two parts.
-        v: (n, ...) features.
-        size: (n,), of which no entry of u or v is far above.
+        u: (n, features).
+        v: the same.
     """
-
-    def of_sample(scalars: Array) -> Array:
-        return jnp.expand_dims(scalars, range(1, v.ndim))
-
-    u, v = in_units(size, real_parts(u), real_parts(v))
-    u_square, v_square = (_sum_features(jnp.square(x)) for x in (u, v))
-    origin = _origin(u_square, v_square)
-    along = _sum_features((u - of_sample(origin) * v) * v)
-    residual = _sum_features(jnp.square(u - of_sample(origin + _relative(along, v_square)) * v))
-    return Sums(size, u_square, v_square, along, residual)
+    size = largest(u, v)
+    u, v = in_units(size, u, v)
+    u_square, v_square = (jnp.square(x).sum(-1) for x in (u, v))
+    origin = jnp.where(_is_far_shorter(u_square, v_square), 0.0, 1.0)
+    along = ((u - origin[:, None] * v) * v).sum(-1)
+    coefficient = origin + along / jnp.where(v_square == 0, 1, v_square)
+    residual = jnp.square(u - coefficient[:, None] * v).sum(-1)
+    return Sums(unit_of(size), u_square, v_square, along, residual)
 
 
+@np.errstate(all="ignore")  # what is no number shows in the results
 def decompose(found: Sums) -> Decomposition:
-    """The numbers of each sample, of one layer or stacked over many: none of them is worth a kernel alone."""
-    origin, rest = _origin(found.u_square, found.v_square), _relative(found.along, found.v_square)
-    # Beside an entry that is no number the others vanish, which doesn't make them zero.
-    u_square, v_square = (
-        jnp.where(jnp.isfinite(found.size), square, jnp.nan) for square in (found.u_square, found.v_square)
-    )
+    """The numbers of each sample."""
+    origin = np.where(_is_far_shorter(found.u_square, found.v_square), 0.0, 1.0)
+    scale, u_square, v_square, along, residual = (np.asarray(field, np.float64) for field in found)
+    rest, square = along / np.where(v_square == 0, 1, v_square), np.square(scale)
     return Decomposition(
-        scale=power_near(found.size),
-        u_square=u_square,
-        v_square=v_square,
+        u_square=square * u_square,
+        v_square=square * v_square,
         coefficient=origin + rest,
         deviation=origin - 1 + rest,
-        residual=found.residual,
+        residual=square * residual,
     )
 
 
-@jax.jit
-def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
+@np.errstate(all="ignore")
+def compare(state: Comparison, batch: Decomposition, mask: np.ndarray) -> Comparison:
     """Add one batch.
 
     Per sample, coefficient c = <u, v> / ||v||^2, distance 1 - cos(u, v) (LLFC, section 3) and
@@ -139,45 +118,36 @@ def compare(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
 
     Args:
         state: what was seen before.
-        batch: u and v, sample by sample.
-        mask: (n,), 0 for padding.
+        batch: u and v, sample by sample, (..., n).
+        mask: that goes with them, 0 for padding.
     """
-    scales, u_square, v_square, coefficient, deviation, residual = batch
+    u_square, v_square, coefficient, deviation, residual = batch
     alive = ~((u_square == 0) | (v_square == 0))  # NaN is no zero, and shows
-    scale, before, now = joined(state.scale, jnp.where(mask > 0, scales, 0))
-    seen = state.dataset_coefficient
-    seen = seen._replace(weight=before * seen.weight, squares=before * seen.squares)
-    dataset_coefficient = add_moments(seen, deviation, mask * now * v_square)
-    u_square, v_square = (jnp.where(alive, square, 1) for square in (u_square, v_square))
-    weights = jnp.where(alive, mask, 0)
-    cosine = coefficient * jnp.sqrt(v_square / u_square)
+    dataset_coefficient = add_moments(state.dataset_coefficient, deviation, np.where(mask > 0, v_square, 0))
+    whole_residual = np.where(mask > 0, residual, 0).sum(-1)
+    u_square, v_square = (np.where(alive, square, 1) for square in (u_square, v_square))
+    weights = np.where(alive, mask, 0)
+    cosine = coefficient * np.sqrt(v_square / u_square)
     distance = cosine_distance(cosine, residual / u_square)
-    dist = (jnp.square(deviation) * v_square + residual) / jnp.sqrt(u_square * v_square)
+    dist = (np.square(deviation) * v_square + residual) / np.sqrt(u_square * v_square)
     return Comparison(
-        samples=_add_alike(state.samples, jnp.stack([distance, deviation, dist]), weights),
+        distance=add_moments(state.distance, distance, weights),
+        coefficient=add_moments(state.coefficient, deviation, weights),
+        dist=add_moments(state.dist, dist, weights),
         dataset_coefficient=dataset_coefficient,
         distances=add_counts(state.distances, distance, weights > 0),
-        residual=before * state.residual + jnp.sum(jnp.where(mask > 0, now * residual, 0)),
-        scale=scale,
-        dead=state.dead + jnp.sum((mask > 0) & ~alive, dtype=jnp.int32),
+        residual=state.residual + whole_residual,
+        dead=state.dead + ((mask > 0) & ~alive).sum(-1),
     )
 
 
-def cosine_distance(cosine: Array, sine_square: Array) -> Array:
+def cosine_distance(cosine: np.ndarray, sine_square: np.ndarray) -> np.ndarray:
     """1 - cos of an angle: sin^2 / (1 + cos) where it is acute, which keeps the digits of a small one."""
-    return jnp.where(cosine > 0, sine_square / (1 + jnp.abs(cosine)), 1 - cosine)
+    return np.where(cosine > 0, sine_square / (1 + np.abs(cosine)), 1 - cosine)
 
 
-def _origin(u_square: Array, v_square: Array) -> Array:
-    return jnp.where(4 * u_square < v_square, 0.0, 1.0)
-
-
-def _relative(along: Array, v_square: Array) -> Array:
-    return along / jnp.where(v_square == 0, 1, v_square)
-
-
-def _sum_features(x: Array) -> Array:
-    return x.sum(range(1, x.ndim))
+def _is_far_shorter(u_square: Any, v_square: Any) -> Any:
+    return 4 * u_square < v_square
 
 
 def summarise(state: Comparison) -> dict[str, Any]:
@@ -188,29 +158,24 @@ def summarise(state: Comparison) -> dict[str, Any]:
         first also with its quartiles `{q25, median, q75}`, right to 7.5 % of themselves; `dataset` with the
         same numbers for the (samples x features) matrices at once; `dead`.
     """
-    state = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state)
-    of_distance, of_coefficient, of_dist = (
-        Moments(state.samples.weight, *(leaf[..., at] for leaf in state.samples[1:])) for at in range(3)
-    )
-    distance = mean_and_std(of_distance)
+    distance, counts = mean_and_std(state.distance), np.asarray(state.distances)
     return {
         "cosine_distance": distance
         | {
-            name: np.where(np.isnan(distance["mean"]), np.nan, quantile(state.distances, fraction))
+            name: np.where(np.isnan(distance["mean"]), np.nan, quantile(counts, fraction))
             for name, fraction in QUARTILES.items()
         },
-        "coefficient": mean_and_std(of_coefficient, origin=1.0),
-        "dist": mean_and_std(of_dist),
+        "coefficient": mean_and_std(state.coefficient, origin=1.0),
+        "dist": mean_and_std(state.dist),
         "dataset": _whole(state),
         "dead": np.asarray(state.dead, int),
     }
 
 
 def mean_and_std(moments: Moments, origin: float = 0.0) -> dict[str, Any]:
-    """`{mean, std}` in float64, the mean counted from `origin`; NaN of nothing."""
-    mean = np.asarray(moments.mean, np.float64)
+    """`{mean, std}`, the mean counted from `origin`; NaN of nothing."""
     return {
-        "mean": np.where(moments.weight > 0, origin + mean, np.nan),
+        "mean": np.where(moments.weight > 0, origin + moments.mean, np.nan),
         "std": np.sqrt(variance(moments)),
     }
 

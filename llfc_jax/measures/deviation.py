@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Point, by_value
+from llfc_jax.measures.fold import Point, Tally, by_value
 from llfc_jax.measures.measure import TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun
-from llfc_jax.measures.scaling import in_units, joined, largest, power_near, real_parts
+from llfc_jax.measures.scaling import as_rows, in_units, largest, unit_of
+from llfc_jax.measures.stacking import each_of
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.masks import samples_first
 from llfc_jax.path.traversal import Planned
@@ -58,24 +59,20 @@ def measure(options: Options) -> Measure:
 
 
 class Account(NamedTuple):
-    """Sums over features, per sample of one layer, or over samples as well, per layer.
+    """Sums over features, and over samples as well, per layer."""
 
-    All in units of a power of two near `size` squared (see `measures.scaling`).
-    """
-
-    size: Array
-    deviation: Array
+    deviation: Any
     """||delta||^2."""
-    arising: Array
+    arising: Any
     """||own||^2 of the part that arises in this layer."""
-    along: Array
+    along: Any
     """<own, delta>."""
-    reference: Array
+    reference: Any
     """||v||^2."""
 
 
 @by_value
-def deviation(program: Program) -> Fold:
+def deviation(program: Program) -> Tally:
     """Split the deviation of every layer from linearity into what it inherits and what it adds.
 
     The share of a part p is <p, delta> / ||delta||^2 over the dataset: the shares of a layer sum to one, and
@@ -88,33 +85,28 @@ def deviation(program: Program) -> Fold:
     """
     nodes = [node for node in program.nodes if node.sample_axis is not None]
 
-    def init(point: Point) -> dict[str, Any]:
-        del point
-        nothing = Account(*(jnp.zeros(len(nodes)) for _ in Account._fields))
-        return {"samples": jnp.zeros(()), "layers": nothing}
+    def look(point: Point) -> tuple[Array, Array]:
+        accounts = [_layer(node, point) for node in nodes]
+        return point.samples, each_of(_account, accounts)
 
-    def update(state: dict[str, Any], point: Point) -> dict[str, Any]:
-        accounts = (_account(*_layer(node, point)) for node in nodes)
-        sizes, *squares = map(jnp.stack, zip(*accounts, strict=True))
-        seen: Account = state["layers"]
-        scale, before, now = joined(seen.size, jnp.where(point.samples > 0, power_near(sizes), 0))
-        sums = (
-            before * old + (now * new) @ point.samples for old, new in zip(seen[1:], squares, strict=True)
-        )
-        return {"samples": state["samples"] + point.samples.sum(), "layers": Account(scale, *sums)}
+    def add(state: tuple[Any, Account], seen: tuple[np.ndarray, np.ndarray]) -> tuple[Any, Account]:
+        samples, layers = (np.asarray(leaf, np.float64) for leaf in seen)
+        scale, *squares = np.moveaxis(layers, -2, 0)
+        counted = (np.where(samples[:, None] > 0, np.square(scale) * one, 0).sum(-1) for one in squares)
+        return jax.tree.map(np.add, state, (samples.sum(-1), Account(*counted)))
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas
-        samples = np.asarray(state["samples"], np.float64)
-        accounts = (Account(*(sums[..., index] for sums in state["layers"])) for index in range(len(nodes)))
+        samples, sums = state
+        accounts = (Account(*own) for own in zip(*(total.T for total in sums), strict=True))
         found = zip(nodes, accounts, strict=True)
         return [_summary(node, account, samples) for node, account in found if node.kind is not Kind.COPY]
 
-    return Fold(init, update, finalize)
+    return Tally(look, add, finalize, (0.0, Account(0.0, 0.0, 0.0, 0.0)))
 
 
-def _layer(node: Node, point: Point) -> tuple[Array, Array, Array, Array]:
-    """f(theta_alpha), v, and F_theta_alpha(v), or v itself where nothing arises; (n, ...) and real; size."""
+def _layer(node: Node, point: Point) -> tuple[Array, Array, Array]:
+    """f(theta_alpha), v, and F_theta_alpha(v), or v itself where nothing arises; (n, features)."""
     flat, a, b = point.program.flat, point.a.values, point.b.values
 
     def between(value: int) -> Array:
@@ -122,32 +114,27 @@ def _layer(node: Node, point: Point) -> tuple[Array, Array, Array, Array]:
         return line.astype(jnp.complex64 if jnp.iscomplexobj(line) else jnp.float32)
 
     def by_sample(value: Array) -> Array:
-        return real_parts(samples_first(value, node.sample_axis, node.position_axes, point.mask))
+        return as_rows(samples_first(value, node.sample_axis, node.position_axes, point.mask))
 
     theta, reference = by_sample(point.theta.values[node.value]), by_sample(between(node.value))
-    ends = (view.features[node.name] for view in (point.a, point.b))
-    size = jnp.maximum(largest(*ends), largest(point.theta.features[node.name]))
     if node.kind not in ARISING:
-        return theta, reference, reference, size
+        return theta, reference, reference
     entries = {entry: between(entry) for entry in node.entries}
-    alone = by_sample(rerun(flat, node, point.theta.values, entries))
-    return theta, reference, alone, jnp.maximum(size, largest(alone))
+    return theta, reference, by_sample(rerun(flat, node, point.theta.values, entries))
 
 
 @jax.jit
-def _account(theta: Array, reference: Array, alone: Array, size: Array) -> Account:
-    """Of one layer, sample by sample."""
+def _account(theta: Array, reference: Array, alone: Array) -> Array:
+    """The unit of each sample of one layer, and its account in it: (5, n)."""
+    size = largest(theta, reference, alone)
     theta, reference, alone = in_units(size, theta, reference, alone)
     delta, own = theta - reference, alone - reference
-
-    def inner(x: Array, y: Array) -> Array:
-        return (x * y).sum(range(1, x.ndim))
-
-    return Account(size, inner(delta, delta), inner(own, own), inner(own, delta), inner(reference, reference))
+    pairs = Account((delta, delta), (own, own), (own, delta), (reference, reference))
+    return jnp.stack([unit_of(size), *((x * y).sum(-1) for x, y in pairs)])
 
 
 def _summary(node: Node, account: Account, samples: np.ndarray) -> dict[str, Any]:
-    scale, total, arising, along, reference = (np.asarray(leaf, np.float64) for leaf in account)
+    total, arising, along, reference = account
     parts = {"propagated": (total - along, total - 2 * along + arising)}
     if (name := ARISING.get(node.kind)) is not None:
         parts[name] = (along, arising)
@@ -161,7 +148,7 @@ def _summary(node: Node, account: Account, samples: np.ndarray) -> dict[str, Any
         "layer": node.name,
         "kind": node.label,
         "deviation": relative(total),
-        "scale": (scale * np.sqrt(reference / samples)).tolist(),
+        "scale": np.sqrt(reference / samples).tolist(),
         "norms": {part: relative(square) for part, (_, square) in parts.items()},
         "shares": {
             part: np.where(meant, inner / np.where(meant, total, 1), np.nan).tolist()

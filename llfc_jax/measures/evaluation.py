@@ -4,9 +4,8 @@ The mean over all labels that count: with labels (n, T) and a mask, over the tok
 each once, however they are spread over sequences and batches. So batches join as sums and counts.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,6 @@ import numpy as np
 
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.path.masks import spread
-from llfc_jax.path.moments import Moments, add_moments, no_moments
 from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, Batch, PyTree, Variables
 
@@ -27,15 +25,13 @@ LossFn = Callable[[PyTree, PyTree], Array]
 
 
 class Scores(NamedTuple):
-    """Losses and mistakes seen so far; mistakes are counted, so that errors are exact."""
+    """Sums over the labels that count: of each example on the devices, of all examples on the host."""
 
-    loss: Moments
-    labels: Array
-    """How many, int32."""
-    mistakes: Array | None
-    """int32; None where the loss is none of logits and classes."""
-    undefined: Array | None
-    """How many labels had a logit that is NaN, int32."""
+    loss: Any
+    labels: Any
+    """How many."""
+    mistakes: Any
+    """How many; NaN where a logit is; None where the loss is none of logits and classes."""
 
 
 def evaluate(apply: ApplyFn, variables: Variables, batches: Iterable[Batch]) -> tuple[float, float]:
@@ -47,52 +43,41 @@ def evaluate(apply: ApplyFn, variables: Variables, batches: Iterable[Batch]) -> 
         variables: the network.
         batches: of one shape.
     """
-    found = sharding.fetch([_scores(apply, variables, batch) for batch in batches])
-    each = [(scores.loss.mean, *scores[1:]) for scores in found]
-    loss, labels, mistakes, undefined = (np.array(column) for column in zip(*each, strict=True))
-    error = mistakes.sum() / labels.sum() if not undefined.any() else math.nan
-    return float(np.average(loss.astype(np.float64), weights=labels)), float(error)
+    seen = [_scores(apply, variables, batch) for batch in batches]
+    found = means(reduce(add_scores, sharding.fetch(seen), no_scores()))
+    return float(found["loss"]), float(found["error"])
 
 
 def no_scores(loss_fn: LossFn | None = None) -> Scores:
     """Nothing seen yet."""
-    zero = jnp.zeros((), jnp.int32)
-    counts = zero if loss_fn is None else None
-    return Scores(no_moments(), zero, counts, counts)
+    return Scores(0.0, 0.0, 0.0 if loss_fn is None else None)
 
 
-def add_scores(scores: Scores, losses: Array, mistakes: Array | None, mask: Array) -> Scores:
-    """Add one batch: what `scored` returns, and its mask, of the same first axes."""
+def scores_of(losses: Array, mistakes: Array | None, mask: Array) -> Scores:
+    """The scores of each example of a batch, (n,): of what `scored` returns, and its mask."""
     mask = spread(mask, losses.shape)
-    seen = mask > 0
 
-    def count(which: Array) -> Array:
-        return jnp.sum(seen & which, dtype=jnp.int32)
+    def total(values: Array) -> Array:
+        return jnp.where(mask > 0, values, 0).sum(range(1, values.ndim))
 
-    added = scores._replace(loss=add_moments(scores.loss, losses, mask), labels=scores.labels + count(seen))
-    if mistakes is None or scores.mistakes is None or scores.undefined is None:
-        return added
-    return added._replace(
-        mistakes=scores.mistakes + count(mistakes > 0),
-        undefined=scores.undefined + count(jnp.isnan(mistakes)),
-    )
+    labels = total(jnp.ones_like(losses))
+    return Scores(total(losses), labels, None if mistakes is None else total(mistakes))
 
 
-def add_logits(
-    scores: Scores, logits: PyTree, labels: PyTree, mask: Array, loss_fn: LossFn | None = None
-) -> Scores:
-    """Add one batch: (n, ..., classes) logits, (n, ...) labels, and the mask of samples or labels."""
-    losses, mistakes = scored(logits, labels, loss_fn)
-    return add_scores(scores, losses, mistakes, mask)
+def scores_of_logits(logits: PyTree, labels: PyTree, mask: Array, loss_fn: LossFn | None = None) -> Scores:
+    """The same of (n, ..., classes) logits, (n, ...) labels, and the mask of samples or labels."""
+    return scores_of(*scored(logits, labels, loss_fn), mask)
+
+
+def add_scores(scores: PyTree, batch: PyTree) -> Any:
+    """Scores so far, or a pytree of them, with those of each example of a batch, (..., n)."""
+    return jax.tree.map(lambda seen, new: seen + np.asarray(new, np.float64).sum(-1), scores, batch)
 
 
 def means(scores: Scores) -> dict[str, Any]:
     """Mean `loss` (nats), and `error` (fraction) where there is one, over whatever axes the scores have."""
-    loss = {"loss": np.asarray(scores.loss.mean, np.float64)}
-    if scores.mistakes is None:
-        return loss
-    error = np.asarray(scores.mistakes, np.float64) / np.maximum(scores.labels, 1)
-    return loss | {"error": np.where(scores.undefined == 0, error, np.nan)}
+    sums = {"loss": scores.loss} | ({} if scores.mistakes is None else {"error": scores.mistakes})
+    return {name: np.asarray(total) / np.maximum(scores.labels, 1) for name, total in sums.items()}
 
 
 def logits_shape(outputs: PyTree, n: int | None = None) -> tuple[int, ...]:
@@ -183,4 +168,6 @@ def cross_entropy(apply: ApplyFn, variables: Variables, batch: Batch) -> Array:
 
 @partial(jax.jit, static_argnums=0)
 def _scores(apply: ApplyFn, variables: Variables, batch: Batch) -> Scores:
-    return add_logits(no_scores(), apply(variables, batch.images), batch.labels, batch.mask)
+    """Of each example."""
+    seen = scores_of_logits(apply(variables, batch.images), batch.labels, batch.mask)
+    return sharding.constrain_everywhere(seen)

@@ -4,13 +4,17 @@ In optax's manner a fold holds pure functions. Each sees one batch at one alpha;
 `llfc_jax.path.traversal` maps them over the alphas and streams the batches, so that none ever holds
 more than one batch of features, whatever the number of samples.
 
-What folds are made of is jitted: it is traced and lowered once for all layers and alphas that are alike.
+There are two kinds. A `Fold` keeps its state on the devices. A `Tally` takes a few numbers of each sample
+from there, and adds them up on the host: a program that adds so few takes seconds to compile, where NumPy
+takes microseconds.
+
+What they are made of is jitted: it is traced and lowered once for all layers and alphas that are alike.
 """
 
 import functools
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, ParamSpec
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +25,7 @@ from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array, Features, PyTree, Variables
 
 _Arguments = ParamSpec("_Arguments")
+_Kind = TypeVar("_Kind", bound="_ByValue")
 
 
 class View(NamedTuple):
@@ -55,9 +60,27 @@ class Point(NamedTuple):
         return of_samples(self.mask)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _ByValue:
+    """What equals another that was made alike; for an equal one nothing is compiled again."""
+
+    made_by: tuple[Hashable, ...] = ()
+    """What made it of what, see `by_value`; else it equals what has the same functions."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[Hashable, ...]:
+        return self.made_by or tuple(vars(self)[one.name] for one in fields(self) if one.compare)
+
+
 @dataclass(frozen=True, eq=False)
-class Fold:
-    """A fold over batches; for one that equals an earlier one nothing is compiled again."""
+class Fold(_ByValue):
+    """A fold over batches, on the devices."""
 
     init: Callable[[Point], PyTree]
     """Shapes of a point -> the empty state (a pytree of arrays)."""
@@ -65,22 +88,24 @@ class Fold:
     """State, point -> state. Traced under jit and vmap."""
     finalize: Callable[[PyTree, tuple[float, ...]], Any]
     """States stacked over alphas (NumPy), the alphas -> the result as plain dicts, lists and floats."""
-    made_by: tuple[Hashable, ...] = ()
-    """What made it of what, see `by_value`; else a fold equals those of the same three functions."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fold) and self._identity == other._identity
-
-    def __hash__(self) -> int:
-        return hash(self._identity)
-
-    @property
-    def _identity(self) -> tuple[Hashable, ...]:
-        return self.made_by or (self.init, self.update, self.finalize)
 
 
-def by_value(make: Callable[_Arguments, Fold]) -> Callable[_Arguments, Fold]:
-    """The same function, whose folds are equal where its arguments are.
+@dataclass(frozen=True, eq=False)
+class Tally(_ByValue):
+    """A fold over what is looked at in each batch, on the host and in NumPy."""
+
+    look: Callable[[Point], PyTree]
+    """Point -> a few numbers of each sample, or fewer. Traced under jit and vmap."""
+    add: Callable[[PyTree, PyTree], PyTree]
+    """State, what was looked at (NumPy, the alphas along a first axis) -> state."""
+    finalize: Callable[[PyTree, tuple[float, ...]], Any]
+    """The state, the alphas -> the result as plain dicts, lists and floats."""
+    empty: PyTree = field(compare=False)
+    """The state before the first batch, of numbers that go with any shape."""
+
+
+def by_value(make: Callable[_Arguments, _Kind]) -> Callable[_Arguments, _Kind]:
+    """The same function, whose folds and tallies are equal where its arguments are.
 
     For functions of nothing but their arguments, which are hashable, or mappings of what is.
 
@@ -93,7 +118,7 @@ def by_value(make: Callable[_Arguments, Fold]) -> Callable[_Arguments, Fold]:
     """
 
     @functools.wraps(make)
-    def made(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Fold:
+    def made(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Kind:
         given = (*args, *sorted(kwargs.items()))
         frozen = (tuple(x.items()) if isinstance(x, Mapping) else x for x in given)
         return replace(make(*args, **kwargs), made_by=(make, *frozen))

@@ -1,30 +1,42 @@
 """Measures that compare two arrays at every layer."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from llfc_jax.measures.comparison import (
     Comparison,
     Decomposition,
+    Sums,
     compare,
     decompose,
-    no_comparison,
     summarise,
     sums,
 )
-from llfc_jax.measures.fold import Fold, Point, repeat
-from llfc_jax.measures.scaling import largest
+from llfc_jax.measures.fold import Point, Tally
+from llfc_jax.measures.scaling import as_rows
+from llfc_jax.measures.stacking import each_of
 from llfc_jax.types import Array, PyTree
 
-Sides = Callable[[Point, str], tuple[Array, Array, Array]]
-"""Point, layer -> u and v, both (n, ...), and their size, (n,): see `scaling.largest`."""
+Sides = Callable[[Point, str], tuple[Array, Array]]
+"""Point, layer -> u and v, both (n, ...)."""
 
 
-def compare_layers(layers: Mapping[str, str], sides: Sides) -> Fold:
+class Split(NamedTuple):
+    """What is looked at in a batch; on the host with the alphas along a first axis."""
+
+    layers: Any
+    """The comparands of every layer, split: (layers, fields of `Sums`, n)."""
+    samples: Any
+    """(n,): 0 for padding."""
+
+
+def compare_layers(layers: Mapping[str, str], sides: Sides) -> Tally:
     """Compare u with v at every layer.
 
     Args:
@@ -36,36 +48,31 @@ def compare_layers(layers: Mapping[str, str], sides: Sides) -> Fold:
         as lists parallel to the alphas.
     """
 
-    def init(point: Point) -> Comparison:
-        del point
-        return repeat(no_comparison(), len(layers))
-
-    def update(state: Comparison, point: Point) -> Comparison:
-        if not layers:
+    def add(state: Comparison, seen: Split | None) -> Comparison:
+        if seen is None:
             return state
-        return compare_each(state, decompose_layers(layers, sides, point), point.samples)
+        return compare(state, decompositions(seen), seen.samples[:, None])
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas
         return rows(layers, state, summarise)
 
-    return Fold(init, update, finalize)
+    return Tally(partial(split_layers, layers, sides), add, finalize, Comparison())
 
 
-def decompose_layers(layers: Iterable[str], sides: Sides, point: Point) -> Decomposition:
-    """The comparands of every layer, split: each field (layers, n)."""
-    parts = [sums(*sides(point, layer)) for layer in layers]
-    return decompose(jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *parts))
+def split_layers(layers: Iterable[str], sides: Sides, point: Point) -> Split | None:
+    """The comparands of every layer; None of none."""
+
+    def split(u: Array, v: Array) -> Array:
+        return jnp.stack(sums(u, v))
+
+    comparands = [tuple(map(as_rows, sides(point, layer))) for layer in layers]
+    return Split(each_of(split, comparands), point.samples) if comparands else None
 
 
-def sized(u: Array, v: Array) -> tuple[Array, Array, Array]:
-    """Two comparands, and how large they are."""
-    return u, v, largest(u, v)
-
-
-def compare_each(state: Comparison, batch: Decomposition, mask: Array) -> Comparison:
-    """The comparison of every layer after one more batch."""
-    return jax.vmap(compare, in_axes=(0, 0, None))(state, batch, mask)
+def decompositions(seen: Split) -> Decomposition:
+    """Of every layer, (alphas, layers, n)."""
+    return decompose(Sums(*np.moveaxis(seen.layers, -2, 0)))
 
 
 def rows(

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
-from llfc_jax.measures.evaluation import LossFn, Scores, add_logits, means, no_scores
-from llfc_jax.measures.fold import Fold, Point, by_value, repeat
+from llfc_jax.measures.evaluation import LossFn, Scores, add_scores, means, no_scores, scores_of_logits
+from llfc_jax.measures.fold import Point, Tally, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.stitching import cuts, stitched
 from llfc_jax.path.traversal import Planned
@@ -44,7 +44,7 @@ def measure(options: Options) -> Measure:
 
 
 @by_value
-def layerwise_lmc(program: Program, loss_fn: LossFn | None = None) -> Fold:
+def layerwise_lmc(program: Program, loss_fn: LossFn | None = None) -> Tally:
     """Loss (nats) and error (fraction) with a part of the layers of theta_alpha and the rest of A.
 
     One layer alone, all but one, a growing prefix, and the suffix behind it (Adilova et al. 2024, arXiv
@@ -56,11 +56,7 @@ def layerwise_lmc(program: Program, loss_fn: LossFn | None = None) -> Fold:
         number for each layer.
     """
 
-    def init(point: Point) -> dict[str, Scores]:
-        del point
-        return {which: repeat(no_scores(loss_fn), len(cuts(program))) for which in QUANTITIES}
-
-    def update(state: dict[str, Scores], point: Point) -> dict[str, Scores]:
+    def look(point: Point) -> dict[str, Scores]:
         theta, a = point.theta, point.a
         logits = {
             "alone": stitched(program, prefix=a, suffix=a, graft=theta),
@@ -68,8 +64,8 @@ def layerwise_lmc(program: Program, loss_fn: LossFn | None = None) -> Fold:
             "prefix": stitched(program, prefix=theta, suffix=a),
             "suffix": stitched(program, prefix=a, suffix=theta),
         }
-        add = jax.vmap(partial(add_logits, loss_fn=loss_fn), in_axes=(0, 0, None, None))
-        return {which: add(state[which], logits[which], point.labels, point.mask) for which in logits}
+        of_each = jax.vmap(partial(scores_of_logits, loss_fn=loss_fn), (0, None, None))
+        return {which: of_each(own, point.labels, point.mask) for which, own in logits.items()}
 
     def finalize(state: dict[str, Scores], alphas: tuple[float, ...]) -> dict[str, Any]:
         del alphas
@@ -78,4 +74,4 @@ def layerwise_lmc(program: Program, loss_fn: LossFn | None = None) -> Fold:
             for which, scores in state.items()
         }
 
-    return Fold(init, update, finalize)
+    return Tally(look, add_scores, finalize, dict.fromkeys(QUANTITIES, no_scores(loss_fn)))

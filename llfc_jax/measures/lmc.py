@@ -5,16 +5,14 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llfc_jax.measures.evaluation import LossFn, Scores, add_scores, means, no_scores, scored
-from llfc_jax.measures.fold import Fold, Point, by_value, repeat
+from llfc_jax.measures.evaluation import LossFn, Scores, add_scores, means, no_scores, scores_of_logits
+from llfc_jax.measures.fold import Point, Tally, by_value
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options
-from llfc_jax.path.interpolation import alpha_grid, lerp
-from llfc_jax.path.masks import spread
-from llfc_jax.path.moments import Moments, add_moments, no_moments
+from llfc_jax.path.interpolation import alpha_grid
+from llfc_jax.path.moments import Moments, add_moments
 from llfc_jax.path.traversal import Planned
 from llfc_jax.types import Array
 
@@ -36,10 +34,9 @@ class Curves(NamedTuple):
     """What theta_alpha scored, and by how much more than the chord between A and B."""
 
     scores: Scores
-    examples: Array
-    """int32."""
-    excess: Moments
-    """Of `loss` and, where there is one, of `error`, (scores, 2).
+    examples: np.ndarray | int = 0
+    excess: Moments = Moments()
+    """Of `loss` and, where there is one, of `error`, (alphas, scores, 2).
 
     With m_i labels in example i, whose mean excess is x_i, the excess is the ratio sum m_i x_i / sum m_i:
     the mean of the x_i weighted by m_i. What its variance is made of is weighted by m_i^2.
@@ -47,7 +44,7 @@ class Curves(NamedTuple):
 
 
 @by_value
-def lmc(loss_fn: LossFn | None = None) -> Fold:
+def lmc(loss_fn: LossFn | None = None) -> Tally:
     """Loss (nats) and error (fraction) of theta_alpha, with both conventions of the barrier.
 
     Means are over labels. How uncertain a barrier is, is a matter of examples: tokens of one sequence are of
@@ -61,21 +58,10 @@ def lmc(loss_fn: LossFn | None = None) -> Fold:
         loss_fn: outputs, labels -> (n, ...) losses, in place of cross-entropy; there is no error then.
     """
 
-    def init(point: Point) -> Curves:
-        del point
-        nothing = repeat(repeat(no_moments(), 2), 2 if loss_fn is None else 1)
-        return Curves(no_scores(loss_fn), jnp.zeros((), jnp.int32), nothing)
+    def look(point: Point) -> tuple[Array, Scores]:
+        return point.alpha, scores_of_logits(point.theta.logits, point.labels, point.mask, loss_fn)
 
-    def update(state: Curves, point: Point) -> Curves:
-        theta, a, b = (scored(view.logits, point.labels, loss_fn) for view in (point.theta, point.a, point.b))
-        over = jax.tree.leaves(jax.tree.map(jnp.subtract, theta, lerp(a, b, point.alpha)))
-        return Curves(
-            scores=add_scores(state.scores, *theta, point.mask),
-            examples=state.examples + jnp.sum(point.samples > 0, dtype=jnp.int32),
-            excess=_add_excess(state.excess, jnp.stack(over), point.mask),
-        )
-
-    return Fold(init, update, _finalize)
+    return Tally(look, _add, _finalize, Curves(no_scores(loss_fn)))
 
 
 def barrier(alphas: Sequence[float], values: Sequence[float]) -> float:
@@ -119,30 +105,31 @@ def midpoint_gap(alphas: Sequence[float], values: Sequence[float]) -> float:
     return float(values[middle] - (values[0] + values[-1]) / 2)
 
 
-def _add_excess(seen: Moments, values: Array, mask: Array) -> Moments:
-    """Add one batch: what each label exceeds its chord by, (scores, n, ...), and the mask."""
-    mask = spread(mask, values.shape[1:])
-    inner = range(1, mask.ndim)
-    labels = mask.sum(inner)
-    weights = jnp.stack([labels, jnp.square(labels)])
-
-    def add(seen: Moments, values: Array) -> Moments:
-        of_examples = jnp.where(mask > 0, values, 0).sum(inner) / jnp.maximum(labels, 1)
-        return jax.vmap(add_moments, (0, None, 0))(seen, of_examples, weights)
-
-    return jax.vmap(add)(seen, values)
+@np.errstate(all="ignore")  # losses that are no numbers show
+def _add(state: Curves, seen: tuple[np.ndarray, Scores]) -> Curves:
+    """Add one batch: the alphas, from 0 to 1, and the scores of each example at each of them."""
+    alphas, scores = seen
+    labels = np.asarray(scores.labels, np.float64)
+    sums = [values for values in (scores.loss, scores.mistakes) if values is not None]
+    over = np.stack([excess(alphas[:, None], own / np.maximum(labels, 1)) for own in sums], axis=1)
+    weights = np.stack([labels, np.square(labels)], axis=1)
+    return Curves(
+        scores=add_scores(state.scores, scores),
+        examples=state.examples + (labels > 0).sum(-1),
+        excess=add_moments(state.excess, over[:, :, None], weights[:, None]),
+    )
 
 
 def _std(excess: Moments, examples: np.ndarray) -> np.ndarray:
     """Whose square over the number of examples is the variance of the excess; moments (alphas, 2)."""
-    labels, squared = (jax.tree.map(lambda own, at=at: np.float64(own[:, at]), excess) for at in (0, 1))
+    labels, squared = (jax.tree.map(lambda own, at=at: own[:, at], excess) for at in (0, 1))
     around = squared.squares + squared.weight * np.square(squared.mean - labels.mean)
     per_example = labels.weight / np.maximum(examples, 1)
     return np.sqrt(around / np.maximum(examples, 1)) / np.where(per_example > 0, per_example, 1)
 
 
 def _finalize(state: Curves, alphas: tuple[float, ...]) -> dict[str, Any]:
-    examples, labels = int(state.examples[0]), int(state.scores.labels[0])
+    examples, labels = int(np.asarray(state.examples)[0]), int(state.scores.labels[0])
     result: dict[str, Any] = {"examples": examples} | ({"labels": labels} if labels > examples else {})
     for which, (name, values) in enumerate(means(state.scores).items()):
         result[name] = values.tolist()

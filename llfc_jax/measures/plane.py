@@ -10,8 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.errors import UserError
-from llfc_jax.measures.evaluation import ApplyFn, LossFn, Scores, add_logits, means, no_scores
-from llfc_jax.measures.fold import repeat
+from llfc_jax.measures.evaluation import (
+    ApplyFn,
+    LossFn,
+    Scores,
+    add_scores,
+    means,
+    no_scores,
+    scores_of_logits,
+)
 from llfc_jax.path.interpolation import check_same_structure
 from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, Batch, Variables
@@ -88,11 +95,12 @@ def scan(
     x, y = np.linspace(least - room, most + room, size).T
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     shares = jnp.asarray(plane.shares(np.concatenate([plane.places, grid])), jnp.float32)
-    scores = repeat(no_scores(loss_fn), len(shares))
+    scores = no_scores(loss_fn)
     with jax.default_matmul_precision("highest"):
         for batch in batches:
-            scores = _add(apply, loss_fn, scores, shares, plane.networks, batch)
-    found = means(sharding.fetch(scores))
+            seen = _look(apply, loss_fn, shares, plane.networks, batch)
+            scores = add_scores(scores, sharding.fetch(seen))
+    found = means(scores)
     return {
         "x": x.tolist(),
         "y": y.tolist(),
@@ -102,21 +110,21 @@ def scan(
     }
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def _add(
+@partial(jax.jit, static_argnums=(0, 1))
+def _look(
     apply: ApplyFn,
     loss_fn: LossFn | None,
-    scores: Scores,
     shares: Array,
     networks: tuple[Variables, ...],
     batch: Batch,
 ) -> Scores:
-    def at(given: tuple[Scores, Array]) -> Scores:
-        own, share = given
-        variables = jax.tree.map(partial(_mixed, share), *networks)
-        return add_logits(own, apply(variables, batch.images), batch.labels, batch.mask, loss_fn)
+    """Of each example, (points, n)."""
 
-    return jax.lax.map(at, (scores, shares))
+    def at(share: Array) -> Scores:
+        variables = jax.tree.map(partial(_mixed, share), *networks)
+        return scores_of_logits(apply(variables, batch.images), batch.labels, batch.mask, loss_fn)
+
+    return sharding.constrain_everywhere(jax.lax.map(at, shares))
 
 
 def _mixed(share: Array, *leaves: Array) -> Array:

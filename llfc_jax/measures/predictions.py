@@ -12,8 +12,9 @@ from llfc_jax.measures.evaluation import (
     losses_and_mistakes,
     means,
     no_scores,
+    scores_of,
 )
-from llfc_jax.measures.fold import Fold, Point, by_value
+from llfc_jax.measures.fold import Point, Tally, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.path.traversal import Planned
 from llfc_jax.types import Array
@@ -48,18 +49,14 @@ def measure(options: Options) -> Measure:
 
 
 @by_value
-def predictions() -> Fold:
+def predictions() -> Tally:
     """Disagreement (fraction of samples) and KL(other || theta_alpha) (nats) with A, B and their ensemble.
 
     The ensemble predicts (1 - alpha) p_A + alpha p_B. Where its error is far below that of theta_alpha, what
     the path loses is no matter of what the two networks know.
     """
 
-    def init(point: Point) -> dict[str, Scores]:
-        del point
-        return {name: no_scores() for name in (*OTHERS, "outcome")}
-
-    def update(state: dict[str, Scores], point: Point) -> dict[str, Scores]:
+    def look(point: Point) -> dict[str, Scores]:
         views = (point.theta, point.a, point.b)
         theta, a, b = (jax.nn.log_softmax(view.logits.astype(jnp.float32)) for view in views)
         shares = (jnp.log1p(-point.alpha), jnp.log(point.alpha))
@@ -69,7 +66,7 @@ def predictions() -> Fold:
             for name, other in zip(OTHERS, (a, b, ensemble), strict=True)
         }
         scored["outcome"] = losses_and_mistakes(ensemble, point.labels)
-        return {name: add_scores(state[name], *scored[name], point.mask) for name in state}
+        return {name: scores_of(*own, point.mask) for name, own in scored.items()}
 
     def finalize(state: dict[str, Scores], alphas: tuple[float, ...]) -> dict[str, list[float]]:
         del alphas
@@ -79,7 +76,7 @@ def predictions() -> Fold:
             named |= {f"disagreement_{name}": own["error"], f"kl_{name}": own["loss"]}
         return {name: values.tolist() for name, values in named.items()}
 
-    return Fold(init, update, finalize)
+    return Tally(look, add_scores, finalize, dict.fromkeys((*OTHERS, "outcome"), no_scores()))
 
 
 def disagreement(x: Array, y: Array) -> Array:

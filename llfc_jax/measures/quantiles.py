@@ -1,9 +1,6 @@
 """Quantiles of a stream of numbers that span many decades, from counts in bins of equal ratio."""
 
-import jax.numpy as jnp
 import numpy as np
-
-from llfc_jax.types import Array
 
 SMALLEST = -12
 """Exponent of ten of the first bin: what lies below counts as zero."""
@@ -18,26 +15,28 @@ BINS = 1 + DECADES * PER_DECADE
 """The first is for zeros."""
 
 
-def no_counts() -> Array:
-    """Counts of nothing, (bins,)."""
-    return jnp.zeros(BINS, jnp.int32)
-
-
-def add_counts(counts: Array, values: Array, counted: Array) -> Array:
-    """Counts with those of `values` (n,), none of them negative, where `counted` (n,) is true.
+def add_counts(counts: np.ndarray | float, values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Counts with those of `values` (..., n), none of them negative, where `counted` is true: (..., bins).
 
     A NaN has no place among them and falls into the first bin: say elsewhere that there is one.
+
+    Args:
+        counts: before; 0 of nothing.
+        values: the numbers.
+        counted: of the same shape.
     """
-    place = 1 + jnp.floor((jnp.log10(values) - SMALLEST) * PER_DECADE)
-    bins = jnp.where(values > 0, jnp.clip(place, 0, BINS - 1), 0).astype(jnp.int32)
-    return counts.at[bins].add(counted.astype(jnp.int32))
+    place = 1 + np.floor((np.log10(np.where(values > 0, values, 1)) - SMALLEST) * PER_DECADE)
+    bins = np.where(values > 0, np.clip(place, 0, BINS - 1), 0).astype(int)
+    streams = np.arange(values[..., 0].size).reshape(*values.shape[:-1], 1)
+    new = np.bincount((BINS * streams + bins)[counted], minlength=BINS * streams.size)
+    return counts + new.reshape(*values.shape[:-1], BINS)
 
 
-def quantile(counts: Array | np.ndarray, fraction: float) -> np.ndarray:
+def quantile(counts: np.ndarray, fraction: float) -> np.ndarray:
     """The number below which this fraction of the numbers lies, along the last axis; NaN of nothing.
 
     Example:
-        >>> counts = add_counts(no_counts(), jnp.array([1e-6, 1e-3, 1e-1]), jnp.ones(3, bool))
+        >>> counts = add_counts(0, np.array([1e-6, 1e-3, 1e-1]), np.ones(3, bool))
         >>> bool(abs(quantile(counts, 0.5) / 1e-3 - 1) < 0.075)
         True
     """

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.evaluation import LossFn, Scores, add_logits, means, no_scores
-from llfc_jax.measures.fold import Fold, Point, by_value
+from llfc_jax.measures.evaluation import LossFn, Scores, add_scores, means, no_scores, scores_of_logits
+from llfc_jax.measures.fold import Point, Tally, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import contracted_leaves, filter_axes, with_leaves
 from llfc_jax.path.traversal import Planned
@@ -37,7 +37,7 @@ def measure(options: Options) -> Measure:
 
 
 @by_value
-def random_direction(program: Program, loss_fn: LossFn | None = None) -> Fold:
+def random_direction(program: Program, loss_fn: LossFn | None = None) -> Tally:
     """Loss (nats) and error (fraction) at A + alpha d, where d is random and as long as B - A.
 
     Once Gaussian, and once with each filter, all weights of one output, of the size of A's own, and biases
@@ -53,11 +53,7 @@ def random_direction(program: Program, loss_fn: LossFn | None = None) -> Fold:
     leaves = contracted_leaves(program)
     filters = filter_axes(program)
 
-    def init(point: Point) -> dict[str, Scores]:
-        del point
-        return {kind: no_scores(loss_fn) for kind in KINDS}
-
-    def update(state: dict[str, Scores], point: Point) -> dict[str, Scores]:
+    def look(point: Point) -> dict[str, Scores]:
         flat, a = point.program.flat, point.a.values
         length = _norm([point.b.values[leaf] - a[leaf] for leaf in leaves])
         gaussian = {leaf: _normal(leaf, a[leaf]) for leaf in leaves}
@@ -66,7 +62,7 @@ def random_direction(program: Program, loss_fn: LossFn | None = None) -> Fold:
             "filters": {leaf: _like(gaussian[leaf], a[leaf], axes) for leaf, axes in filters.items()},
         }
 
-        def add(kind: str) -> Scores:
+        def scores(kind: str) -> Scores:
             direction = directions[kind]
             whole = _norm(direction.values())
             share = point.alpha * length / jnp.where(whole > 0, whole, 1)
@@ -74,9 +70,9 @@ def random_direction(program: Program, loss_fn: LossFn | None = None) -> Fold:
                 leaf: a[leaf] + (share * step).astype(a[leaf].dtype) for leaf, step in direction.items()
             }
             logits = output(flat, run(flat, with_leaves(flat, a, moved)))[0]
-            return add_logits(state[kind], logits, point.labels, point.mask, loss_fn)
+            return scores_of_logits(logits, point.labels, point.mask, loss_fn)
 
-        return {kind: add(kind) for kind in KINDS}
+        return {kind: scores(kind) for kind in KINDS}
 
     def finalize(state: dict[str, Scores], alphas: tuple[float, ...]) -> dict[str, list[float]]:
         del alphas
@@ -86,7 +82,7 @@ def random_direction(program: Program, loss_fn: LossFn | None = None) -> Fold:
             for name, values in means(state[kind]).items()
         }
 
-    return Fold(init, update, finalize)
+    return Tally(look, add_scores, finalize, dict.fromkeys(KINDS, no_scores(loss_fn)))
 
 
 def _normal(leaf: int, like: Array) -> Array:

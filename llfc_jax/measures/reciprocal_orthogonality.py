@@ -1,18 +1,18 @@
 """Reciprocal orthogonality: whether each network's weights are blind to the other's features."""
 
+from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
 from llfc_jax.measures.commutativity import contraction_of, linear_layers
 from llfc_jax.measures.comparison import mean_and_std
-from llfc_jax.measures.fold import Fold, Point, by_value, repeat
-from llfc_jax.measures.layerwise import decompose_layers, rows, sized
+from llfc_jax.measures.fold import Point, Tally, by_value
+from llfc_jax.measures.layerwise import Split, decompositions, rows, split_layers
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import contract
 from llfc_jax.path.masks import samples_first
-from llfc_jax.path.moments import Moments, add_moments, no_moments
+from llfc_jax.path.moments import Moments, add_moments
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Program
 from llfc_jax.types import Array
@@ -39,7 +39,7 @@ def measure(options: Options) -> Measure:
 
 
 @by_value
-def response(program: Program, network: str) -> Fold:
+def response(program: Program, network: str) -> Tally:
     """How a network's weights respond to the other's features: ||W_A H_B|| / ||W_B H_B||, or with A for B.
 
     Per sample, at every contraction of a weight with an input, biases left out. Where both are 0 the two
@@ -56,28 +56,24 @@ def response(program: Program, network: str) -> Fold:
     """
     layers = linear_layers(program)
 
-    def sides(point: Point, layer: str) -> tuple[Array, Array, Array]:
+    def sides(point: Point, layer: str) -> tuple[Array, Array]:
         own = contraction_of(program, layer)
         weights, features = (point.a, point.b) if network == "a" else (point.b, point.a)
         foreign = contract(point.program.flat, own, weights.values[own.weight], features.values[own.entry])
         home = features.values[own.result]
         axes = own.result_samples, own.result_positions
-        return sized(*(samples_first(side, *axes, point.mask) for side in (foreign, home)))
+        return samples_first(foreign, *axes, point.mask), samples_first(home, *axes, point.mask)
 
-    def init(point: Point) -> Moments:
-        del point
-        return repeat(no_moments(), len(layers))
-
-    def update(state: Moments, point: Point) -> Moments:
-        if not layers:
+    def add(state: Moments, seen: Split | None) -> Moments:
+        if seen is None:
             return state
-        parts = decompose_layers(layers, sides, point)
+        parts = decompositions(seen)
         alive = parts.v_square != 0
-        ratio = jnp.sqrt(parts.u_square / jnp.where(alive, parts.v_square, 1))
-        return jax.vmap(add_moments)(state, ratio, jnp.where(alive, point.samples, 0))
+        ratio = np.sqrt(parts.u_square / np.where(alive, parts.v_square, 1))
+        return add_moments(state, ratio, np.where(alive, seen.samples[:, None], 0))
 
     def finalize(state: Moments, alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         del alphas
         return rows(layers, state, mean_and_std)
 
-    return Fold(init, update, finalize)
+    return Tally(partial(split_layers, layers, sides), add, finalize, Moments())

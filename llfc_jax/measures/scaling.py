@@ -25,13 +25,18 @@ def largest(*features: Array) -> Array:
 
     Where several measures ask this of the same arrays, XLA computes it once.
     """
-    sizes = reduce(jnp.maximum, map(jnp.abs, features))
-    return sizes.max(range(1, sizes.ndim)).astype(jnp.float32)
+    sizes = (jnp.abs(x).max(range(1, x.ndim)) for x in features)
+    return reduce(jnp.maximum, sizes).astype(jnp.float32)
 
 
 def power_near(sizes: Array) -> Array:
     """The power of two near each number; 0 for 0, and the largest there is for what is no number."""
     return jax.lax.bitcast_convert_type(_exponents(sizes), jnp.float32)
+
+
+def unit_of(sizes: Array) -> Array:
+    """`power_near`, but NaN for what is no number: all else vanishes beside it, but isn't zero."""
+    return jnp.where(jnp.isfinite(sizes), power_near(sizes), jnp.nan)
 
 
 @jax.jit
@@ -49,11 +54,11 @@ def in_units(sizes: Array, *features: Array) -> tuple[Array, ...]:
     return tuple(x * jnp.expand_dims(inverses, range(1, x.ndim)) for x in features)
 
 
-def real_parts(x: Array) -> Array:
-    """The same features in float32; a complex number as its two parts, along a further axis."""
+def as_rows(x: Array) -> Array:
+    """Features (n, ...) as (n, features) in float32; a complex number as its two parts."""
     if jnp.iscomplexobj(x):
         x = jnp.stack([x.real, x.imag], -1)
-    return x.astype(jnp.float32)
+    return x.astype(jnp.float32).reshape(len(x), -1)
 
 
 def joined(before: Array, scales: Array) -> tuple[Array, Array, Array]:

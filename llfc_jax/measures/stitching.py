@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from llfc_jax.measures.evaluation import LossFn, Scores, add_logits, means, no_scores
-from llfc_jax.measures.fold import Fold, Point, View, by_value, repeat
+from llfc_jax.measures.evaluation import LossFn, Scores, add_scores, means, no_scores, scores_of_logits
+from llfc_jax.measures.fold import Point, Tally, View, by_value
 from llfc_jax.measures.measure import ANYWHERE, TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun, resume
 from llfc_jax.path.traversal import Planned
@@ -31,7 +31,7 @@ def measure(options: Options) -> Measure:
 
 
 @by_value
-def stitching(program: Program, loss_fn: LossFn | None = None) -> Fold:
+def stitching(program: Program, loss_fn: LossFn | None = None) -> Tally:
     """Loss (nats) and error (fraction) of the network whose layers up to l are B's and the others A's.
 
     And of the reverse; for every l (LLFC, section 5). Stitching behind a layer without parameters gives the
@@ -41,21 +41,14 @@ def stitching(program: Program, loss_fn: LossFn | None = None) -> Fold:
         The measure; its result is `{prefix_a: {loss, error}, prefix_b: {loss, error}}`, each a list with an
         entry for each cut: give it to `join`.
     """
-    add = partial(add_logits, loss_fn=loss_fn)
 
-    def init(point: Point) -> dict[str, Scores]:
-        del point
-        return {direction: repeat(no_scores(loss_fn), len(cuts(program))) for direction in DIRECTIONS}
+    def look(point: Point) -> dict[str, Scores]:
+        of_each = jax.vmap(partial(scores_of_logits, loss_fn=loss_fn), (0, None, None))
 
-    def update(state: dict[str, Scores], point: Point) -> dict[str, Scores]:
-        def direction(state: Scores, prefix: View, suffix: View) -> Scores:
-            logits = stitched(point.program, prefix, suffix)
-            return jax.vmap(add, in_axes=(0, 0, None, None))(state, logits, point.labels, point.mask)
+        def direction(prefix: View, suffix: View) -> Scores:
+            return of_each(stitched(point.program, prefix, suffix), point.labels, point.mask)
 
-        return {
-            "prefix_a": direction(state["prefix_a"], point.a, point.b),
-            "prefix_b": direction(state["prefix_b"], point.b, point.a),
-        }
+        return {"prefix_a": direction(point.a, point.b), "prefix_b": direction(point.b, point.a)}
 
     def finalize(state: PyTree, alphas: tuple[float, ...]) -> dict[str, Any]:
         del alphas
@@ -64,7 +57,7 @@ def stitching(program: Program, loss_fn: LossFn | None = None) -> Fold:
             for direction, scores in state.items()
         }
 
-    return Fold(init, update, finalize)
+    return Tally(look, add_scores, finalize, dict.fromkeys(DIRECTIONS, no_scores(loss_fn)))
 
 
 def join(found: dict[str, Any], program: Program) -> list[dict[str, Any]]:

@@ -6,12 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.evaluation import check_cross_entropy, losses_and_mistakes
-from llfc_jax.measures.fold import Fold, Point, by_value, repeat
+from llfc_jax.measures.evaluation import (
+    Scores,
+    add_scores,
+    check_cross_entropy,
+    means,
+    no_scores,
+    scores_of_logits,
+)
+from llfc_jax.measures.fold import Point, Tally, by_value
 from llfc_jax.measures.lmc import barrier
 from llfc_jax.measures.measure import TEST, TRAIN, Found, Measure, Options
-from llfc_jax.path.masks import spread
-from llfc_jax.path.moments import Moments, add_moments, no_moments
 from llfc_jax.path.traversal import Planned
 from llfc_jax.types import Array
 
@@ -58,7 +63,7 @@ def measure(options: Options) -> Measure:
 
 
 @by_value
-def losses_by_temperature() -> Fold:
+def losses_by_temperature() -> Tally:
     """Mean cross-entropy (nats) of softmax(beta z) for every beta in `INVERSES` (Guo et al. 2017).
 
     One number rescues a network whose features have collapsed in scale but not in direction, which is why
@@ -68,22 +73,18 @@ def losses_by_temperature() -> Fold:
         The measure; its result is (alphas, inverse temperatures).
     """
 
-    def init(point: Point) -> Moments:
-        del point
-        return repeat(no_moments(), len(INVERSES))
+    def look(point: Point) -> Scores:
+        def at(inverse: Array) -> Scores:
+            logits = inverse * point.theta.logits.astype(jnp.float32)
+            return scores_of_logits(logits, point.labels, point.mask)
 
-    def update(state: Moments, point: Point) -> Moments:
-        def loss(inverse: Array) -> Array:
-            return losses_and_mistakes(inverse * point.theta.logits.astype(jnp.float32), point.labels)[0]
+        return jax.lax.map(at, jnp.asarray(INVERSES, jnp.float32))
 
-        losses = jax.lax.map(loss, jnp.asarray(INVERSES, jnp.float32))
-        return jax.vmap(add_moments, (0, 0, None))(state, losses, spread(point.mask, losses.shape[1:]))
-
-    def finalize(state: Moments, alphas: tuple[float, ...]) -> np.ndarray:
+    def finalize(state: Scores, alphas: tuple[float, ...]) -> np.ndarray:
         del alphas
-        return np.asarray(state.mean, np.float64)
+        return means(state)["loss"]
 
-    return Fold(init, update, finalize)
+    return Tally(look, add_scores, finalize, no_scores())
 
 
 def best_inverse(losses: np.ndarray) -> float:

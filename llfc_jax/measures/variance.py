@@ -2,15 +2,16 @@
 
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Point, by_value, repeat
+from llfc_jax.measures.fold import Point, Tally, by_value
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import unit_rows, with_known_units
-from llfc_jax.path.moments import Moments, add_moments, no_moments, variance
+from llfc_jax.path.moments import Moments, join_moments, variance
 from llfc_jax.path.traversal import Planned
-from llfc_jax.program.nodes import Node, Program
+from llfc_jax.program.nodes import Program
+from llfc_jax.types import Array
 
 
 def measure(options: Options) -> Measure:
@@ -30,7 +31,7 @@ def measure(options: Options) -> Measure:
 
 
 @by_value
-def unit_variance(program: Program) -> Fold:
+def unit_variance(program: Program) -> Tally:
     """Variance of each unit of theta_alpha over samples and positions, against what REPAIR would restore.
 
     The ratio is the mean over units of Var(u_alpha) / ((1 - alpha) std(u_A) + alpha std(u_B))^2 (Jordan et
@@ -43,16 +44,15 @@ def unit_variance(program: Program) -> Fold:
     """
     layers = with_known_units(program, most=2**31)
 
-    def init(point: Point) -> dict[str, Moments]:
-        del point
-        return {node.name: repeat(no_moments(), node.shape[axis]) for node, axis in layers}
+    def look(point: Point) -> dict[str, tuple[Array, Array, Array]]:
+        return {node.name: _moments(*unit_rows(point.theta, node, axis, point.mask)) for node, axis in layers}
 
-    def update(state: dict[str, Moments], point: Point) -> dict[str, Moments]:
-        def seen(node: Node, axis: int) -> Moments:
-            rows, weights = unit_rows(point.theta, node, axis, point.mask)
-            return jax.vmap(add_moments, (0, 1, None))(state[node.name], rows, weights)
+    def add(state: dict[str, Moments], seen: dict[str, tuple[Array, Array, Array]]) -> dict[str, Moments]:
+        def joined(name: str) -> Moments:
+            weight, *others = (np.asarray(leaf, np.float64) for leaf in seen[name])
+            return join_moments(state[name], Moments(weight[:, None], *others))
 
-        return {node.name: seen(node, axis) for node, axis in layers}
+        return {name: joined(name) for name in state}
 
     def finalize(state: dict[str, Moments], alphas: tuple[float, ...]) -> list[dict[str, Any]]:
         return [
@@ -64,7 +64,14 @@ def unit_variance(program: Program) -> Fold:
             for node, _ in layers
         ]
 
-    return Fold(init, update, finalize)
+    return Tally(look, add, finalize, {node.name: Moments() for node, _ in layers})
+
+
+def _moments(rows: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Weight of a batch, (), mean and sum of squared deviations, (units,), of (rows, units), zero outside."""
+    weight = weights.sum()
+    mean = rows.sum(0) / jnp.where(weight > 0, weight, 1)
+    return weight, mean, (weights[:, None] * jnp.square(rows - mean[None])).sum(0)
 
 
 def variance_ratio(variances: np.ndarray, alphas: tuple[float, ...]) -> list[float]:

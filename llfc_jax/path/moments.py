@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,11 +9,11 @@ from llfc_jax.types import Array
 
 
 class Moments(NamedTuple):
-    """Weighted count, mean and sum of squared deviations of a stream of numbers."""
+    """Weighted count, mean and sum of squared deviations of a stream of numbers; NumPy, float64."""
 
-    weight: Array
-    mean: Array
-    squares: Array
+    weight: np.ndarray | float = 0.0
+    mean: np.ndarray | float = 0.0
+    squares: np.ndarray | float = 0.0
 
 
 class MergedWeights(NamedTuple):
@@ -43,28 +42,32 @@ def merged_weights(first: Array, second: Array) -> MergedWeights:
     return MergedWeights(weight, share, first * share)
 
 
-def no_moments() -> Moments:
-    """Moments of nothing."""
-    return Moments(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+@np.errstate(all="ignore")  # what is no number shows
+def add_moments(moments: Moments, values: np.ndarray, weights: np.ndarray) -> Moments:
+    """Moments joined with those of `values` (..., n), weighted by `weights`; weight 0 hides a value.
+
+    Example:
+        >>> float(add_moments(Moments(), np.array([1.0, 3.0, np.nan]), np.array([1, 1, 0])).mean)
+        2.0
+    """
+    values = np.where(weights > 0, np.asarray(values, np.float64), 0)
+    weights = np.broadcast_to(np.asarray(weights, np.float64), values.shape)
+    weight = weights.sum(-1)
+    mean = (weights * values).sum(-1) / np.where(weight > 0, weight, 1)
+    squares = (weights * np.square(values - mean[..., None])).sum(-1)
+    return join_moments(moments, Moments(weight, mean, squares))
 
 
-@jax.jit
-def add_moments(moments: Moments, values: Array, weights: Array) -> Moments:
-    """Moments joined with those of `values` (n,), weighted by `weights` (n,); weight 0 hides a value."""
-    values = jnp.where(weights > 0, values, 0)
-    weight = weights.sum()
-    mean = jnp.sum(weights * values) / jnp.where(weight > 0, weight, 1)
-    squares = jnp.sum(weights * jnp.square(values - mean))
-    total, share, between = merged_weights(moments.weight, weight)
-    shift = mean - moments.mean
-    return Moments(
-        weight=total,
-        mean=moments.mean + share * shift,
-        squares=moments.squares + squares + between * jnp.square(shift),
-    )
+def join_moments(first: Moments, second: Moments) -> Moments:
+    """Moments of two streams together."""
+    total = np.asarray(first.weight + second.weight, np.float64)
+    share = second.weight / np.where(total > 0, total, 1)
+    shift = second.mean - first.mean
+    between = first.weight * share * np.square(shift)
+    return Moments(total, first.mean + share * shift, first.squares + second.squares + between)
 
 
 def variance(moments: Moments) -> np.ndarray:
-    """Population variance, in float64; NaN of nothing."""
+    """Population variance; NaN of nothing."""
     weight, squares = (np.asarray(leaf, np.float64) for leaf in (moments.weight, moments.squares))
     return np.where(weight > 0, squares / np.where(weight > 0, weight, 1), np.nan)

@@ -1,15 +1,15 @@
 """The one pass over the data that feeds every measure along a curve from A to B."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.measures.fold import Fold, Point, View, repeat
+from llfc_jax.measures.fold import Fold, Point, Tally, View, repeat
 from llfc_jax.path.curves import Curve
 from llfc_jax.path.hoisting import along_line
 from llfc_jax.path.masks import samples_first
@@ -24,11 +24,13 @@ Correct = Callable[[Variables, PyTree], Variables]
 
 ENDS = (0.0, 1.0)
 
+_Item = TypeVar("_Item")
+
 
 class Planned(NamedTuple):
     """A measure and where on the path to take it."""
 
-    measure: Fold
+    measure: Fold | Tally
     alphas: tuple[float, ...]
 
 
@@ -67,20 +69,42 @@ def measure_path(
         Name -> the measure's result.
     """
     groups, measures = _groups(plan), tuple((name, planned.measure) for name, planned in plan.items())
-    states = None
-    for batch in batches:
-        with jax.default_matmul_precision("highest"):
-            program = fitting(program, path.a, batch.images, batch.mask.shape)
-            if states is None:
-                states = sharding.replicate(_empty_states(program, measures, groups, path, batch))
-            states = _step(program, measures, groups, correct, chunk, states, path, batch)
+    tallies = {name: measure for name, measure in measures if isinstance(measure, Tally)}
+    totals = {name: tally.empty for name, tally in tallies.items()}
+    states: list[PyTree] | None = None
+
+    def looks() -> Iterator[list[PyTree]]:
+        nonlocal program, states
+        for batch in batches:
+            with jax.default_matmul_precision("highest"):
+                program = fitting(program, path.a, batch.images, batch.mask.shape)
+                if states is None:
+                    states = _empty_states(program, measures, groups, path, batch)
+                states, seen = _step(program, measures, groups, correct, chunk, states, path, batch)
+            yield seen
+
+    for seen in _one_behind(looks()):
+        found = sharding.fetch(seen)
+        for name, tally in tallies.items():
+            totals[name] = tally.add(totals[name], _along_path(name, groups, found))
     if states is None:
         raise ValueError("batches: expected at least one; found none")
     found = sharding.fetch(states)
     return {
-        name: planned.measure.finalize(_along_path(name, groups, found), planned.alphas)
+        name: planned.measure.finalize(
+            totals[name] if name in totals else _along_path(name, groups, found), planned.alphas
+        )
         for name, planned in plan.items()
     }
+
+
+def _one_behind(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Each when the next one is there: devices go on while the host looks at what they have made."""
+    waiting: list[_Item] = []
+    for item in items:
+        yield from waiting
+        waiting = [item]
+    yield from waiting
 
 
 def view(program: Program, variables: Variables, values: Values, mask: Array) -> View:
@@ -116,15 +140,15 @@ def _groups(plan: Mapping[str, Planned]) -> tuple[_Group, ...]:
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnums=5)
 def _step(
     program: Program,
-    measures: tuple[tuple[str, Fold], ...],
+    measures: tuple[tuple[str, Fold | Tally], ...],
     groups: tuple[_Group, ...],
     correct: Correct | None,
     chunk: int | None,
     states: list[PyTree],
     path: Curve,
     batch: Batch,
-) -> list[PyTree]:
-    """Every group's states after one more batch."""
+) -> tuple[list[PyTree], list[PyTree]]:
+    """Every group's states after one more batch, and what tallies look at in it."""
     flat = program.flat
 
     def look(variables: Variables, correction: PyTree | None) -> View:
@@ -137,31 +161,35 @@ def _step(
         for alpha, variables in zip(ENDS, (path.a, path.b), strict=True)
     }
 
-    def update(state: PyTree, alpha: Array | float, theta: View) -> PyTree:
+    def update(group: _Group, state: PyTree, alpha: Array | float, theta: View) -> tuple[PyTree, PyTree]:
         point = Point(program, jnp.float32(alpha), theta, ends[0.0], ends[1.0], batch.labels, batch.mask)
-        return {name: measure.update(state[name], point) for name, measure in measures if name in state}
+        own = {name: measure for name, measure in measures if name in group.names}
+        return (
+            {name: one.update(state[name], point) for name, one in own.items() if isinstance(one, Fold)},
+            {name: one.look(point) for name, one in own.items() if isinstance(one, Tally)},
+        )
 
-    def update_inner(xs: tuple[PyTree, Array, PyTree]) -> PyTree:
+    def update_inner(group: _Group, xs: tuple[PyTree, Array, PyTree]) -> tuple[PyTree, PyTree]:
         state, alpha, correction = xs
         variables = path.at(alpha)
         if correct is None and path.is_line:
             values = along_line(flat, ends[0.0].values, ends[1.0].values, alpha)
-            return update(state, alpha, view(program, variables, values, batch.mask))
+            return update(group, state, alpha, view(program, variables, values, batch.mask))
         # A corrected theta_alpha, or one on a bent curve, isn't linear in alpha.
-        return update(state, alpha, look(variables, correction))
+        return update(group, state, alpha, look(variables, correction))
 
-    new_states = []
+    new = []
     for group, state in zip(groups, states, strict=True):
         (first, *_), size = group.alphas, len(group.alphas)
         if first in ENDS:
-            new_state = _stack([update(jax.tree.map(itemgetter(0), state), first, ends[first])])
+            new.append(_stack([update(group, jax.tree.map(itemgetter(0), state), first, ends[first])]))
         else:
             corrections = _stack([_correction(path, alpha) for alpha in group.alphas])
             xs = (state, jnp.asarray(group.alphas, jnp.float32), corrections)
             at_once = size if chunk is None else min(chunk, size)
-            new_state = jax.lax.map(update_inner, xs, batch_size=at_once if at_once > 1 else None)
-        new_states.append(new_state)
-    return new_states
+            own = partial(update_inner, group)
+            new.append(jax.lax.map(own, xs, batch_size=at_once if at_once > 1 else None))
+    return [state for state, _ in new], sharding.constrain_everywhere([seen for _, seen in new])
 
 
 def _correction(path: Curve, alpha: float) -> PyTree | None:
@@ -172,15 +200,27 @@ def _stack(trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
 def _empty_states(
     program: Program,
-    measures: tuple[tuple[str, Fold], ...],
+    measures: tuple[tuple[str, Fold | Tally], ...],
     groups: tuple[_Group, ...],
     path: Curve,
     batch: Batch,
 ) -> list[PyTree]:
     """Every group's states before the first batch."""
+    if not any(isinstance(measure, Fold) for _, measure in measures):
+        return [{} for _ in groups]
+    return sharding.replicate(_empty_folds(program, measures, groups, path, batch))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _empty_folds(
+    program: Program,
+    measures: tuple[tuple[str, Fold | Tally], ...],
+    groups: tuple[_Group, ...],
+    path: Curve,
+    batch: Batch,
+) -> list[PyTree]:
     flat = program.flat
     known = arguments(flat, path.a, batch.images)
     seen = jax.eval_shape(lambda: view(program, path.a, run(flat, known), batch.mask))
@@ -189,14 +229,14 @@ def _empty_states(
         {
             name: repeat(measure.init(point), len(group.alphas))
             for name, measure in measures
-            if name in group.names
+            if name in group.names and isinstance(measure, Fold)
         }
         for group in groups
     ]
 
 
 def _along_path(name: str, groups: Iterable[_Group], states: Iterable[PyTree]) -> PyTree:
-    """The states of one measure, stacked in the order of alpha."""
+    """What there is of one measure, stacked in the order of alpha."""
     taken = [
         (group.alphas, state[name]) for group, state in zip(groups, states, strict=True) if name in state
     ]

@@ -64,6 +64,11 @@ def replicate(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: _put(leaf, everywhere()), tree)
 
 
+def constrain_everywhere(tree: PyTree) -> PyTree:
+    """The same within a jitted function: what comes out of it is whole on every device."""
+    return jax.lax.with_sharding_constraint(tree, everywhere())
+
+
 def place(tree: PyTree) -> PyTree:
     """Put networks, and what has their shapes, on every device, or split over them where `split` says so."""
     return jax.tree.map(lambda leaf: _put(leaf, placement_of(np.shape(leaf))), tree)

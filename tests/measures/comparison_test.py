@@ -1,25 +1,21 @@
 import float64
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llfc_jax.measures.comparison import QUARTILES, compare, decompose, no_comparison, summarise, sums
-from llfc_jax.measures.layerwise import sized
+from llfc_jax.measures.comparison import QUARTILES, Comparison, compare, decompose, summarise, sums
+from llfc_jax.measures.scaling import as_rows
 
 
 def fold(u, v, batch_size):
     """In batches, the last one padded with rubbish."""
-    state, update = (
-        no_comparison(),
-        jax.jit(lambda state, u, v, mask: compare(state, decompose(sums(*sized(u, v))), mask)),
-    )
+    state, look = Comparison(), jax.jit(lambda *sides: sums(*map(as_rows, sides)))
     for start in range(0, len(u), batch_size):
         batch = [np.asarray(x[start : start + batch_size]) for x in (u, v)]
         missing = batch_size - len(batch[0])
-        mask = jnp.asarray([1.0] * len(batch[0]) + [0.0] * missing)
+        mask = np.asarray([1.0] * len(batch[0]) + [0.0] * missing)
         padded = [np.concatenate([x, np.full((missing, *x.shape[1:]), 7.0, x.dtype)]) for x in batch]
-        state = update(state, *padded, mask)
+        state = compare(state, decompose(jax.device_get(look(*padded))), mask)
     return summarise(state)
 
 

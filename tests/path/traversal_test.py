@@ -10,7 +10,7 @@ from llfc_jax import models
 from llfc_jax.data.batches import batches
 from llfc_jax.data.dataset import Split
 from llfc_jax.measures.comparison import QUARTILES
-from llfc_jax.measures.fold import Point
+from llfc_jax.measures.fold import Fold, Point, Tally
 from llfc_jax.measures.llfc import baseline, join, llfc
 from llfc_jax.measures.lmc import barrier, lmc
 from llfc_jax.path.curves import Curve
@@ -240,23 +240,40 @@ def test_nothing_is_traced_again_for_more_batches_or_another_pair(pair):
     assert len(traces) == once
 
 
+def test_what_is_added_on_the_host_is_what_is_added_on_the_devices(pair):
+    def total(point):
+        return point.alpha + jnp.where(point.mask[:, None] > 0, point.theta.logits, 0).sum()
+
+    def finalize(total, alphas):
+        return dict(zip(alphas, total.tolist(), strict=True))
+
+    both = {
+        "fold": Fold(lambda point: jnp.zeros(()), lambda seen, point: seen + total(point), finalize),
+        "tally": Tally(total, np.add, finalize, empty=0.0),
+    }
+    plan = {name: Planned(one, (0.0, 0.25, 0.75, 1.0)) for name, one in both.items()}
+    totals = found(*pair, plan=plan)
+    assert totals["tally"] == pytest.approx(totals["fold"], rel=1e-5)
+
+
 @pytest.mark.parametrize("name", PLAN)
-def test_a_state_is_of_one_size_whatever_the_number_of_samples(name, pair):
+def test_a_total_is_of_one_size_whatever_the_number_of_samples(name, pair):
     measure = PLAN[name].measure
 
-    def state(examples):
+    def shapes(examples):
         images = jax.ShapeDtypeStruct((examples, *IMAGE), jnp.uint8)
         program = read_features(features_fn, pair[0], images)
 
-        def init(images):
+        def look(images):
             labels = jnp.zeros(len(images), jnp.int32)
             values = run(program.flat, arguments(program.flat, pair[0], images))
             seen = view(program, pair[0], values, labels)
-            return measure.init(Point(program, jnp.float32(0.5), seen, seen, seen, labels, labels))
+            return measure.look(Point(program, jnp.float32(0.5), seen, seen, seen, labels, labels))
 
-        return jax.eval_shape(init, images)
+        seen = jax.tree.map(lambda leaf: np.ones((2, *leaf.shape)), jax.eval_shape(look, images))
+        return jax.tree.map(np.shape, measure.add(measure.empty, seen))
 
-    assert state(1) == state(1000)
+    assert shapes(1) == shapes(1000)
 
 
 def test_a_correction_is_applied_at_its_own_alpha(pair):
