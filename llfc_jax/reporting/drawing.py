@@ -80,7 +80,7 @@ def _lay_out(figure: "Figure") -> None:
     if engine is not None:
         for _ in range(2):  # it settles in its second pass
             engine.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # "none" leaves a stand-in, for whose sake each file is drawn twice
 
 
 def _encode(figure: "Figure", suffix: str) -> bytes:
