@@ -65,6 +65,8 @@ class Account(NamedTuple):
     """||delta||^2."""
     arising: Any
     """||own||^2 of the part that arises in this layer."""
+    propagated: Any
+    """||delta - own||^2 of the other, which the rest would give but for cancellation."""
     along: Any
     """<own, delta>."""
     reference: Any
@@ -102,7 +104,7 @@ def deviation(program: Program) -> Tally:
         found = zip(nodes, accounts, strict=True)
         return [_summary(node, account, samples) for node, account in found if node.kind is not Kind.COPY]
 
-    return Tally(look, add, finalize, (0.0, Account(0.0, 0.0, 0.0, 0.0)))
+    return Tally(look, add, finalize, (0.0, Account(0.0, 0.0, 0.0, 0.0, 0.0)))
 
 
 def _layer(node: Node, point: Point) -> tuple[Array, Array, Array]:
@@ -125,23 +127,23 @@ def _layer(node: Node, point: Point) -> tuple[Array, Array, Array]:
 
 @jax.jit
 def _account(theta: Array, reference: Array, alone: Array) -> Array:
-    """The unit of each sample of one layer, and its account in it: (5, n)."""
+    """The unit of each sample of one layer, and its account in it: (6, n)."""
     size = largest(theta, reference, alone)
     theta, reference, alone = in_units(size, theta, reference, alone)
-    delta, own = theta - reference, alone - reference
-    pairs = Account((delta, delta), (own, own), (own, delta), (reference, reference))
+    delta, own, below = theta - reference, alone - reference, theta - alone
+    pairs = Account((delta, delta), (own, own), (below, below), (own, delta), (reference, reference))
     return jnp.stack([unit_of(size), *((x * y).sum(-1) for x, y in pairs)])
 
 
 def _summary(node: Node, account: Account, samples: np.ndarray) -> dict[str, Any]:
-    total, arising, along, reference = account
-    parts = {"propagated": (total - along, total - 2 * along + arising)}
+    total, arising, propagated, along, reference = account
+    parts = {"propagated": (total - along, propagated)}
     if (name := ARISING.get(node.kind)) is not None:
         parts[name] = (along, arising)
     meant = total > RESOLUTION**2 * reference
 
     def relative(square: np.ndarray) -> list[float]:
-        ratio = np.maximum(square, 0) / np.where(reference > 0, reference, 1)
+        ratio = square / np.where(reference > 0, reference, 1)
         return np.where(reference > 0, np.sqrt(ratio), np.nan).tolist()
 
     return {
