@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 from symmetric_networks import (
     DEEP,
     GATED,
@@ -24,7 +25,14 @@ from llfc_jax import models
 from llfc_jax.errors import UserError
 from llfc_jax.symmetry import check_equivalence
 from llfc_jax.symmetry.classes import describe_actions, symmetries
-from llfc_jax.symmetry.maps import apply_maps, fold_scales, inverse_maps, nearest_rotation, random_maps
+from llfc_jax.symmetry.maps import (
+    apply_maps,
+    fold_scales,
+    inverse_maps,
+    nearest_rotation,
+    random_maps,
+    shape_of_map,
+)
 
 KEY = jax.random.key(0)
 SCALE = ["P0 scaling (8): bias[0]^1, in[1]^1, out[0]^-1"]
@@ -81,17 +89,37 @@ NETWORKS = {
 EACH = pytest.mark.parametrize("network", NETWORKS)
 
 
+def some_map(rng, symmetry, name):
+    """Drawn by NumPy, from what is known of each kind: JAX compiles random numbers for long."""
+    normal, kind = rng.normal(size=shape_of_map(symmetry, name)), symmetry[name].kind
+    size = normal.shape[-1]
+    match kind:
+        case "scaling":
+            return np.float32(np.exp(normal / 2))
+        case "sign":
+            return np.float32(np.sign(normal))
+        case "invertible":
+            return np.float32(np.eye(size) + 0.3 * normal / np.sqrt(size))
+        case "orthogonal":
+            return np.float32(np.linalg.qr(normal)[0])
+        case "mean-fixing orthogonal":
+            fixed = np.linalg.qr(np.c_[np.ones(size), normal[:, 1:]])[0]
+            turned = scipy.linalg.block_diag(1, np.linalg.qr(normal[1:, 1:])[0])
+            return np.float32(fixed @ turned @ fixed.T)
+    return random_maps(KEY, symmetry, name)[name]  # pairs
+
+
 def moved_by_each(symmetry, weights):
     """Action -> the network, its scales folded, moved by some map of that action; one program for all."""
+    rng = np.random.default_rng(0)
+    maps = {name: some_map(rng, symmetry, name) for name in symmetry.actions}
 
     @jax.jit
-    def moved(weights):
+    def moved(maps, weights):
         folded = fold_scales(symmetry, weights)
-        return {
-            name: apply_maps(symmetry, random_maps(KEY, symmetry, name), folded) for name in symmetry.actions
-        }
+        return {name: apply_maps(symmetry, {name: one}, folded) for name, one in maps.items()}
 
-    return moved(weights)
+    return moved(maps, weights)
 
 
 @EACH
