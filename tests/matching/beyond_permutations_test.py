@@ -1,6 +1,7 @@
 """Matchers beyond permutations by `align`: planted maps come back, and ladders say what each step gained."""
 
 import json
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from symmetric_networks import (
 import llfc_jax
 from llfc_jax.errors import UserError
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.symmetry import identity
 from llfc_jax.symmetry.balance import balance
 from llfc_jax.symmetry.classes import describe_actions
 from llfc_jax.symmetry.maps import apply_maps, fold_scales, random_maps, scales_of
@@ -46,20 +48,20 @@ def _ranks_are_promoted():
         yield
 
 
+@cache
 def planted(kind):
     """A network, and the same moved by a map of one kind and by permutations."""
     apply, a, name = PLANTED[kind]
     symmetry = llfc_jax.symmetries(apply, a, X)
-    maps = random_maps(KEY, symmetry, name)
-    b = apply_maps(symmetry, maps, fold_scales(symmetry, a))
-    b = llfc_jax.apply_permutation(symmetry.spec, {k: jnp.roll(v, 1, -1) for k, v in still(symmetry)}, b)
-    return apply, a, b
+    still = jax.device_get(identity(symmetry.spec))
+    shift = {name: np.roll(indices, 1, -1) for name, indices in still.items()}
 
+    @jax.jit
+    def moved(a):
+        b = apply_maps(symmetry, random_maps(KEY, symmetry, name), fold_scales(symmetry, a))
+        return llfc_jax.apply_permutation(symmetry.spec, shift, b)
 
-def still(symmetry):
-    shapes = {name: jnp.arange(size) for name, size in symmetry.spec.sizes.items()}
-    outer = {name: symmetry.spec.sizes.get(name.rpartition("/")[0]) for name in shapes}
-    return [(k, jnp.broadcast_to(v, (outer[k], len(v))) if outer[k] else v) for k, v in shapes.items()]
+    return jax.jit(apply), a, moved(a)
 
 
 @pytest.mark.parametrize("kind", PLANTED)
@@ -130,7 +132,7 @@ def test_each_rung_of_a_learned_ladder_is_the_loss_of_a_midpoint(learned):
     apply, a, b, found = learned
 
     def loss(variables):
-        logits = np.float64(apply(lerp(a, variables, 0.5), X))
+        logits = np.float64(jax.jit(apply)(lerp(a, variables, 0.5), X))
         return np.mean(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(X)), LABELS])
 
     ladder = found.summary["ladder"]
