@@ -195,7 +195,7 @@ def weights(network, name):
     return {key: jax.device_put(x.astype(kinds[key])) for key, x in drawn.items()}
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(scope="module", params=NETWORKS)
 def case(request):
     network = NETWORKS[request.param]
     w = weights(network, request.param)
