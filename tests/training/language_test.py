@@ -46,7 +46,7 @@ def recipe():
 def states(recipe):
     """The state after each of six steps, from the initialisation on."""
     key = jax.random.key(0)
-    variables = recipe.network.draw(jax.random.key(1), jnp.zeros((1, BLOCK)))
+    variables = recipe.network.draw(jax.random.key(1), jax.ShapeDtypeStruct((1, BLOCK), jnp.float32))
     run = make_runner(recipe, *text(), scan=False)
     found = [jax.device_get(init_state(recipe, variables))]
     indices = np.arange(6 * BATCH).reshape(6, BATCH) % EXAMPLES
@@ -72,11 +72,16 @@ def test_adamw_decays_kernels_and_embeddings_and_leaves_offsets_and_scales():
     start = {name: generator.normal(size=shape) for name, shape in shapes.items()}
     gradients = [{name: generator.normal(size=shape) for name, shape in shapes.items()} for _ in range(4)]
     optimizer, _ = optimizers.build(OPT, 6)
-    params = jax.tree.map(jnp.float32, start)
-    state = optimizer.init(params)
+    params = jax.tree.map(np.float32, start)
+    state = jax.jit(optimizer.init)(params)
+
+    @jax.jit
+    def updated(params, state, gradient):
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
     for gradient in gradients:
-        updates, state = optimizer.update(jax.tree.map(jnp.float32, gradient), state, params)
-        params = optax.apply_updates(params, updates)
+        params, state = updated(params, state, jax.tree.map(np.float32, gradient))
     for name, found in params.items():
         expected = adamw(start[name], [each[name] for each in gradients], name in ("kernel", "embedding"))
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)
@@ -86,18 +91,22 @@ def test_adamw_decays_kernels_and_embeddings_and_leaves_offsets_and_scales():
 def test_gradients_longer_than_the_clip_are_as_long_as_it(clip, length):
     sgd = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "clip": clip}
     optimizer, _ = optimizers.build(OPT | sgd | {"learning_rate": 1.0}, 1)
-    gradient = {"a": jnp.array([3.0, 4.0]), "b": jnp.array(12.0)}
-    updates, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+    gradient = {"a": np.float32([3, 4]), "b": np.float32(12)}
+    updates, _ = jax.jit(lambda g: optimizer.update(g, optimizer.init(g), g))(gradient)
     for name, leaf in gradient.items():
         np.testing.assert_allclose(updates[name], -leaf * length / 13, rtol=1e-5)
 
 
 def test_the_loss_is_the_mean_over_all_tokens_of_the_block_that_was_drawn(recipe):
     tokens, following = text()
-    variables = recipe.network.draw(jax.random.key(1), jnp.zeros((1, BLOCK)))
-    state = init_state(recipe, variables)
-    _, metrics = train_step(recipe, jax.random.key(0), state, tokens, following)
-    logits = np.float64(recipe.network.apply(variables, tokens))
+    variables = recipe.network.draw(jax.random.key(1), jax.ShapeDtypeStruct((1, BLOCK), jnp.float32))
+
+    @jax.jit
+    def step(key, variables):
+        return train_step(recipe, key, init_state(recipe, variables), tokens, following)[1]
+
+    metrics = step(jax.random.key(0), variables)
+    logits = np.float64(jax.jit(recipe.network.apply)(variables, tokens))
     chosen = np.take_along_axis(logits, following[..., None], -1)[..., 0]
     losses = np.log(np.exp(logits).sum(-1)) - chosen
     np.testing.assert_allclose(metrics.loss, losses.mean(), rtol=1e-5)
