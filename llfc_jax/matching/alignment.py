@@ -43,6 +43,9 @@ MATCHERS: dict[str, Matcher] = {
 }
 """Name -> matcher."""
 
+KEPT = ("learned_matching",)
+"""Those that keep where they are after every epoch."""
+
 UNIVERSE = "universe_matching"
 """The matcher of several networks at once, see `align_many`."""
 

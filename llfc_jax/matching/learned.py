@@ -110,13 +110,19 @@ def learned_matching(
         steps = {AS_IT_WAS: variables_b}
         if start_b is None:
             steps |= procrustes_steps(start_key, usable, variables_a, variables_b, chosen, exclude=exclude)[0]
-            starts = [scales_of(usable, b, variables_a) for b in steps.values()]
+        losses = {step: loss(b) for step, b in steps.items()}
+        if start_b is None:
+            scaled = {step: scales_of(usable, b, variables_a) for step, b in steps.items()}
+            # where no scale is taken over, a network is the very one whose loss is known
+            tried = {
+                step: losses[step] if scaled[step] is b else loss(scaled[step]) for step, b in steps.items()
+            }
+            best = min(tried, key=lambda step: np.nan_to_num(tried[step], nan=np.inf))
+            first, lowest = scaled[best], tried[best]
         else:
-            starts = [start_b]
-        rungs = ladder(variables_a, steps, {step: loss(b) for step, b in steps.items()})
-        first = min(starts, key=lambda b: np.nan_to_num(loss(b), nan=np.inf))
+            first, lowest = start_b, loss(start_b)
         arrays = _Arrays(fold_scales(usable, first), still, optimizer.init(still), still)
-        return _Progress(arrays, [loss(_moved(descent, still, (variables_a, arrays.first)))], rungs)
+        return _Progress(arrays, [lowest], ladder(variables_a, steps, losses))
 
     found = None if keeper is None else _kept(keeper, optimizer, variables_b, still)
     found = found or start()

@@ -16,7 +16,7 @@ from llfc_jax.data.batches import batches, read
 from llfc_jax.data.crops import crop
 from llfc_jax.errors import UserError
 from llfc_jax.interchange import Source, trained_source
-from llfc_jax.matching.alignment import UNIVERSE, Aligned, align, align_many
+from llfc_jax.matching.alignment import KEPT, UNIVERSE, Aligned, align, align_many
 from llfc_jax.measures.evaluation import evaluate
 from llfc_jax.models.own import OwnNetwork, origin
 from llfc_jax.reporting import writing
@@ -263,10 +263,12 @@ def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequenc
     """Each to the first by itself."""
     config, a = bench.config, checkpoint.restore(checkpoints / first)
     data = bench.alignment_data()
+    keeps = config.align.method in KEPT and processes.count() == 1
+    epochs = config.align.epochs if keeps else None  # are told by what keeps each
     for name in others:
         other = checkpoint.restore(checkpoints / name)
         with (
-            progress.bar(f"align {name} to {first} by {config.align.method}", total=None),
+            progress.bar(f"align {name} to {first} by {config.align.method}", epochs) as advance,
             sharding.apart(),
         ):
             aligned = align(
@@ -279,7 +281,7 @@ def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequenc
                 batches=data,
                 inputs=lambda: (batch.images for batch in data()),
                 options=config.align,
-                keeper=keeper_of(checkpoints / aligned_name(name), config.to_dict()),
+                keeper=keeper_of(checkpoints / aligned_name(name), config.to_dict(), advance),
             )
         _save_aligned(bench, checkpoints, name, other, aligned)
         seconds = aligned.summary["seconds"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from llfc_jax.matching.keeping import Kept
-from llfc_jax.runtime import processes
+from llfc_jax.runtime import processes, progress
 from llfc_jax.storage import checkpoint
 from llfc_jax.types import PyTree
 
@@ -21,16 +21,19 @@ class CheckpointKeeper(NamedTuple):
     Attributes:
         directory: of the checkpoint.
         config: of the run, saved with it.
+        advance: told of every epoch, those too that were kept.
     """
 
     directory: Path
     config: dict[str, Any]
+    advance: progress.Advance
 
     def restore(self, like: PyTree) -> Kept | None:
         """What was kept last, its arrays like these; None where nothing was."""
         if not checkpoint.steps(self.directory):
             return None
         found = checkpoint.restore(self.directory, training=_beside(like))
+        self.advance(found.step, "")
         by_number: Any = found.training
         leaves = [by_number[number] for number in _beside(like)]
         beside = jax.tree.unflatten(jax.tree.structure([*like[1:]]), leaves)
@@ -40,12 +43,15 @@ class CheckpointKeeper(NamedTuple):
         """Keep what an epoch ended at."""
         metadata = {"config": self.config, "descent": dict(kept.told)}
         checkpoint.save(self.directory, epoch, kept.arrays[0], metadata, _beside(kept.arrays))
+        self.advance(1, f"loss {kept.told['losses'][-1]:.3g}")
 
 
-def keeper_of(directory: Path, config: dict[str, Any]) -> CheckpointKeeper | None:
+def keeper_of(
+    directory: Path, config: dict[str, Any], advance: progress.Advance = lambda epochs, note: None
+) -> CheckpointKeeper | None:
     """A keeper for the network that `directory` shall hold; none of several processes, each by itself."""
     beside = directory.with_name(f"{directory.name}{UNFINISHED}")
-    return CheckpointKeeper(beside, config) if processes.count() == 1 else None
+    return CheckpointKeeper(beside, config, advance) if processes.count() == 1 else None
 
 
 def discard(directory: Path) -> None:

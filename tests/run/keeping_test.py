@@ -33,6 +33,14 @@ def test_what_was_kept_last_comes_back_bit_for_bit(place):
     assert found.told == TOLD
 
 
+def test_whoever_waits_is_told_of_every_epoch_and_of_those_that_were_kept(place):
+    told = []
+    keeper = keeper_of(place, {"seed": 0}, lambda epochs, note: told.append((epochs, note)))
+    keeper.restore(ARRAYS)
+    keeper.keep(3, Kept(ARRAYS, TOLD))
+    assert told == [(2, ""), (1, "loss 0.25")]
+
+
 def test_it_says_whose_it_is(place):
     unfinished = place.with_name(place.name + UNFINISHED)
     assert checkpoint.read_metadata(unfinished, 2)["config"] == {"seed": 0}
