@@ -8,6 +8,10 @@ class UserError(ValueError):
     """
 
 
+_LONGEST = 300
+"""Characters of a message of others: some hold what a damaged file does."""
+
+
 def first_line(error: BaseException) -> str:
     r"""The first line of an exception's message, or its type where it has none.
 
@@ -15,7 +19,8 @@ def first_line(error: BaseException) -> str:
         >>> first_line(OSError("no room\nfor this")), first_line(KeyError())
         ('no room', 'KeyError')
     """
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    line = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def kind_of(value: object) -> str:

@@ -20,6 +20,9 @@ from llfc_jax.storage.files import read_json, write_json, writing
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 
+_WRITTEN = ("report.html", "curves.csv", "layers.csv", "runs.csv")
+"""What a run writes anew each time, and what doesn't say of which run it is."""
+
 _HOW = ("fsdp", "data.memory", "data.workers")
 """Fields that say how things are computed, not what: a run may go on otherwise, on another machine."""
 
@@ -100,11 +103,16 @@ def check_owner(
     """Check that all there is in `workdir` was made by this configuration, or the outgrown one.
 
     Raises:
-        UserError: something was made by another one.
+        UserError: something was made by another one, or by no run.
     """
     config = json.loads(json.dumps(config))
     fitting = [what(one) for one in (config, outgrown) if one is not None]
-    for path, owner in _owners(workdir):
+    owners = [*_owners(workdir)]
+    if not owners and (taken := [name for name in _WRITTEN if (workdir / name).exists()]):
+        raise UserError(
+            f"{workdir} holds {', '.join(taken)}, which no run there has written; choose another {flag}"
+        )
+    for path, owner in owners:
         if what(owner) not in fitting:
             field, theirs, ours = _first_difference(what(owner), what(config))
             place = workdir if path.name == CONFIG else path

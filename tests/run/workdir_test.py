@@ -61,6 +61,14 @@ def test_what_another_configuration_made_is_refused_whatever_else_was_deleted(le
         assert (directory / "config.json").exists()
 
 
+def test_what_no_run_has_written_is_not_written_over(tmp_path):
+    (tmp_path / "report.html").write_text("precious")
+    line = r"holds report\.html, which no run there has written; choose another --out$"
+    with pytest.raises(UserError, match=line), workdir.claimed(tmp_path, MINE, flag="--out"):
+        pytest.fail("it was claimed")
+    assert [*command.contents(tmp_path).values()] == [b"precious"]
+
+
 def test_results_are_finished_for_their_own_configuration_alone(filled):
     assert workdir.is_finished(filled, MINE)
     assert not workdir.is_finished(filled, OTHER)
