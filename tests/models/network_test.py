@@ -61,7 +61,7 @@ def build(name):
 )
 def test_parameter_counts_are_the_published_ones(config, shape, published):
     network = models.build(config, shape, 10)
-    variables = network.shapes(jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    variables = network.shapes(jax.ShapeDtypeStruct((2, *shape), jnp.float32))
     assert models.count_parameters(variables["params"]) == published
 
 

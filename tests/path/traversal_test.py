@@ -138,7 +138,7 @@ def test_networks_are_run_in_full_float32_whatever_precision_is_set(pair):
         return features_fn(variables, images)
 
     with jax.default_matmul_precision("bfloat16"):
-        found(*pair, features_fn=noting)
+        found(*pair, plan={"lmc": PLAN["lmc"]}, features_fn=noting)
     assert set(seen) == {"highest"}
 
 
