@@ -73,6 +73,10 @@ def source_of_texts(texts: Mapping[str, bytes], block: int, name: str) -> Source
       UserError: a text is too short for one block and the byte after it.
     """
     for split, text in texts.items():
+        if len(text) < 2:
+            raise UserError(
+                f"data.name={name!r}: expected a {split} text of two bytes at least; found {len(text)}"
+            )
         if len(text) <= block:
             raise UserError(
                 f"data.block: expected less than {len(text):,} bytes, which the {split} text of {name} has; "

@@ -311,7 +311,8 @@ def _interval(lmc: Results, split: str, quantity: str, confidence: float) -> tup
 
 
 def _reaches(barrier: Barrier, value: float) -> bool:
-    return value >= barrier.limit - ROUNDING
+    """Whether a value is over the limit; nothing is not, even where the limit is 0, as of a single class."""
+    return value > 0 and value >= barrier.limit - ROUNDING
 
 
 def _judge_barriers(found: tuple[Barrier, ...]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_splits_count_blocks(tmp_path):
         (
             b"",
             {},
-            "data.block: expected less than 0 bytes, which the train text of {path} has; found 7",
+            "{where}: expected a train text of two bytes at least; found 0",
         ),
         (TEXT, {"mean": (0.5,), "std": (1.0,)}, "data.mean: expected none for text; found (0.5,)"),
     ],

@@ -47,6 +47,15 @@ def test_every_split_and_quantity_can_break_lmc(split, quantity, limit):
             assert f"{split} {quantity}" in str(judged)
 
 
+def test_no_barrier_at_all_is_over_no_limit():
+    results = spawned()
+    results["data"]["num_classes"] = 1  # of which a guess has a loss of log(1) = 0
+    for split in ("test", "train"):
+        results["lmc"]["a-b"][split] |= {"loss_barrier": 0.0, "error_barrier": 0.0}
+    assert verdict(results).connected is not Answer.FAILS
+    assert "over the limit" not in str(verdict(results))
+
+
 def test_a_barrier_below_its_limit_is_undecided_where_examples_are_too_few():
     results = spawned()
     results["lmc"]["a-b"]["test"]["examples"] = 20
