@@ -25,8 +25,8 @@ def largest(*features: Array) -> Array:
 
     Where several measures ask this of the same arrays, XLA computes it once.
     """
-    sizes = (jnp.abs(x).max(range(1, x.ndim)) for x in features)
-    return reduce(jnp.maximum, sizes).astype(jnp.float32)
+    sizes = reduce(jnp.maximum, map(jnp.abs, features))
+    return sizes.max(range(1, sizes.ndim)).astype(jnp.float32)
 
 
 def power_near(sizes: Array) -> Array:
