@@ -56,8 +56,9 @@ large ones by itself, and the rows give them to PyTorch, too. Then PyTorch takes
     training step  1.28      1.18        1.04
 
 A path takes PyTorch so 5.54 times as long for the MLP (0.86 s here, 497 MB), 1.35 times for ResNet-20 (32
-images, 1.42 against 1.91 s): since sums are made on the host, compiling takes half of what it did and a path
-0.8 to 1.0 s where it took 0.65 (MLP), 1.4 to 1.7 s where it took 1.4 (ResNet-20).
+images, 1.42 against 1.91 s). Since sums are made on the host, compiling takes half of what it did and a path
+more: medians of six 0.71 s where it took 0.69 (MLP), single runs 1.49 s where it took 1.32 (ResNet-20); in
+small pages 0.82 to 1.0 s and 1.5 to 1.7 s where it took 0.66 and 1.4.
 
 A forward pass of the MLP takes 4 ms. The convolutions get 45 (16 channels) to 70 GFLOP/s of the peak's 72,
 and nothing that was tried does better: products of unfolded patches 20 to 50, several columns at a time 35,
