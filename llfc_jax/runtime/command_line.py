@@ -5,6 +5,7 @@ import contextlib
 import difflib
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -22,7 +23,7 @@ def run(command: Callable[[], None]) -> int:
     """Run a command; what is wrong with its input, or with the machine, becomes one line on standard error.
 
     Returns:
-        The exit code: 0, 2 for bad input, 130 for Ctrl-C.
+        The exit code: 0, 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
     """
     try:
         with output.readable():
@@ -31,7 +32,7 @@ def run(command: Callable[[], None]) -> int:
     except SystemExit as stop:  # after --help
         line, code = "", stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:  # where `interrupts` is not installed, as in somebody's own process
-        line, code = interrupts.LINE, interrupts.EXIT_CODE
+        line, code = interrupts.line(signal.SIGINT), interrupts.exit_code(signal.SIGINT)
     except UserError as error:
         line, code = f"llfc_jax: {error}", 2
     except OSError as error:

@@ -2,7 +2,7 @@
 
 Where another process of a run is lost, XLA ends this one on the spot, from a thread of its own and with
 pages of C++: nothing in Python runs any more. So the command is run by a second process, a copy of the first,
-which waits for its end. Whichever of the two is killed, the other goes, too.
+which waits for its end, and answers signals for both. Whichever of the two is killed, the other goes, too.
 """
 
 import os
@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 
-from llfc_jax.runtime.processes import GOES_ON, LOST, LOST_CODE
+from llfc_jax.runtime import interrupts
+from llfc_jax.runtime.processes import LOST, LOST_CODE
 
 _INSIDE = "LLFC_JAX_GUARDED"
 
@@ -31,11 +32,13 @@ def run_again() -> int:
         Its exit code, or another where it was ended, which a line says.
     """
     command = [sys.executable, *sys.orig_argv[1:]]
+    interrupts.hold()
     watched = subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {_INSIDE: "1"})
+    interrupts.leave_to(watched.send_signal)
     code = watched.wait()
     if code >= 0:
         return code
-    line = LOST if -code == signal.SIGABRT else f"ended by {signal.Signals(-code).name}; {GOES_ON}"
+    line = LOST if -code == signal.SIGABRT else f"ended by {signal.Signals(-code).name}; {interrupts.GOES_ON}"
     print(f"llfc_jax: {line}", file=sys.stderr, flush=True)
     return LOST_CODE
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from llfc_jax.errors import UserError, first_line
+from llfc_jax.runtime import interrupts
 
 T = TypeVar("T")
 
@@ -33,8 +34,7 @@ REPORT_S = 60 * 60
 GRACE_S = 5.0
 """For ending together, where the others may be anywhere."""
 
-GOES_ON = "the same command goes on from here"
-LOST = f"another process of this run has ended, or can't be reached; {GOES_ON}"
+LOST = f"another process of this run has ended, or can't be reached; {interrupts.GOES_ON}"
 LOST_CODE = 3
 
 _MARKS = (
@@ -128,6 +128,7 @@ def joined(place: Place) -> Iterator[None]:
         raise UserError(f"{_where(place)}: {first_line(error)}{hint}") from error
     finally:
         watch.cancel()
+    interrupts.take_back()
     _joined = True
     yield
 

@@ -14,7 +14,7 @@ import record_files
 
 from llfc_jax.errors import UserError
 from llfc_jax.run import configuration, experiment
-from llfc_jax.runtime import processes
+from llfc_jax.runtime import interrupts, processes
 from llfc_jax.training import loop
 
 FIELDS = {
@@ -152,7 +152,7 @@ def test_a_process_that_is_killed_ends_the_others_which_say_so_in_one_line(runs)
     assert (code, killed) == (processes.LOST_CODE, processes.LOST_CODE)
     said = [line for line in first[1].splitlines() if not line.startswith("trained a: ")]
     assert said == [f"llfc_jax: {processes.LOST}"]
-    assert second[1] == f"llfc_jax: ended by SIGKILL; {processes.GOES_ON}\n"
+    assert second[1] == f"llfc_jax: ended by SIGKILL; {interrupts.GOES_ON}\n"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
-"""Ctrl-C at moments at which Python loses the exception that it raises."""
+"""Ctrl-C at moments at which Python loses the exception that it raises; SIGTERM of clusters."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -79,12 +80,48 @@ print("not reached")
     assert not (tmp_path / "begun").exists()
 
 
-def test_a_real_signal_ends_imports_and_waits_alike():
-    install = "from llfc_jax.runtime import interrupts; interrupts.install(); print(flush=True)"
-    code = f"{install}; import time; time.sleep(60)"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], cwd=command.ROOT, text=True, **pipes) as process:
+BEGIN = "import os, signal, sys, time; from llfc_jax.runtime import guard, interrupts, output; "
+WAIT = "print(flush=True); time.sleep(60)"
+WAITING = {
+    "alone": f"interrupts.install(); {WAIT}",
+    "after a library has taken the signals": f"""
+import ctypes
+interrupts.install()
+for number in interrupts.ANSWERED:
+    ctypes.CDLL(None).signal(number, 1)  # SIG_IGN, of which Python knows nothing
+interrupts.take_back()
+{WAIT}""",
+    "with what libraries print sent elsewhere": f"""
+from pathlib import Path
+interrupts.install()
+output.divert_libraries(Path(os.devnull))
+{WAIT}""",
+    "beside another process": f"""
+interrupts.install()
+if not guard.is_inside():
+    sys.exit(guard.run_again())
+interrupts.end = lambda number, end=interrupts.end: (time.sleep(0.5), end(number))
+{WAIT}""",
+}
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", WAITING)
+def test_a_signal_to_all_of_a_terminal_is_one_line_and_the_exit_code_of_shells(where, signalled):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    code = [sys.executable, "-c", BEGIN + WAITING[where]]
+    with subprocess.Popen(code, cwd=command.ROOT, text=True, **pipes) as process:
         process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signalled)
         _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (130, f"llfc_jax: {LINE}\n")
+    done = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[signalled]
+    assert said == f"llfc_jax: {done}; the same command goes on from here\n"
+    assert process.returncode == 128 + signalled
+
+
+def test_a_signal_waits_for_the_handlers_where_a_program_begins_anew():
+    hold = "interrupts.hold(); signal.raise_signal(signal.SIGTERM)"
+    again = "os.execv(sys.executable, [sys.executable, '-c', 'from llfc_jax.runtime import interrupts; "
+    code = f"{BEGIN}{hold}; {again}interrupts.install()'])"
+    process = subprocess.run([sys.executable, "-c", code], cwd=command.ROOT, capture_output=True, text=True)
+    command.assert_one_line(process, "terminated; the same command goes on from here", returncode=143)
