@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from llfc_jax.data.dataset import Arrays, Seed
 from llfc_jax.data.framing import Framing, frame
 from llfc_jax.errors import UserError, first_line
 
-_PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Number of channels -> of an image."""
+
+_WIDER = ("I", "F")
+"""How modes begin of more than 8 bits a channel, which Pillow would clip."""
 
 
 class Shard(NamedTuple):
@@ -74,19 +78,20 @@ class Records(NamedTuple):
             generator = np.random.default_rng((*seed, rows[i])) if is_random and seed is not None else None
             try:
                 feature = tf_example_pb2.Example.FromString(record).features.feature
-                images[i] = self._decode(feature["image"].bytes_list.value[0], generator)
-                labels[i] = feature["label"].int64_list.value[0]
+                images[i] = self._decode(_only("image", feature["image"].bytes_list.value), generator)
+                label = _only("label", feature["label"].int64_list.value)
             except MemoryError:
                 raise
             except Exception as error:  # of protobuf or Pillow: they share no base class
                 raise UserError(
                     f"data.data_dir: {self.name(place)} can't be decoded ({first_line(error)}); {self.advice}"
                 ) from error
-            if not 0 <= labels[i] < self.num_classes:
+            if not 0 <= label < self.num_classes:
                 raise UserError(
                     f"data.data_dir: {self.name(place)}: expected a label from 0 to {self.num_classes - 1}, "
-                    f"found {labels[i]} (a split without labels?)"
+                    f"found {label} (a split without labels?)"
                 )
+            labels[i] = label
         return images, labels
 
     def raw(self, index: Sequence[int]) -> Sequence[bytes]:
@@ -121,11 +126,12 @@ class Records(NamedTuple):
 
         for shard in self.shards:
             try:
+                check_regular(Path(shard.file))
                 reader = ArrayRecordReader(shard.file)
                 found = reader.num_records()
                 reader.close()
             except Exception as error:  # as above
-                found = first_line(error)
+                found = f"none ({first_line(error)})"
             if found != shard.records:
                 raise UserError(
                     f"data.data_dir: {Path(shard.file).name} can't be read: expected {shard.records} "
@@ -145,8 +151,10 @@ class Records(NamedTuple):
     def _decode(self, encoded: bytes, generator: np.random.Generator | None) -> np.ndarray:
         """A PNG or JPEG of whatever colour mode."""
         height, width, channels = self.shape
-        mode = _PILLOW_MODES[channels]
-        with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as opened:
+        mode = PILLOW_MODES[channels]
+        with _opened(encoded) as opened:
+            if opened.mode.startswith(_WIDER):
+                raise ValueError(f"expected 8 bits a channel, found an image of mode {opened.mode}")
             image: Image.Image = opened if opened.mode == mode else opened.convert(mode)
             if self.framing is not None:
                 image = frame(image, self.framing, generator)
@@ -155,3 +163,26 @@ class Records(NamedTuple):
                     f"expected images of {width}×{height} pixels, found {image.width}×{image.height}"
                 )
             return np.asarray(image).reshape(self.shape)
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path is of a file, if of anything: to open a pipe would wait for ever.
+
+    Raises:
+      ValueError: it is of something else.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("no regular file")
+
+
+def _only(name: str, values: Sequence[Any]) -> Any:
+    if len(values) != 1:
+        raise ValueError(f"expected one {name}, found {len(values) or 'none'}")
+    return values[0]
+
+
+def _opened(encoded: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG"))
+    except UnidentifiedImageError as error:
+        raise ValueError(f"expected a PNG or JPEG file, found {len(encoded)} other bytes") from error

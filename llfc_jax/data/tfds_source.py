@@ -17,7 +17,7 @@ import numpy as np
 from llfc_jax.data.dataset import Source
 from llfc_jax.data.framing import Framing
 from llfc_jax.data.preparation import prepare, quiet
-from llfc_jax.data.records import Records, Shard
+from llfc_jax.data.records import PILLOW_MODES, Records, Shard, check_regular
 from llfc_jax.data.splits import Slice
 from llfc_jax.data.streamed import Streamed
 from llfc_jax.data.text_source import check_fits, source_of_texts
@@ -106,6 +106,8 @@ def _check_feature_types(name: str, root: Path | None) -> None:
     family = re.split("[/:]", name)[0]
     for path in (path for each in directories for path in (each / family).rglob("features.json")):
         try:
+            check_regular(path.with_name("dataset_info.json"))
+            check_regular(path)
             named = set(_class_names(json.loads(path.read_text(encoding="utf-8"))))
         except (ValueError, RecursionError) as error:
             raise UserError(f"data.data_dir: {path} is damaged ({first_line(error)})") from error
@@ -164,6 +166,10 @@ def _check_features(builder: Any, name: str) -> None:
         raise UserError(
             f"data.name={name!r}: expected uint8 images, found {features['image'].np_dtype.__name__}"
         )
+    if (channels := features["image"].shape[-1] or _COLOURS) not in PILLOW_MODES:
+        raise UserError(f"data.name={name!r}: expected images of 1, 3 or 4 channels; found {channels}")
+    if (classes := features["label"].num_classes or 0) < 1:
+        raise UserError(f"data.name={name!r}: expected a class at least; found {classes}")
 
 
 def _shape(builder: Any, name: str, framing: Framing | None) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 import math
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -184,25 +185,54 @@ def test_a_file_that_is_cut_off_is_found_before_anything_is_trained(data_dir, tm
     file = sorted(tmp_path.rglob("*train*"))[1]
     file.write_bytes(file.read_bytes()[:-100])
     said = complaint(tmp_path, "even")
-    assert said.startswith(f"data.data_dir: {file.name} can't be read: expected 18 records, found ")
+    assert said.startswith(f"data.data_dir: {file.name} can't be read: expected 18 records, found none (")
+
+
+@pytest.mark.parametrize(
+    "name", ["features.json", "dataset_info.json", "even-train.array_record-00001-of-00002"]
+)
+def test_what_is_no_regular_file_is_not_waited_for(name, tmp_path):
+    write_even(tmp_path, "even/1.0.0", splits_of((8, 9)))
+    file = tmp_path / "even/1.0.0" / name
+    file.unlink()
+    file.symlink_to(os.devnull)  # in place of a pipe, for which a test that fails would wait
+    assert "(no regular file)" in complaint(tmp_path, "even")
+
+
+BLACK = np.zeros((8, 8, 3), np.uint8)
+DEEP = record_files.encoded(np.zeros((8, 8), np.uint16), "png")
 
 
 @pytest.mark.parametrize(
     ("image", "label", "reason"),
     [
-        (b"no image", 0, "can't be decoded (cannot identify image file"),
+        (b"no image", 0, "can't be decoded (expected a PNG or JPEG file, found 8 other bytes)"),
+        (DEEP, 0, "can't be decoded (expected 8 bits a channel, found an image of mode I;16)"),
         (np.zeros((9, 8, 3), np.uint8), 0, "can't be decoded (expected images of 8×8 pixels, found 8×9)"),
-        (np.zeros((8, 8, 3), np.uint8), 5, "expected a label from 0 to 4, found 5"),
+        (BLACK, 5, "expected a label from 0 to 4, found 5"),
+        (BLACK, 2**40, "expected a label from 0 to 4, found 1099511627776"),
+        (BLACK, [], "can't be decoded (expected one label, found none)"),
+        (BLACK, [1, 2], "can't be decoded (expected one label, found 2)"),
     ],
 )
 def test_a_record_that_is_bad_is_named(image, label, reason, tmp_path):
     splits = splits_of((8, 9))
-    images, labels = splits["train"]
+    images, labels = (list(part) for part in splits["train"])
     images[25], labels[25] = image, label
+    splits["train"] = images, labels
     write_even(tmp_path, "even/1.0.0", splits)
     said = complaint(tmp_path, "even", mean=(0.5,) * 3, std=(1.0,) * 3)
     assert "record 6 of even-train.array_record-00001-of-00002" in said
     assert reason in said
+
+
+@pytest.mark.parametrize(
+    ("classes", "channels", "reason"),
+    [(0, 3, "expected a class at least; found 0"), (5, 2, "expected images of 1, 3 or 4 channels; found 2")],
+)
+def test_what_the_metadata_cannot_mean_is_refused(classes, channels, reason, tmp_path):
+    record_files.write(tmp_path, "even/1.0.0", splits_of((8, 9)), classes=classes, shape=(8, 8, channels))
+    assert reason in complaint(tmp_path, "even")
 
 
 def test_images_of_several_sizes_need_one_to_be_cut_to(data_dir):

@@ -28,7 +28,7 @@ def write(root, place, splits, *, classes, shape=(None, None, 3), shards=2, kind
     Args:
         root: the data directory.
         place: `name/version` or `name/config/version`.
-        splits: name -> (images, labels); an image is an array, or bytes as they are.
+        splits: name -> (images, labels); an image is an array, or bytes as they are; a label is one, or some.
         classes: number of classes.
         shape: that the metadata claim.
         shards: files of each split.
@@ -89,7 +89,7 @@ def _example(image, label, kind, file_name):
     feature = found.features.feature
     content = image if isinstance(image, bytes) else encoded(image, kind)
     feature["image"].bytes_list.value.append(content)
-    feature["label"].int64_list.value.append(int(label))
+    feature["label"].int64_list.value.extend(int(one) for one in np.atleast_1d(label))
     if file_name is not None:
         feature["file_name"].bytes_list.value.append(file_name.encode())
     return found.SerializeToString(deterministic=True)
