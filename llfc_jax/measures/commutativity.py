@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from llfc_jax.measures.fold import Point, Tally, by_value
-from llfc_jax.measures.layerwise import compare_layers, single
+from llfc_jax.measures.layerwise import compare_layers, single, sized
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import contract, weight_matrices
 from llfc_jax.path.masks import samples_first
@@ -38,13 +38,13 @@ def commutativity(program: Program) -> Tally:
     The measure's alpha doesn't matter.
     """
 
-    def sides(point: Point, layer: str) -> tuple[Array, Array]:
+    def sides(point: Point, layer: str) -> tuple[Array, Array, Array]:
         own, a, b = contraction_of(program, layer), point.a.values, point.b.values
         weight, entry = a[own.weight] - b[own.weight], a[own.entry] - b[own.entry]
         defect = contract(point.program.flat, own, weight, entry)
         left = a[own.result] + b[own.result]
         axes = own.result_samples, own.result_positions
-        return samples_first(left, *axes, point.mask), samples_first(left - defect, *axes, point.mask)
+        return sized(*(samples_first(side, *axes, point.mask) for side in (left, left - defect)))
 
     return compare_layers(linear_layers(program), sides)
 
@@ -53,11 +53,11 @@ def commutativity(program: Program) -> Tally:
 def inputs_apart(program: Program) -> Tally:
     """Compare H_A with H_B, the inputs of every contraction with a weight. Its alpha doesn't matter."""
 
-    def sides(point: Point, layer: str) -> tuple[Array, Array]:
+    def sides(point: Point, layer: str) -> tuple[Array, Array, Array]:
         own = contraction_of(program, layer)
         axes = own.entry_samples, own.entry_positions
-        a, b = (samples_first(view.values[own.entry], *axes, point.mask) for view in (point.a, point.b))
-        return a, b
+        entries = (view.values[own.entry] for view in (point.a, point.b))
+        return sized(*(samples_first(entry, *axes, point.mask) for entry in entries))
 
     return compare_layers(linear_layers(program), sides)
 

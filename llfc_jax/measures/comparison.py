@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.quantiles import add_counts, quantile
-from llfc_jax.measures.scaling import in_units, largest, unit_of
+from llfc_jax.measures.scaling import in_units, unit_of
 from llfc_jax.path.moments import Moments, add_moments, variance
 from llfc_jax.types import Array
 
@@ -74,7 +74,7 @@ class Comparison(NamedTuple):
 
 
 @jax.jit
-def sums(u: Array, v: Array) -> Sums:
+def sums(u: Array, v: Array, size: Array) -> Sums:
     """Split u = c v + r, sample by sample.
 
     With c0 = 1, or 0 where u is far shorter than v, c = c0 + <u - c0 v, v> / ||v||^2 keeps its digits.
@@ -82,8 +82,8 @@ def sums(u: Array, v: Array) -> Sums:
     Args:
         u: (n, features).
         v: the same.
+        size: (n,), of which no entry of u or v is far above.
     """
-    size = largest(u, v)
     u, v = in_units(size, u, v)
     u_square, v_square = (jnp.square(x).sum(-1) for x in (u, v))
     origin = jnp.where(_is_far_shorter(u_square, v_square), 0.0, 1.0)

@@ -19,12 +19,12 @@ from llfc_jax.measures.comparison import (
     sums,
 )
 from llfc_jax.measures.fold import Point, Tally
-from llfc_jax.measures.scaling import as_rows
+from llfc_jax.measures.scaling import as_rows, largest
 from llfc_jax.measures.stacking import each_of
 from llfc_jax.types import Array, PyTree
 
-Sides = Callable[[Point, str], tuple[Array, Array]]
-"""Point, layer -> u and v, both (n, ...)."""
+Sides = Callable[[Point, str], tuple[Array, Array, Array]]
+"""Point, layer -> u and v, both (n, ...), and their size, (n,): see `scaling.largest`."""
 
 
 class Split(NamedTuple):
@@ -63,11 +63,20 @@ def compare_layers(layers: Mapping[str, str], sides: Sides) -> Tally:
 def split_layers(layers: Iterable[str], sides: Sides, point: Point) -> Split | None:
     """The comparands of every layer; None of none."""
 
-    def split(u: Array, v: Array) -> Array:
-        return jnp.stack(sums(u, v))
+    def split(u: Array, v: Array, size: Array) -> Array:
+        return jnp.stack(sums(u, v, size))
 
-    comparands = [tuple(map(as_rows, sides(point, layer))) for layer in layers]
-    return Split(each_of(split, comparands), point.samples) if comparands else None
+    def comparands(layer: str) -> tuple[Array, Array, Array]:
+        u, v, size = sides(point, layer)
+        return as_rows(u), as_rows(v), size
+
+    found = [comparands(layer) for layer in layers]
+    return Split(each_of(split, found), point.samples) if found else None
+
+
+def sized(u: Array, v: Array) -> tuple[Array, Array, Array]:
+    """Two comparands, and how large they are."""
+    return u, v, largest(u, v)
 
 
 def decompositions(seen: Split) -> Decomposition:
@@ -78,11 +87,19 @@ def decompositions(seen: Split) -> Decomposition:
 def rows(
     layers: Mapping[str, str], state: PyTree, summary: Callable[[PyTree], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """`{layer, kind, ...}` of every layer: the summary of its part of a state (alphas, layers, ...)."""
-    of_layers = (jax.tree.map(itemgetter((slice(None), index)), state) for index in range(len(layers)))
+    """`{layer, kind, ...}` of every layer.
+
+    Args:
+        layers: name -> kind, in order.
+        state: arrays (alphas, layers, ...).
+        summary: arrays (layers, alphas, ...) -> numbers of every layer, (layers, ...), at once.
+    """
+    if not layers:
+        return []
+    found = summary(jax.tree.map(lambda leaf: np.moveaxis(leaf, 1, 0), state))
     return [
-        {"layer": layer, "kind": kind} | to_lists(summary(own))
-        for (layer, kind), own in zip(layers.items(), of_layers, strict=True)
+        {"layer": layer, "kind": kind} | to_lists(jax.tree.map(itemgetter(index), found))
+        for index, (layer, kind) in enumerate(layers.items())
     ]
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from llfc_jax.measures.fold import Point, Tally, by_value
-from llfc_jax.measures.layerwise import compare_layers
+from llfc_jax.measures.layerwise import compare_layers, sized
 from llfc_jax.measures.measure import TEST, Found, Measure, Options
 from llfc_jax.path.traversal import Planned
 from llfc_jax.program.nodes import Program
@@ -51,10 +51,10 @@ def lewc(program: Program) -> Tally:
         if node.sample_axis is not None and depths[node.name] > 0
     }
 
-    def sides(point: Point, layer: str) -> tuple[Array, Array]:
+    def sides(point: Point, layer: str) -> tuple[Array, Array, Array]:
         a, b = point.a.features[layer], point.b.features[layer]
         share_a, share_b = (1 - point.alpha) ** depths[layer], point.alpha ** depths[layer]
-        return point.theta.features[layer], share_a.astype(a.dtype) * a + share_b.astype(b.dtype) * b
+        return sized(point.theta.features[layer], share_a.astype(a.dtype) * a + share_b.astype(b.dtype) * b)
 
     return compare_layers(layers, sides)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.measures.comparison import (
@@ -15,8 +16,17 @@ from llfc_jax.measures.comparison import (
     summarise,
 )
 from llfc_jax.measures.fold import Point, Tally, by_value
-from llfc_jax.measures.layerwise import Split, compare_layers, decompositions, rows, single, split_layers
+from llfc_jax.measures.layerwise import (
+    Split,
+    compare_layers,
+    decompositions,
+    rows,
+    single,
+    sized,
+    split_layers,
+)
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
+from llfc_jax.measures.scaling import largest
 from llfc_jax.path.interpolation import lerp
 from llfc_jax.path.moments import Moments, add_moments
 from llfc_jax.path.traversal import Planned
@@ -146,14 +156,15 @@ def _add_defined(moments: Moments, values: np.ndarray, mask: np.ndarray) -> Mome
 
 
 def _nearer(ends: Ends) -> dict[str, np.ndarray]:
-    """`{mean, std}` of the end with the smaller mean at each alpha; states (1, alphas)."""
+    """`{mean, std}` of the end with the smaller mean at each alpha; states (layers, 1, alphas)."""
     a, b = (mean_and_std(moments) for moments in (ends.from_a, ends.from_b))
-    return {name: np.where(b["mean"] < a["mean"], b[name], a[name])[0] for name in a}
+    return {name: np.where(b["mean"] < a["mean"], b[name], a[name])[:, 0] for name in a}
 
 
-def _at_the_ends(point: Point, layer: str) -> tuple[Array, Array]:
-    return point.a.features[layer], point.b.features[layer]
+def _at_the_ends(point: Point, layer: str) -> tuple[Array, Array, Array]:
+    return sized(point.a.features[layer], point.b.features[layer])
 
 
-def _on_the_path(point: Point, layer: str) -> tuple[Array, Array]:
-    return point.theta.features[layer], lerp(*_at_the_ends(point, layer), point.alpha)
+def _on_the_path(point: Point, layer: str) -> tuple[Array, Array, Array]:
+    theta, (a, b, size) = point.theta.features[layer], _at_the_ends(point, layer)
+    return theta, lerp(a, b, point.alpha), jnp.maximum(largest(theta), size)  # the ends' is found once

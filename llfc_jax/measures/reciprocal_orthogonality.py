@@ -8,7 +8,7 @@ import numpy as np
 from llfc_jax.measures.commutativity import contraction_of, linear_layers
 from llfc_jax.measures.comparison import mean_and_std
 from llfc_jax.measures.fold import Point, Tally, by_value
-from llfc_jax.measures.layerwise import Split, decompositions, rows, split_layers
+from llfc_jax.measures.layerwise import Split, decompositions, rows, sized, split_layers
 from llfc_jax.measures.measure import ANYWHERE, TEST, Found, Measure, Options
 from llfc_jax.measures.nodes import contract
 from llfc_jax.path.masks import samples_first
@@ -56,13 +56,13 @@ def response(program: Program, network: str) -> Tally:
     """
     layers = linear_layers(program)
 
-    def sides(point: Point, layer: str) -> tuple[Array, Array]:
+    def sides(point: Point, layer: str) -> tuple[Array, Array, Array]:
         own = contraction_of(program, layer)
         weights, features = (point.a, point.b) if network == "a" else (point.b, point.a)
         foreign = contract(point.program.flat, own, weights.values[own.weight], features.values[own.entry])
         home = features.values[own.result]
         axes = own.result_samples, own.result_positions
-        return samples_first(foreign, *axes, point.mask), samples_first(home, *axes, point.mask)
+        return sized(*(samples_first(side, *axes, point.mask) for side in (foreign, home)))
 
     def add(state: Moments, seen: Split | None) -> Moments:
         if seen is None:

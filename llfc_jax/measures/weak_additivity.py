@@ -1,7 +1,7 @@
 """Weak additivity of nonlinearities (LLFC, Definition 3): one of the two causes of LLFC."""
 
 from llfc_jax.measures.fold import Point, Tally, by_value
-from llfc_jax.measures.layerwise import compare_layers
+from llfc_jax.measures.layerwise import compare_layers, sized
 from llfc_jax.measures.measure import TEST, Measure, Options
 from llfc_jax.measures.nodes import rerun
 from llfc_jax.path.interpolation import lerp
@@ -30,12 +30,12 @@ def weak_additivity(program: Program) -> Tally:
     nonlinearity with weights of its own, such as PReLU, has those of theta_alpha.
     """
 
-    def sides(point: Point, layer: str) -> tuple[Array, Array]:
+    def sides(point: Point, layer: str) -> tuple[Array, Array, Array]:
         node, a, b = program[layer], point.a.values, point.b.values
         entries = {entry: lerp(a[entry], b[entry], point.alpha) for entry in node.entries}
         before = rerun(point.program.flat, node, point.theta.values, entries)
         after = lerp(point.a.features[layer], point.b.features[layer], point.alpha)
-        return after, samples_first(before, node.sample_axis, node.position_axes, point.mask)
+        return sized(after, samples_first(before, node.sample_axis, node.position_axes, point.mask))
 
     nonlinear = program.of_kind(Kind.NONLINEARITY)
     layers = {node.name: node.label for node in nonlinear if node.sample_axis is not None}
