@@ -49,6 +49,7 @@ def write_report(
     digest = hashlib.sha256((directory / RESULTS).read_bytes()).hexdigest()
     where, made_from = directory / PAGE, f"<!-- made from {RESULTS}, SHA-256 {digest} -->\n"
     if not (where.exists() and where.read_bytes().endswith(made_from.encode())):
+        files.check_writable(directory)
         drawings = list(watched(drawing.draw(results)))
         with files.writing(directory):
             drawing.write(drawings, directory / "figures")

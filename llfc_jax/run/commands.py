@@ -65,7 +65,7 @@ def _experiment(arguments: Sequence[str], text: str | None) -> None:
     found = parser.parse_all(flags)
     config, axes = configuration.load(found.config, overrides), points.parse(found.sweep)
     name = configuration.file_name(config)
-    workdir = expand(found.workdir, "--workdir") if found.workdir else Path("runs") / name
+    workdir = expand(found.workdir or Path("runs") / name, "--workdir")
     place = processes.find_place(found.coordinator, found.processes, found.process)
     if place and not guard.is_inside():
         raise SystemExit(guard.run_again())
@@ -135,7 +135,7 @@ def _reproduce(arguments: Sequence[str], text: str | None) -> None:
     (name,) = found.names
     entry, overrides = reproduction.find(name), reproduction.overrides(name, found.scale, found.seeds, own)
     config = configuration.load(entry.config, overrides)
-    workdir = expand(found.workdir, "--workdir") if found.workdir else Path("runs") / name
+    workdir = expand(found.workdir or Path("runs") / name, "--workdir")
     with command_line.logs_to(workdir / "log.txt"):
         from llfc_jax.reporting import reproduced
         from llfc_jax.run import reproducing

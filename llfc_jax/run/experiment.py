@@ -107,6 +107,7 @@ def prepare_together(config: ConfigDict, like: Workbench | None = None) -> Workb
 
 def write_results(bench: Workbench, directory: Path, command: str) -> None:
     """Train, align, measure, and leave it all in a workdir, which is claimed."""
+    files.check_writable(directory)
     checkpoints = directory / workdir.CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
     results = find_results(bench, checkpoints, command)

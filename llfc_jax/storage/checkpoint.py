@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ from llfc_jax.runtime import processes, sharding
 from llfc_jax.types import Permutation, PyTree, Variables
 
 KEEP = 2  # the last step, and the one before in case the last gets damaged
+
+_CAUSE = re.compile(r": ([^:\[]+) \[\w+=")
+_OF_THE_SYSTEM = {os.strerror(code) for code in errno.errorcode}
 
 
 class Checkpoint(NamedTuple):
@@ -189,7 +193,14 @@ def _is_scarcity(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return first_line(error)[:120]  # Orbax's messages can be pages
+    """What was wrong, of messages of Orbax and TensorStore that can be pages.
+
+    Example:
+        >>> _reason(ValueError("RESOURCE_EXHAUSTED: a/b: No space left on device [os_error_code='28']"))
+        'No space left on device'
+    """
+    causes = _CAUSE.findall(str(error))
+    return next((one for one in causes if one in _OF_THE_SYSTEM), first_line(error)[:120])
 
 
 def _damaged(directory: Path, step: int, found: list[int], error: Exception) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ def writing(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{directory} can't be written: {error.strerror or error}") from error
+
+
+def check_writable(directory: Path) -> None:
+    """Check a directory before work that shall end in it.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    if not os.access(directory, os.W_OK):
+        raise UserError(f"{directory} can't be written: no permission, or a read-only file system")
 
 
 def write_json(path: Path, tree: Any) -> None:

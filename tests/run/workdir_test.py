@@ -147,3 +147,16 @@ def test_a_copy_of_a_finished_run_is_not_drawn_again(tmp_path, monkeypatch):
     (directory / "results.json").write_text(json.dumps(results | {"other": 1}))
     experiment.write_report(directory)
     assert len(drawn) == 2
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "results.json").write_text(json.dumps(synthetic_results.spawned_mlp()))
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr(experiment.reporting.drawing, "draw", pytest.fail)
+    monkeypatch.setattr(experiment, "find_results", pytest.fail)
+    for work in (
+        experiment.write_report,
+        lambda directory: experiment.write_results(None, directory, COMMAND),
+    ):
+        with pytest.raises(UserError, match=f"^{tmp_path} can't be written: no permission, or a read-only"):
+            work(tmp_path)
