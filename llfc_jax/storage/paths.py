@@ -24,7 +24,7 @@ def expand(path: str | Path, field: str) -> Path:
         field: what an error names.
 
     Raises:
-        UserError: there is no such user, no file can have such a name, or libraries of C++, which take all for
+        UserError: there is no such user, no file can have such a name, or libraries of C++, which take it for
             UTF-8, would look for another.
     """
     try:
