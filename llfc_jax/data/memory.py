@@ -3,7 +3,8 @@
 import math
 
 from llfc_jax.data.dataset import Examples
-from llfc_jax.runtime.environment import host_memory_bytes, memory_bytes
+from llfc_jax.runtime.environment import memory_bytes
+from llfc_jax.runtime.limits import host_memory_bytes
 
 _SHARE = 4
 """One part in so many of the memory is a data set's, unless `data.memory` says otherwise."""
@@ -12,7 +13,7 @@ _OF_ALLOWED = 4
 
 
 def allowed_bytes(gib: float | None) -> int:
-    """What data may take: `data.memory`, else a quarter of the machine's memory, or the device's if less."""
+    """What data may take: `data.memory`, else a quarter of the memory, or the device's if less."""
     return min(host_memory_bytes(), memory_bytes()) // _SHARE if gib is None else int(gib * 2**30)
 
 

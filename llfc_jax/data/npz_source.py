@@ -10,7 +10,7 @@ import numpy as np
 from llfc_jax.data.dataset import Source, Split, in_memory
 from llfc_jax.errors import UserError, first_line
 from llfc_jax.runtime import progress
-from llfc_jax.runtime.environment import host_memory_bytes
+from llfc_jax.runtime.limits import host_memory_bytes
 from llfc_jax.storage.paths import expand
 
 _NAMES = {

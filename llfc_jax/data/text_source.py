@@ -6,7 +6,7 @@ import numpy as np
 
 from llfc_jax.data.dataset import Source, Split, in_memory
 from llfc_jax.errors import UserError
-from llfc_jax.runtime.environment import host_memory_bytes
+from llfc_jax.runtime.limits import host_memory_bytes
 from llfc_jax.storage.paths import expand
 
 BYTES = 256

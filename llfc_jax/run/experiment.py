@@ -84,12 +84,13 @@ def pin(config: ConfigDict) -> None:
 
 
 def check_same(config: ConfigDict) -> None:
-    """Check that all processes have one configuration, and the same versions of what makes the numbers.
+    """Check that all processes have one configuration, as many devices, and the same versions of packages.
 
     Raises:
         UserError: they differ.
     """
-    processes.agree({f"config.{name}": value for name, value in fields(config)} | environment.versions())
+    facts = environment.versions() | {"devices": jax.local_device_count()}
+    processes.agree({f"config.{name}": value for name, value in fields(config)} | facts)
 
 
 def prepare_together(config: ConfigDict, like: Workbench | None = None) -> Workbench:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from llfc_jax.errors import UserError, first_line
-from llfc_jax.runtime import interrupts, output, processes
+from llfc_jax.runtime import interrupts, limits, output, processes
 
 ADVICE = "a smaller config.model.width, eval.batch_size, eval.alpha_chunk or data split needs less"
 
@@ -27,6 +27,7 @@ def run(command: Callable[[], None]) -> int:
     """
     try:
         with output.readable():
+            limits.check_address_space()
             command()
             line, code = "", 0
     except SystemExit as stop:  # after --help

@@ -1,7 +1,6 @@
 """What a run ran on."""
 
 import importlib.metadata
-import os
 import platform
 import resource
 import subprocess
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
+from llfc_jax.runtime.limits import host_memory_bytes
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -33,14 +34,9 @@ def versions() -> dict[str, str]:
 
 
 def memory_bytes() -> int:
-    """What the device has of memory; on CPUs, the machine."""
+    """What the device has of memory; on CPUs, what this process may take."""
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     return limit or host_memory_bytes()
-
-
-def host_memory_bytes() -> int:
-    """What the machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_memory_bytes() -> int:
