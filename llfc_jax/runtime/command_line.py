@@ -5,6 +5,7 @@ import contextlib
 import difflib
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -17,6 +18,9 @@ from llfc_jax.errors import UserError, first_line
 from llfc_jax.runtime import interrupts, limits, output, processes
 
 ADVICE = "a smaller config.model.width, eval.batch_size, eval.alpha_chunk or data split needs less"
+
+_ASKED = re.compile(r"allocat\D*(\d+) bytes|\((\d+)B\)")
+"""In messages of XLA, of CPUs and of accelerators."""
 
 
 def run(command: Callable[[], None]) -> int:
@@ -40,7 +44,7 @@ def run(command: Callable[[], None]) -> int:
         line, code = f"llfc_jax: {error.filename or 'a file'}: {error.strerror or error}", 2
     except Exception as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            line, code = f"llfc_jax: out of memory ({first_line(error)}); {ADVICE}", 2
+            line, code = f"llfc_jax: {out_of_memory(error)}", 2
         elif processes.is_loss(error):
             line, code = f"llfc_jax: {processes.LOST}", processes.LOST_CODE
         elif processes.count() > 1:
@@ -53,6 +57,19 @@ def run(command: Callable[[], None]) -> int:
     if processes.count() > 1:
         processes.end(code)
     return code
+
+
+def out_of_memory(error: BaseException) -> str:
+    """What was asked for, what there is, and what needs less."""
+    if isinstance(error, MemoryError):
+        what, there = "memory", limits.host_memory_bytes()
+    else:
+        from llfc_jax.runtime import environment  # with JAX, whose error it is
+
+        what, there = "the device's memory", environment.memory_bytes()
+    found = _ASKED.search(str(error))
+    asked = f"{int(found[1] or found[2]) / 2**30:,.1f} GiB asked for at once" if found else first_line(error)
+    return f"out of {what}: {asked}, of {there / 2**30:,.1f} GiB that are there in all; {ADVICE}"
 
 
 class Parser(argparse.ArgumentParser):
