@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -91,7 +92,7 @@ def find_place(coordinator: str | None, count: str | None, index: str | None) ->
     if number == 1:
         return None
     host, _, port = (coordinator or "").rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or not 0 < int(port[:6]) < 2**16:
         raise UserError(f"--coordinator: expected HOST:PORT, where process 0 listens; found {coordinator}")
     return Place(
         coordinator, number, _whole(index, "--process", f"a whole number in [0, {number - 1}]", 0, number - 1)
@@ -103,9 +104,11 @@ def joined(place: Place) -> Iterator[None]:
     """A stretch as one of several processes, up to the end of this one, which is by `end`.
 
     Raises:
-        UserError: the others can't be found in bounded time.
+        UserError: the others can't be found in bounded time, or the first can't listen where it shall.
     """
     global _joined
+    if place.coordinator_address and place.process_id == 0:
+        _check_free(place)
     import jax
 
     options: dict[str, Any] = (
@@ -282,6 +285,17 @@ def _without_proxies() -> Iterator[None]:
         yield
     finally:
         os.environ |= kept
+
+
+def _check_free(place: Place) -> None:
+    """That nobody else listens there: JAX would crash."""
+    port = int(str(place.coordinator_address).rpartition(":")[2])
+    try:
+        with socket.create_server(("", port)):
+            pass
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise UserError(f"{_where(place)}: process 0 can't listen at {port}: {reason}") from error
 
 
 def _nobody_came(place: Place) -> None:

@@ -1,5 +1,7 @@
 """Where a process stands among others, and what they tell each other."""
 
+import socket
+
 import pytest
 
 from llfc_jax.errors import UserError
@@ -53,6 +55,9 @@ def test_a_place_is_given_by_flags_else_by_the_environment(variables, flags, pla
         ((None, "2", "0"), "--coordinator"),
         (("host", "2", "0"), "--coordinator"),
         ((":80", "2", "0"), "--coordinator"),
+        (("a:0", "2", "0"), "--coordinator"),
+        (("a:65536", "2", "0"), "--coordinator"),
+        (("a:" + "9" * 5000, "2", "0"), "--coordinator"),
         (("a:1", None, "0"), "--processes"),
         (("a:1", "0", "0"), "--processes"),
         (("a:1", "many", "0"), "--processes"),
@@ -65,6 +70,16 @@ def test_a_place_is_given_by_flags_else_by_the_environment(variables, flags, pla
 def test_half_a_place_is_one_line_that_names_the_flag(flags, named):
     with pytest.raises(UserError, match=f"^{named}: expected .*; found "):
         processes.find_place(*flags)
+
+
+def test_a_port_that_another_program_listens_at_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with (
+            pytest.raises(UserError, match=f"^--coordinator={address}: process 0 can't listen at .* in use$"),
+            processes.joined(Place(address, 2, 0)),
+        ):
+            pass
 
 
 def test_processes_that_differ_are_told_in_what(monkeypatch):
