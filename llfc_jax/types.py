@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 
 Array: TypeAlias = jax.Array
+AnyArray: TypeAlias = Any
+"""JAX's or NumPy's, in functions that take either and use what both have."""
 PRNGKey: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 

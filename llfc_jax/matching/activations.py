@@ -154,10 +154,10 @@ def activation_matching(
     permutation, as_good = _assign(similar, spec, assignment)
     if _has_rivals(as_good, permutation):
         leaves_a, leaves_b = matched_leaves(spec, variables_a, variables_b, exclude)
-        descent, _ = search(key, leaves_a, leaves_b, spec, 1, _MOST_SWEEPS, assignment, as_good)
+        found, _ = search(key, leaves_a, leaves_b, spec, 1, _MOST_SWEEPS, assignment, as_good)
         weighed = {name for path in leaves_a for piece in spec.leaves[path].pieces for name in piece.perms}
-        permutation |= {name: indices for name, indices in descent.permutation.items() if name in weighed}
-    objective = jnp.stack([_agreement(similar, found) for found in (identity(spec), permutation)])
+        permutation |= {name: indices for name, indices in found.items() if name in weighed}
+    objective = jnp.stack([_agreement(similar, each) for each in (identity(spec), permutation)])
     return permutation, MatchInfo(
         objective, jnp.int32(1), jnp.bool_(bool(spec.sizes)), objective[-1:], held_fixed(spec)
     )

@@ -11,7 +11,7 @@ import optax
 from jax import lax
 
 from llfc_jax.errors import UserError
-from llfc_jax.types import Array
+from llfc_jax.types import AnyArray, Array
 
 
 def linear_assignment(similarity: Array, *, implementation: str = "auto") -> Array:
@@ -56,6 +56,16 @@ def linear_assignment(similarity: Array, *, implementation: str = "auto") -> Arr
     return solve(similarity)
 
 
+def host_assignment(similarity: AnyArray, *, implementation: str = "auto") -> np.ndarray:
+    """`linear_assignment` of arrays of NumPy's, by nothing that has to be compiled, if it isn't asked for.
+
+    What is not finite is avoided or sought, as under `jit`.
+    """
+    if implementation in ("auto", "scipy"):
+        return _solve_on_host(similarity)
+    return np.asarray(linear_assignment(similarity, implementation=implementation))
+
+
 def _finite(similarity: Any, np: ModuleType) -> Any:
     """By functions of NumPy, or of JAX's: what the host solves it mends, so that it isn't compiled."""
     finite = np.isfinite(similarity)
@@ -78,7 +88,7 @@ def _scipy(similarity: Array) -> Array:
     return jax.pure_callback(_solve_on_host, shape, similarity, vmap_method="broadcast_all")
 
 
-def _solve_on_host(similarity: Array) -> np.ndarray:
+def _solve_on_host(similarity: AnyArray) -> np.ndarray:
     from scipy.optimize import linear_sum_assignment  # takes half a second, which most processes can save
 
     batch = np.asarray(similarity)

@@ -1,37 +1,28 @@
-"""Coordinate descent over permutations: the search behind weight matching, compiled as a whole.
+"""Coordinate descent over permutations: the search behind weight matching.
 
 Git Re-Basin (Ainsworth et al., ICLR 2023, arXiv 2209.04836, Algorithm 1) with three changes. It starts not at
 the identity but by spreading from the axes that are fixed, see `_propagated`. A permutation is visited again
 only once another that shares a leaf with it has moved: any other visit could change nothing. And it restarts
 from the best permutation found so far, kicked, see `_kicked`.
+
+What is decided from visit to visit is decided on the host; what a visit computes, see `visit`.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from llfc_jax.matching.assignment import linear_assignment
-from llfc_jax.matching.leaves import Leaves, cut_up
-from llfc_jax.matching.similarity import (
-    Solver,
-    Term,
-    assigned,
-    at_assigned,
-    family,
-    inner_product,
-    similarities,
-    terms_of,
-)
-from llfc_jax.symmetry import PermutationSpec, Piece, identity
+from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.leaves import Leaves
+from llfc_jax.matching.similarity import family
+from llfc_jax.matching.visit import Computing, Met, Touched, computing, visit_of
+from llfc_jax.symmetry import PermutationSpec, Piece, held_fixed, identity
 from llfc_jax.symmetry.spec import around
-from llfc_jax.types import Array, Permutation, PRNGKey
+from llfc_jax.types import AnyArray, Array, Permutation, PRNGKey
 
 
 class Descent(NamedTuple):
@@ -39,20 +30,20 @@ class Descent(NamedTuple):
 
     Attributes:
         permutation: Name -> indices.
-        objective: <A, pi(B)>.
-        trace: `(max_sweeps + 1,)` the objective at the start and after each sweep; the last value repeats.
-        sweeps: int32, passes made over the permutations.
+        trace: the objective, <A, pi(B)>, at the start and after each sweep over the permutations.
         stale: `(permutations,)` bool, those that a visit may still improve; none once converged.
     """
 
     permutation: Permutation
-    objective: Array
-    trace: Array
-    sweeps: Array
-    stale: Array
+    trace: tuple[float, ...]
+    stale: np.ndarray
+
+    @property
+    def objective(self) -> float:
+        """Where it is now."""
+        return self.trace[-1]
 
 
-@partial(jax.jit, static_argnames=("spec", "restarts", "max_sweeps", "assignment"))
 def search(
     key: PRNGKey,
     leaves_a: Leaves,
@@ -62,7 +53,7 @@ def search(
     max_sweeps: int,
     assignment: str,
     allowed: Mapping[str, Array] | None = None,
-) -> tuple[Descent, Descent]:
+) -> tuple[Permutation, MatchInfo]:
     """Descends from a propagated start, then again and again from the best so far after a random kick.
 
     Args:
@@ -76,113 +67,64 @@ def search(
         allowed: Name -> which positions may be assigned to which, see `assigned`; all if left out.
 
     Returns:
-        The best descent, and all of them along a leading axis, without their permutations.
+        The permutation of the best descent, and how it was found.
     """
-    views, leaves_a = cut_up(spec, leaves_a)
-    _, leaves_b = cut_up(spec, leaves_b)
-    moving = [piece.perms for piece in views.values()]
-    order = _visited(spec, views.values())
-    terms = {name: terms_of(name, spec.sizes, views, leaves_a, leaves_b) for name in order}
-    neighbours = _neighbours(order, spec.sizes, moving)
-    solve = partial(linear_assignment, implementation=assignment)
+    draw = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    compute = computing(leaves_a, leaves_b)
+    leaves_a, leaves_b, allowed = (compute.held(arrays or {}) for arrays in (leaves_a, leaves_b, allowed))
+    pieces, leaves_a = compute.cut_up(spec, leaves_a)
+    _, leaves_b = compute.cut_up(spec, leaves_b)
+    order = _visited(spec, pieces.values())
+    visits = [visit_of(name, [*spec.sizes], pieces, leaves_a, leaves_b, compute) for name in order]
+    neighbours = _neighbours(order, spec.sizes, [piece.perms for piece in pieces.values()])
+    everything = [Touched(leaves_a[key], leaves_b[key], piece.perms) for key, piece in pieces.items()]
 
-    def agreement(permutation: Permutation, paths: Collection[str]) -> Array:
-        inner = (inner_product(leaves_a[path], leaves_b[path], views[path], permutation) for path in paths)
-        return sum(inner, start=jnp.zeros((), jnp.float32))
+    def sweep(descent: Descent) -> Descent:
+        permutation, objective, stale = descent.permutation, descent.objective, descent.stale.copy()
+        for i in draw.permutation(len(order)):
+            if not stale[i]:
+                continue
+            met = visits[i]
+            candidate, gain = compute.bettered(
+                met.visit, met.known(permutation), met.known(allowed), assignment
+            )
+            stale[i] = False
+            if gain > 0:
+                permutation = permutation | met.named(candidate)
+                objective += float(gain)
+                stale |= neighbours[i]
+        return Descent(permutation, (*descent.trace, objective), stale)
 
-    def visit(i: int, descent: Descent) -> Descent:
-        name, permutation = order[i], descent.permutation
-        similarity = similarities(terms[name], permutation)
-        here = None if allowed is None else _allowed_here(name, spec.sizes, allowed, permutation)
-        candidate, value = assigned(name, spec.sizes, similarity, solve, here)
-        if neighbours[i, i] or len(candidate) > 1 or around(name, spec.sizes):
-            touched = [path for path, piece in views.items() if {*piece.perms} & {*candidate}]
-            before = agreement(permutation, touched)
-            gain = agreement(permutation | candidate, touched) - before
-            scale = jnp.abs(before)
-        else:
-            current = permutation[name]
-            own = similarity[name][jnp.arange(current.size), current]
-            gain, scale = value - own.sum(), jnp.abs(own).sum()
-        # Rounding must not count as progress, or the search might never end.
-        improved = gain > 4 * jnp.finfo(gain.dtype).eps * scale
-        moved = {member: jnp.where(improved, new, permutation[member]) for member, new in candidate.items()}
-        return descent._replace(
-            permutation=permutation | moved,
-            objective=descent.objective + jnp.where(improved, gain, 0),
-            stale=descent.stale.at[i].set(False) | (improved & neighbours[i]),
-        )
-
-    def stay(descent: Descent) -> Descent:
+    def descend(permutation: Permutation, stale: np.ndarray) -> Descent:
+        descent = Descent(permutation, (float(compute.agreement(everything, permutation)),), stale)
+        while descent.stale.any() and len(descent.trace) <= max_sweeps:
+            descent = sweep(descent)
         return descent
 
-    visits: list[Callable[[Descent], Descent]] = [stay, *(partial(visit, i) for i in range(len(order)))]
-
-    def sweep(key: PRNGKey, descent: Descent) -> Descent:
-        visiting = jax.random.permutation(jax.random.fold_in(key, descent.sweeps), len(order))
-        descent = lax.fori_loop(
-            0,
-            len(order),
-            lambda i, d: lax.switch(jnp.where(d.stale[visiting[i]], visiting[i] + 1, 0), visits, d),
-            descent,
-        )
-        sweeps = descent.sweeps + 1
-        trace = jnp.where(jnp.arange(max_sweeps + 1) < sweeps, descent.trace, descent.objective)
-        return descent._replace(trace=trace, sweeps=sweeps)
-
-    def descend(key: PRNGKey, permutation: Permutation, stale: Array) -> Descent:
-        objective = agreement(permutation, views)
-        begin = Descent(permutation, objective, jnp.full(max_sweeps + 1, objective), jnp.int32(0), stale)
-        if not order:
-            return begin
-        return lax.while_loop(
-            lambda descent: descent.stale.any() & (descent.sweeps < max_sweeps), partial(sweep, key), begin
-        )
-
-    propagated = identity(spec) | _propagated(order, spec.sizes, terms, solve, allowed)
+    still: Permutation = jax.device_get(identity(spec))
     # A permutation assigned after all its neighbours is as good as just visited, if not as part of another's.
-    stale = jnp.asarray([_is_stale(i, order, neighbours) for i in range(len(order))], bool)
+    stale = np.asarray([_is_stale(i, order, neighbours) for i in range(len(order))], bool)
+    best = descend(still | _propagated(visits, compute, allowed, assignment), stale)
+    ends = [best.objective]
+    for _ in range(1, restarts):
+        descent = descend(_kicked(draw, jax.device_get(best.permutation)), np.ones_like(stale))
+        best = max(best, descent, key=lambda one: one.objective)
+        ends.append(descent.objective)
+    trace = np.pad(best.trace, (0, max_sweeps + 1 - len(best.trace)), "edge")
+    converged = np.bool_(not best.stale.any() and bool(spec.sizes))
+    info = MatchInfo(*jax.device_put((trace, np.int32(len(best.trace) - 1), converged, np.asarray(ends))))
+    return jax.device_put(best.permutation), info._replace(fixed=held_fixed(spec))
 
-    # One start after the other: under vmap each would hold permuted copies of B.
-    def restart(best: Descent, i: Array) -> tuple[Descent, Descent]:
-        visiting_key, kick_key = jax.random.split(jax.random.fold_in(key, i))
-        start = jax.tree.map(partial(jnp.where, i == 0), propagated, _kicked(kick_key, best.permutation))
-        descent = descend(visiting_key, start, stale | (i > 0))
-        best = jax.tree.map(partial(jnp.where, descent.objective > best.objective), descent, best)
-        return best, descent._replace(permutation={})
 
-    nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(descend, key, propagated, stale))
-    return lax.scan(restart, nothing._replace(objective=nothing.objective - jnp.inf), jnp.arange(restarts))
-
-
-def _kicked(key: PRNGKey, permutation: Permutation) -> Permutation:
+def _kicked(draw: np.random.Generator, permutation: Mapping[str, AnyArray]) -> Permutation:
     """Shifts a random 30 % of the positions of each permutation around: far enough to find other optima."""
-
-    def kick(key: PRNGKey, indices: Array) -> Array:
-        size = indices.shape[-1]
-        chosen = jax.random.permutation(key, size)[: max(2, size * 3 // 10)]
-        return indices.at[..., chosen].set(indices[..., jnp.roll(chosen, 1)])
-
-    alike: dict[tuple[int, ...], list[str]] = {}
+    kicked: dict[str, AnyArray] = {}
     for name, indices in permutation.items():
-        alike.setdefault(indices.shape, []).append(name)
-    number = {name: i for i, name in enumerate(permutation)}
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(permutation)))
-    kicked: Permutation = {}
-    for names in alike.values():
-        own = keys[np.asarray([number[name] for name in names])]
-        moved = jax.vmap(kick)(own, jnp.stack([permutation[name] for name in names]))
-        kicked |= dict(zip(names, moved, strict=True))
-    return {name: kicked[name] for name in permutation}
-
-
-def _allowed_here(
-    name: str, names: Collection[str], allowed: Mapping[str, Array], permutation: Permutation
-) -> dict[str, Array]:
-    """What may be assigned to what where a permutation moves within others that are assigned already."""
-    outer = around(name, names)
-    members = [member for member in family(name, names) if member in allowed]
-    return {member: at_assigned(allowed[member], outer, permutation) for member in members}
+        size = indices.shape[-1]
+        chosen = draw.permutation(size)[: max(2, size * 3 // 10)]
+        kicked[name] = indices.copy()
+        kicked[name][..., chosen] = indices[..., np.roll(chosen, 1)]
+    return kicked
 
 
 def _visited(spec: PermutationSpec, pieces: Collection[Piece]) -> list[str]:
@@ -249,11 +191,7 @@ def _is_stale(i: int, order: list[str], neighbours: np.ndarray) -> bool:
 
 
 def _propagated(
-    order: list[str],
-    names: Collection[str],
-    terms: Mapping[str, dict[str, list[Term]]],
-    solve: Solver,
-    allowed: Mapping[str, Array] | None,
+    visits: Sequence[Met], compute: Computing, allowed: Mapping[str, Array], assignment: str
 ) -> Permutation:
     """Assigns each permutation once, outwards from the fixed axes, those not reached yet averaged out.
 
@@ -262,8 +200,7 @@ def _propagated(
     well below the objective reached from here.
     """
     permutation: Permutation = {}
-    for name in order:
-        here = None if allowed is None else _allowed_here(name, names, allowed, permutation)
-        found, _ = assigned(name, names, similarities(terms[name], permutation), solve, here)
-        permutation |= found
+    for met in visits:
+        found = compute.best(met.visit, met.known(permutation), met.known(allowed), assignment)
+        permutation |= met.named(found)
     return permutation

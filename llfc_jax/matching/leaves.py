@@ -64,7 +64,7 @@ def cut_up(spec: PermutationSpec, leaves: Leaves) -> tuple[dict[str, Piece], Lea
             name = f"{path}#{i}" if spec.leaves[path].cut else path
             pieces[name], arrays[name] = piece, piece.of(leaf)
             if jnp.iscomplexobj(leaf):
-                parts = jnp.stack((arrays[name].real, arrays[name].imag), -1)
+                parts = leaf.__array_namespace__().stack((arrays[name].real, arrays[name].imag), -1)
                 pieces[name] = Piece((*piece.positions, range(2)), (*piece.axes, ((2, None),)))
                 arrays[name] = parts
     return pieces, arrays
@@ -82,7 +82,11 @@ def _batch_stats(tree: PyTree) -> list[str]:
 
 def by_path(tree: PyTree) -> Leaves:
     """All arrays of a tree."""
-    return {jax.tree_util.keystr(path): jnp.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+    # jnp.asarray would compile a program for each shape.
+    return {
+        jax.tree_util.keystr(path): leaf if isinstance(leaf, jax.Array) else jax.device_put(np.asarray(leaf))
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
 
 
 def selected(variables: Variables, paths: Collection[str]) -> Leaves:

@@ -3,24 +3,31 @@
 A permutation is assigned together with all that moves within it: heads with the inner axes of each. With `S`
 the similarities of an inner axis, the value of giving B's head j to A's head i is that of the best assignment
 within, so the outer assignment's matrix is `C[i, j] = own[i, j] + max_p sum_k S[i, j, k, p[k]]`.
+
+Arrays are JAX's, or all NumPy's, which the host computes with and compiles nothing.
 """
 
-import string
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from llfc_jax.matching.leaves import Leaves
 from llfc_jax.symmetry.spec import Piece, around, permuted
-from llfc_jax.types import Array, Permutation
+from llfc_jax.types import AnyArray, Array, Permutation
 
-Solver = Callable[[Array], Array]
+Solver = Callable[[AnyArray], AnyArray]
 """Matrices `(..., n, n)` -> the permutations `(..., n)` that maximise `sum_i C[i, p[i]]`."""
 
 
-class Term(NamedTuple):
+@partial(jax.tree_util.register_dataclass, data_fields=("a", "b"), meta_fields=("chain", "outer", "perms"))
+@dataclass(frozen=True, eq=False)
+class Term:
     """A piece of A and of B, in its view, as one permutation and what moves within it meet it.
 
     Attributes:
@@ -31,16 +38,39 @@ class Term(NamedTuple):
         perms: for each axis, its permutation.
     """
 
-    a: Array
-    b: Array
+    a: AnyArray
+    b: AnyArray
     chain: tuple[int, ...]
     outer: tuple[int, ...]
     perms: tuple[str | None, ...]
 
-    @property
+    @cached_property
     def others(self) -> dict[int, str | None]:
         """Axis -> permutation (None if fixed), without those that are matched or counted over."""
         return {i: name for i, name in enumerate(self.perms) if i not in (*self.chain, *self.outer)}
+
+    @cached_property
+    def is_settled(self) -> bool:
+        """Whether no other permutation changes what is alike."""
+        return not self.outer and not any(self.others.values())
+
+    def as_matrices(self, array: Array) -> Array:
+        """`(outer..., all others, matched positions)`: an array of this form."""
+        lengths = [array.shape[i] for i in self._order]
+        outer, others = len(self.outer), array.ndim - len(self.chain)
+        shape = (*lengths[:outer], *(math.prod(part) for part in (lengths[outer:others], lengths[others:])))
+        return array.transpose(self._order).reshape(shape)
+
+    def laid_out(self) -> "Term":
+        """The same with its axes in this order, which a host reads as matrices where they are."""
+        places = {old: new for new, old in enumerate(self._order)}
+        a, b = (np.ascontiguousarray(array.transpose(self._order)) for array in (self.a, self.b))
+        chain, outer = (tuple(places[i] for i in part) for part in (self.chain, self.outer))
+        return Term(a, b, chain, outer, tuple(self.perms[i] for i in self._order))
+
+    @cached_property
+    def _order(self) -> tuple[int, ...]:
+        return (*self.outer, *self.others, *self.chain)
 
 
 def family(name: str, names: Collection[str]) -> tuple[str, ...]:
@@ -51,20 +81,12 @@ def family(name: str, names: Collection[str]) -> tuple[str, ...]:
 def terms_of(
     name: str, names: Collection[str], pieces: Mapping[str, Piece], leaves_a: Leaves, leaves_b: Leaves
 ) -> dict[str, list[Term]]:
-    """All that one permutation moves, by the innermost of its family that tells positions apart.
-
-    What it alone moves is stacked: one matrix product for many thin arrays.
-    """
+    """All that one permutation moves, by the innermost of its family that tells positions apart."""
     found: dict[str, list[Term]] = {member: [] for member in family(name, names)}
-    alone: list[Term] = []
     for key, piece in pieces.items():
         for last, chain in _chains(name, piece.perms, found):
             outer = tuple(piece.perms.index(other) for other in around(name, names))
-            term = Term(leaves_a[key], leaves_b[key], chain, outer, piece.perms)
-            stackable = len(found) == 1 and not outer and not any(term.others.values())
-            (alone if stackable else found[last]).append(term)
-    if alone:
-        found[name].insert(0, _stacked(name, alone))
+            found[last].append(Term(leaves_a[key], leaves_b[key], chain, outer, piece.perms))
     return found
 
 
@@ -82,46 +104,56 @@ def _chains(
                 yield last, (axis, *(perms.index(other) for other in inner[1:]))
 
 
-def _stacked(name: str, terms: Sequence[Term]) -> Term:
-    def stack(side: str) -> Array:
-        rows = (jnp.moveaxis(getattr(term, side), term.chain[0], -1) for term in terms)
-        return jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in rows])
-
-    return Term(stack("a"), stack("b"), (1,), (), (None, name))
-
-
 def similarity_of(term: Term, permutation: Permutation) -> Array:
     """`S[..., i, j, k, l, ...]`: what A has at i, and k within it, times what B has at j, and l within it.
 
     B's other axes are permuted; one whose permutation isn't in `permutation` counts as its average over all
     permutations. For each new position of what the permutation moves within, there is one such array.
     """
-    a, b, dtype = term.a, term.b, accumulator(term.a, term.b)
+    a, b = term.a, term.b
     # What moves within what is matched has no place yet.
-    matched_name = f"{term.perms[term.chain[0]]}/"
-    permutation = {name: p for name, p in permutation.items() if not name.startswith(matched_name)}
+    matched = f"{term.perms[term.chain[0]]}/"
+    permutation = {name: p for name, p in permutation.items() if not name.startswith(matched)}
     still = {i: name for i, name in enumerate(term.perms) if i not in term.chain}
     known = tuple(name if i in still and name in permutation else None for i, name in enumerate(term.perms))
     b = permuted(b, known, permutation)
     for axis, name in term.others.items():
         if name is not None and name not in permutation:
-            a = a.sum(axis, keepdims=True, dtype=dtype)
-            b = b.mean(axis, keepdims=True, dtype=dtype)
-    letters = string.ascii_letters[: a.ndim]
-    matched = dict(zip(term.chain, string.ascii_letters[a.ndim :], strict=False))
-    of_b = "".join(matched.get(i, letter) for i, letter in enumerate(letters))
-    out = "".join(letters[i] for i in term.outer) + "".join(letters[i] + matched[i] for i in term.chain)
-    return jnp.einsum(
-        f"{letters},{of_b}->{out}", a, b, precision=lax.Precision.HIGHEST, preferred_element_type=dtype
-    )
+            a = a.sum(axis, keepdims=True, dtype=accumulator(a, b))
+            b = b.mean(axis, keepdims=True, dtype=accumulator(a, b))
+    return by_level(_product(term.as_matrices(a).mT, term.as_matrices(b)), [a.shape[i] for i in term.chain])
 
 
-def similarities(terms: Mapping[str, Sequence[Term]], permutation: Permutation) -> dict[str, Array]:
-    """The sum of the similarities for each member of a family that has any."""
-    products = {
-        member: [similarity_of(term, permutation) for term in found] for member, found in terms.items()
-    }
-    return {member: sum(found[1:], start=found[0]) for member, found in products.items() if found}
+def _product(x: Array, y: Array) -> Array:
+    if isinstance(x, np.ndarray):
+        return x @ y
+    return jnp.matmul(x, y, precision=lax.Precision.HIGHEST, preferred_element_type=accumulator(x, y))
+
+
+def similarities(
+    terms: Mapping[str, Sequence[Term]], permutation: Permutation, settled: Mapping[str, Array] | None = None
+) -> dict[str, Array]:
+    """The sum of the similarities for each member of a family that has any, with what is settled of it."""
+    found: dict[str, Array] = {**(settled or {})}
+    for member, own in terms.items():
+        for term in _stacked(own):
+            similarity = similarity_of(term, permutation)
+            found[member] = found[member] + similarity if member in found else similarity
+    return found
+
+
+def _stacked(terms: Sequence[Term]) -> list[Term]:
+    """Terms, those that one permutation alone moves as one: a single matrix product for many thin arrays."""
+    alone = [term for term in terms if term.is_settled and len(term.chain) == 1]
+    if len(alone) < 2:
+        return [*terms]
+
+    def stack(side: str) -> Array:
+        columns = [term.as_matrices(getattr(term, side)) for term in alone]
+        return columns[0].__array_namespace__().concatenate(columns)
+
+    name = alone[0].perms[alone[0].chain[0]]
+    return [Term(stack("a"), stack("b"), (1,), (), (None, name)), *(t for t in terms if t not in alone)]
 
 
 def assigned(
@@ -143,10 +175,11 @@ def assigned(
     """
     cost, inside = _costs(name, names, similarity, solve, allowed)
     best = solve(_kept(cost, allowed[name]) if allowed and name in allowed else cost)
-    value = jnp.take_along_axis(cost, best[..., None], axis=-1)[..., 0].sum(-1)
+    take_along_axis = cost.__array_namespace__().take_along_axis
+    value = take_along_axis(cost, best[..., None], axis=-1)[..., 0].sum(-1)
     axis = best.ndim
     chosen = {
-        child: jnp.take_along_axis(
+        child: take_along_axis(
             indices, best.reshape(best.shape + (1,) * (indices.ndim - axis)), axis=axis
         ).squeeze(axis)
         for child, indices in inside.items()
@@ -184,7 +217,9 @@ def _children(name: str, names: Collection[str], similarity: Mapping[str, Array]
 def _kept(cost: Array, allowed: Array) -> Array:
     """A matrix by which no assignment is better than one that is allowed, where there is one."""
     span = cost.max((-2, -1), keepdims=True) - cost.min((-2, -1), keepdims=True)
-    return jnp.where(allowed, cost, cost.min((-2, -1), keepdims=True) - cost.shape[-1] * span - 1)
+    return cost.__array_namespace__().where(
+        allowed, cost, cost.min((-2, -1), keepdims=True) - cost.shape[-1] * span - 1
+    )
 
 
 def undecided(
@@ -214,15 +249,16 @@ _ROUNDING = 1e-4
 
 
 def by_level(similarity: Array, sizes: Sequence[int]) -> Array:
-    """A matrix of positions that are counted by several axes, as `(i, j, k, l, ...)`.
+    """Matrices of positions that are counted by several axes, as `(..., i, j, k, l, ...)`.
 
     Args:
-        similarity: `(m, m)`, m the product of `sizes`: A's positions, B's positions.
+        similarity: `(..., m, m)`, m the product of `sizes`: A's positions, B's positions.
         sizes: of what a permutation moves within, outermost first, and its own.
     """
-    levels = len(sizes)
-    order = [side * levels + level for level in range(levels) for side in range(2)]
-    return jnp.transpose(similarity.reshape((*sizes, *sizes)), order)
+    *outer, _, _ = similarity.shape
+    levels = range(len(sizes))
+    order = [len(outer) + side * len(sizes) + level for level in levels for side in range(2)]
+    return similarity.reshape(*outer, *sizes, *sizes).transpose(*range(len(outer)), *order)
 
 
 def at_assigned(similarity: Array, names: Sequence[str], permutation: Permutation) -> Array:
@@ -233,19 +269,24 @@ def at_assigned(similarity: Array, names: Sequence[str], permutation: Permutatio
         names: of the permutations, outermost first; of none, all similarities are returned.
         permutation: their indices, and others'.
     """
-    index: list[Array] = []
+    index: list[AnyArray] = []
     shape = permutation[names[-1]].shape if names else ()
     for level, member in enumerate(names):
-        own = jnp.arange(shape[level]).reshape((-1,) + (1,) * (len(shape) - level - 1))
+        own = np.arange(shape[level]).reshape((-1,) + (1,) * (len(shape) - level - 1))
         index += [own, permutation[member].reshape(shape[: level + 1] + (1,) * (len(shape) - level - 1))]
     return similarity[tuple(index)]
 
 
-def inner_product(a: Array, b: Array, piece: Piece, permutation: Permutation) -> Array:
-    """`<A, pi(B)>` of one piece."""
-    return jnp.sum(a * permuted(b, piece.perms, permutation), dtype=accumulator(a, b))
+def inner_product(a: Array, b: Array, perms: Sequence[str | None], permutation: Permutation) -> Array:
+    """`<A, pi(B)>` of one piece, whose axes `perms` move."""
+    return (a * permuted(b, perms, permutation)).sum(dtype=accumulator(a, b))
 
 
-def accumulator(a: Array, b: Array) -> jnp.dtype:
+def accumulator(a: Array, b: Array) -> np.dtype:
     """What sums of products are made in."""
-    return jnp.promote_types(jnp.result_type(a, b), jnp.float32)
+    return _at_least_single(a.dtype, b.dtype)
+
+
+@cache
+def _at_least_single(*dtypes: np.dtype) -> np.dtype:
+    return jnp.result_type(*dtypes, jnp.float32)

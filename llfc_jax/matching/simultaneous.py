@@ -62,8 +62,5 @@ def simultaneous_matching(
     at_all_times = PermutationSpec(
         spec.sizes, {path: spec.leaves[path.rpartition("@")[0]] for path in leaves_a}
     )
-    best, descents = search(key, leaves_a, leaves_b, at_all_times, restarts, max_sweeps, assignment)
-    converged = ~best.stale.any() & bool(spec.sizes)
-    return best.permutation, MatchInfo(
-        best.trace, best.sweeps, converged, descents.objective, held_fixed(spec)
-    )
+    permutation, info = search(key, leaves_a, leaves_b, at_all_times, restarts, max_sweeps, assignment)
+    return permutation, info._replace(fixed=held_fixed(spec))

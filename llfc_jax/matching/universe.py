@@ -93,12 +93,12 @@ def universe_matching(
     def visit(key: PRNGKey, p: int, others: Sequence[int]) -> bool:
         """Matches p to the sum of others, if that is better; whether it was."""
         target = _sum([moved[q] for q in others])
-        best, _ = search(key, target, leaves[p], spec, restarts, max_sweeps, assignment)
-        gain = float(best.objective) - float(_inner(target, moved[p]))
-        if gain <= _ROUNDING * abs(float(best.objective)):
+        permutation, info = search(key, target, leaves[p], spec, restarts, max_sweeps, assignment)
+        objective = float(info.objective[-1])
+        if objective - float(_inner(target, moved[p])) <= _ROUNDING * abs(objective):
             return False
-        found[p] = best.permutation
-        permuted = by_path(apply_permutation(spec, best.permutation, networks[p]))
+        found[p] = permutation
+        permuted = by_path(apply_permutation(spec, permutation, networks[p]))
         moved[p] = {path: permuted[path] for path in leaves[p]}
         return True
 

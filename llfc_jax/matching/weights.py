@@ -8,7 +8,7 @@ from llfc_jax.matching.coordinate_descent import search
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import matched_leaves
 from llfc_jax.matching.problem import Found, Problem
-from llfc_jax.symmetry import PermutationSpec, held_fixed
+from llfc_jax.symmetry import PermutationSpec
 from llfc_jax.types import Params, Permutation, PRNGKey
 
 
@@ -54,15 +54,7 @@ def weight_matching(
     if restarts < 1 or max_sweeps < 1:
         raise UserError(f"restarts, max_sweeps: expected at least 1, found {restarts} and {max_sweeps}")
     leaves_a, leaves_b = matched_leaves(spec, params_a, params_b, exclude)
-    best, descents = search(key, leaves_a, leaves_b, spec, restarts, max_sweeps, assignment)
-    info = MatchInfo(
-        objective=best.trace,
-        sweeps=best.sweeps,
-        converged=~best.stale.any() & bool(spec.sizes),
-        restart_objectives=descents.objective,
-        fixed=held_fixed(spec),
-    )
-    return best.permutation, info
+    return search(key, leaves_a, leaves_b, spec, restarts, max_sweeps, assignment)
 
 
 def by_weights(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Found:

@@ -101,6 +101,18 @@ def fetch(tree: PyTree) -> PyTree:
     return jax.device_get(jax.tree.map(gathered, tree))
 
 
+def on_host(tree: PyTree) -> bool:
+    """Whether NumPy can compute with all arrays of a pytree where they are: its own, and those on one CPU."""
+
+    def is_at_hand(leaf: Any) -> bool:
+        if isinstance(leaf, jax.core.Tracer):
+            return False
+        devices = leaf.devices() if isinstance(leaf, jax.Array) else ()
+        return len(devices) < 2 and all(device.platform == "cpu" for device in devices)
+
+    return all(map(is_at_hand, jax.tree.leaves(tree)))
+
+
 def padded(size: int) -> int:
     """The next size that divides evenly."""
     devices = jax.local_device_count() if _is_apart else jax.device_count()

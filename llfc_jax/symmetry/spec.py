@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import jax
@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.errors import UserError
-from llfc_jax.types import Array, Permutation, PRNGKey, PyTree
+from llfc_jax.runtime import sharding
+from llfc_jax.types import AnyArray, Array, Permutation, PRNGKey, PyTree
 
 Positions: TypeAlias = range | tuple[int, ...]
 """Positions along an axis, ascending."""
@@ -21,6 +22,7 @@ Factors: TypeAlias = tuple[tuple[int, str | None], ...]
 """What an axis splits into, major to minor: size, and name of the permutation (None if it stays)."""
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class Piece:
     """A block of an array, in which every permutation moves whole factors of an axis.
@@ -33,12 +35,12 @@ class Piece:
     positions: tuple[Positions, ...]
     axes: tuple[Factors, ...]
 
-    @property
+    @cached_property
     def view(self) -> tuple[int, ...]:
         """The shape in which every permutation moves a whole axis."""
         return tuple(size for factors in self.axes for size, _ in factors)
 
-    @property
+    @cached_property
     def perms(self) -> tuple[str | None, ...]:
         """For each axis of the view, the name of the permutation that moves it; None if it stays."""
         return tuple(name for factors in self.axes for _, name in factors)
@@ -57,9 +59,10 @@ class Piece:
         """The axes of the view that a permutation moves within, outermost first."""
         return tuple(self.perms.index(other) for other in around(name, self.perms))
 
-    def of(self, array: Array) -> Array:
+    def of(self, array: AnyArray) -> AnyArray:
         """The block of an array, in its view."""
-        return array[self.index].reshape(self.view)
+        block = array if array.shape == self.shape else array[self.index]
+        return block.reshape(self.view)
 
     @property
     def index(self) -> tuple[Any, ...]:
@@ -239,8 +242,9 @@ def apply_permutation(spec: PermutationSpec, permutation: Permutation, variables
 
     leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(variables)}
     moving = [path for path in leaves if any(any(piece.perms) for piece in spec.leaves[path].pieces)]
-    specs = tuple(spec.leaves[path] for path in moving)
-    leaves |= zip(moving, _moved(specs, permutation, [leaves[path] for path in moving]), strict=True)
+    specs, old = tuple(spec.leaves[path] for path in moving), [leaves[path] for path in moving]
+    move = _moved_on_host if sharding.on_host((permutation, old)) else _moved
+    leaves |= zip(moving, move(specs, permutation, old), strict=True)
     return jax.tree.unflatten(jax.tree.structure(variables), leaves.values())
 
 
@@ -248,6 +252,21 @@ def apply_permutation(spec: PermutationSpec, permutation: Permutation, variables
 def _moved(specs: Sequence[LeafSpec], permutation: Permutation, leaves: Sequence[Array]) -> list[Array]:
     """One program for all leaves, where one of each shape would take long to compile."""
     return [moved_leaf(spec, permutation, leaf) for spec, leaf in zip(specs, leaves, strict=True)]
+
+
+def _moved_on_host(
+    specs: Sequence[LeafSpec], permutation: Permutation, leaves: Sequence[Array]
+) -> list[Array]:
+    """The same by NumPy, in less time than the program takes to compile."""
+    indices = {name: np.asarray(own) for name, own in permutation.items()}
+    moved = [np.array(leaf) for leaf in leaves]
+    for spec, old, new in zip(specs, leaves, moved, strict=True):
+        for piece in spec.pieces:
+            new[piece.index] = permuted(piece.of(np.asarray(old)), piece.perms, indices).reshape(piece.shape)
+    return [
+        jax.device_put(new, old.sharding if isinstance(old, jax.Array) else None)
+        for old, new in zip(leaves, moved, strict=True)
+    ]
 
 
 def moved_leaf(leaf_spec: LeafSpec, permutation: Permutation, leaf: Any) -> Any:
@@ -267,21 +286,25 @@ def moved_piece(piece: Piece, permutation: Permutation, leaf: Any) -> Array:
     return permuted(piece.of(jnp.asarray(leaf)), piece.perms, permutation)
 
 
-def permuted(array: Array, perms: Sequence[str | None], permutation: Permutation) -> Array:
-    """An array each of whose axes is moved by one permutation; what isn't in `permutation` stays."""
+def permuted(array: AnyArray, perms: Sequence[str | None], permutation: Mapping[str, AnyArray]) -> AnyArray:
+    """An array each of whose axes is moved by one permutation; what isn't in `permutation` stays.
+
+    An array of NumPy's, with a permutation of such, is permuted by NumPy, which has nothing to compile.
+    """
+    on_host = isinstance(array, np.ndarray)
+    take: Any = np.take if on_host else jnp.take
+    take_along_axis: Any = np.take_along_axis if on_host else partial(jnp.take_along_axis, mode="clip")
     for axis, name in sorted(enumerate(perms), key=lambda item: (item[1] or "").count("/")):
         if name is None or name not in permutation:
             continue
         indices = permutation[name]
-        if jnp.ndim(indices) == 1:
-            array = jnp.take(array, indices, axis=axis, mode="clip")
+        if indices.ndim == 1:
+            array = take(array, indices, axis=axis, mode="clip")
             continue
         along = [*(perms.index(other) for other in around(name, permutation)), axis]
         order = sorted(range(len(along)), key=along.__getitem__)
         shape = [array.shape[i] if i in along else 1 for i in range(array.ndim)]
-        array = jnp.take_along_axis(
-            array, jnp.transpose(indices, order).reshape(shape), axis=axis, mode="clip"
-        )
+        array = take_along_axis(array, indices.transpose(order).reshape(shape), axis=axis)
     return array
 
 

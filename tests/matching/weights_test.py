@@ -1,13 +1,16 @@
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import traces
 from planted import some_permutation
 
 from llfc_jax.errors import UserError
-from llfc_jax.matching import weight_matching
-from llfc_jax.matching.coordinate_descent import search
+from llfc_jax.matching import coordinate_descent, weight_matching
 from llfc_jax.matching.reference import git_rebasin, inner_product
+from llfc_jax.matching.visit import COMPILED, visit_of
 from llfc_jax.symmetry import (
     LeafSpec,
     PermutationSpec,
@@ -215,28 +218,73 @@ def test_without_symmetry_nothing_changes():
     assert info.sweeps == 0
 
 
-def test_one_compilation_serves_all_pairs_of_an_architecture():
-    make, spec = NETWORKS["plain"]
+@pytest.fixture
+def compiled(monkeypatch):
+    """Visits as on an accelerator."""
+    monkeypatch.setattr(coordinate_descent, "computing", lambda *_: COMPILED)
+
+
+@EACH_NETWORK
+def test_what_is_compiled_finds_what_the_host_finds(network, monkeypatch):
+    make, spec = NETWORKS[network]
+    for b in (make(1), noisy_copy(1, spec, make(0), 0.5)[0]):
+        on_host, found = weight_matching(jax.random.key(0), spec, make(0), b, restarts=3)
+        with monkeypatch.context() as patch:
+            patch.setattr(coordinate_descent, "computing", lambda *_: COMPILED)
+            permutation, info = weight_matching(jax.random.key(0), spec, make(0), b, restarts=3)
+        assert equal(permutation, on_host)
+        np.testing.assert_allclose(info.restart_objectives, found.restart_objectives, rtol=1e-5)
+
+
+def test_the_host_compiles_nothing():
+    make, spec = NETWORKS["residual"]
+    key, a, b = jax.random.key(0), make(0), make(1)
+    with traces() as events:
+        permutation, _ = weight_matching(key, spec, a, b, restarts=2)
+        apply_permutation(spec, permutation, b)
+    assert events == []
+
+
+def test_one_compilation_serves_all_permutations_that_meet_like_arrays_and_all_pairs(compiled):
+    make, spec = NETWORKS["residual"]
+    assert len(spec.sizes) == BLOCKS + 1
+    COMPILED.best.clear_cache()
     weight_matching(jax.random.key(0), spec, make(0), make(1))
-    before = search._cache_size()
-    weight_matching(jax.random.key(5), spec, make(6), make(7))
-    assert search._cache_size() == before
+    assert COMPILED.best._cache_size() == 2  # of the stream, of the units within a block
+    with traces() as events:
+        weight_matching(jax.random.key(5), spec, make(6), make(7))
+    assert events == []
 
 
-def test_memory_stays_below_three_times_both_parameter_sets_and_the_largest_cost_matrix():
-    sizes = {"p": 512, "q": 512}
-    leaves = {
+THIN = PermutationSpec(
+    {"p": 512, "q": 512},
+    {
         "['w1']": LeafSpec((64, 512), (None, "p")),
         "['w2']": LeafSpec((3, 3, 512, 512), (None, None, "p", "q")),
         "['w3']": LeafSpec((512, 10), ("q", None)),
-    }
-    shapes = {path: jax.ShapeDtypeStruct(leaf.view, jnp.float32) for path, leaf in leaves.items()}
-    lowered = search.lower(
-        jax.random.key(0), shapes, shapes, PermutationSpec(sizes, leaves), 8, 100, assignment="scipy"
-    )
-    memory = lowered.compile().memory_analysis()
-    both = 2 * 4 * sum(np.prod(shape.shape) for shape in shapes.values())
-    assert memory.argument_size_in_bytes + memory.temp_size_in_bytes <= 3 * both + 4 * 512**2
+    },
+)
+BOTH = 2 * 4 * sum(np.prod(leaf.view) for leaf in THIN.leaves.values())
+COST = 4 * 512**2
+
+
+def test_memory_of_the_host_stays_below_three_times_both_parameter_sets_and_some_cost_matrices():
+    a, b = ({path[2:-2]: np.ones(leaf.view, np.float32) for path, leaf in THIN.leaves.items()} for _ in "ab")
+    key = jax.random.key(0)
+    tracemalloc.start()
+    weight_matching(key, THIN, a, b, max_sweeps=2)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most <= 2 * BOTH + 8 * COST
+
+
+def test_memory_of_a_compiled_visit_stays_below_twice_both_parameter_sets_and_some_cost_matrices():
+    leaves = {path: jnp.zeros(leaf.view) for path, leaf in THIN.leaves.items()}
+    pieces, arrays = COMPILED.cut_up(THIN, leaves)
+    met = visit_of("p", [*THIN.sizes], pieces, arrays, arrays, COMPILED)
+    permutation = met.known(identity(THIN))
+    memory = COMPILED.bettered.lower(met.visit, permutation, {}, "scipy").compile().memory_analysis()
+    assert memory.argument_size_in_bytes + memory.temp_size_in_bytes <= 2 * BOTH + 4 * COST
 
 
 @pytest.mark.parametrize(
