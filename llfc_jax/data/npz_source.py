@@ -79,6 +79,8 @@ def _arrays(path: Path, where: str, allowed: int) -> dict[str, Any]:
             f"{where} doesn't fit into memory: {first_line(error)}; expected a data set of TFDS, which is "
             "streamed where it is larger, or a larger data.memory"
         ) from error
+    except PermissionError as error:
+        raise UserError(f"{where} can't be read: {error.strerror}") from error
     except Exception as error:  # of NumPy, zipfile or zlib: they share no base class
         raise UserError(
             f"{where} is damaged, or no .npz file of plain arrays ({first_line(error)})"

@@ -22,6 +22,7 @@ from llfc_jax.data.splits import Slice
 from llfc_jax.data.streamed import Streamed
 from llfc_jax.data.text_source import check_fits, source_of_texts
 from llfc_jax.errors import UserError, first_line
+from llfc_jax.storage.files import forbidden
 from llfc_jax.storage.paths import expand
 
 _CLASS_KEYS = ("type", "pythonClassName", "python_class_name")
@@ -96,15 +97,17 @@ def _readable(builder: Any, name: str) -> Iterator[None]:
 
 
 def _check_feature_types(name: str, root: Path | None) -> None:
-    """Check that the files that say what features there are name classes of TFDS alone.
+    """Check that the files that say what features there are can be read, and name classes of TFDS alone.
 
     It imports the module of whatever class they name, from the current directory, too, before it complains.
     """
     from tensorflow_datasets.core.utils import file_utils
 
     directories = [root] if root else [Path(each) for each in file_utils.list_data_dirs()]
-    family = re.split("[/:]", name)[0]
-    for path in (path for each in directories for path in (each / family).rglob("features.json")):
+    places = [each / re.split("[/:]", name)[0] for each in directories]
+    for unreadable in filter(None, map(forbidden, places)):
+        raise UserError(f"data.data_dir: {unreadable} can't be read: permission denied")
+    for path in (path for place in places for path in place.rglob("features.json")):
         try:
             check_regular(path.with_name("dataset_info.json"))
             check_regular(path)

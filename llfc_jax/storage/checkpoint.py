@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 
 from llfc_jax.errors import UserError, first_line
 from llfc_jax.runtime import processes, sharding
+from llfc_jax.storage import files
 from llfc_jax.types import Permutation, PyTree, Variables
 
 KEEP = 2  # the last step, and the one before in case the last gets damaged
@@ -135,6 +136,8 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
         if _is_scarcity(error):
             where = directory / str(step)
             raise UserError(f"can't read checkpoint {where}: {_reason(error)}") from error
+        if forbidden := files.forbidden(directory / str(step)):  # which Orbax takes for absent
+            raise UserError(f"can't read checkpoint {forbidden}: permission denied") from error
         raise UserError(_damaged(directory, step, found, error)) from error
     return Checkpoint(
         step,

@@ -24,6 +24,15 @@ def writing(directory: Path) -> Iterator[None]:
         raise UserError(f"{directory} can't be written: {error.strerror or error}") from error
 
 
+def forbidden(place: Path) -> Path | None:
+    """The first file or directory, in and below a place, that this user may not read.
+
+    Many libraries take what they may not read for absent or damaged.
+    """
+    below = (Path(at, name) for at, directories, names in os.walk(place) for name in (*directories, *names))
+    return next((path for path in (place, *below) if not _may_be_read(path)), None)
+
+
 def check_writable(directory: Path) -> None:
     """Check a directory before work that shall end in it.
 
@@ -77,3 +86,9 @@ def _without_nan(tree: Any) -> Any:
     if isinstance(tree, list | tuple):
         return [_without_nan(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _may_be_read(path: Path) -> bool:
+    if not os.path.exists(path):
+        return True
+    return os.access(path, os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK)

@@ -199,6 +199,14 @@ def test_what_is_no_regular_file_is_not_waited_for(name, tmp_path):
     assert "(no regular file)" in complaint(tmp_path, "even")
 
 
+@pytest.mark.parametrize("name", ["", "1.0.0", "1.0.0/even-train.array_record-00001-of-00002"])
+def test_files_that_may_not_be_read_are_neither_damaged_nor_absent(name, tmp_path, monkeypatch):
+    write_even(tmp_path, "even/1.0.0", splits_of((8, 9)))
+    taken, access = tmp_path / "even" / name, os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != taken and access(path, mode))
+    assert complaint(tmp_path, "even") == f"data.data_dir: {taken} can't be read: permission denied"
+
+
 BLACK = np.zeros((8, 8, 3), np.uint8)
 DEEP = record_files.encoded(np.zeros((8, 8), np.uint16), "png")
 

@@ -189,6 +189,15 @@ def test_a_missing_part_is_noticed(copy):
         checkpoint.restore(copy)
 
 
+def test_a_part_that_may_not_be_read_is_not_called_damaged(copy, monkeypatch):
+    part, access = copy / "20" / "variables", checkpoint.os.access
+    shutil.rmtree(part)  # which is what Orbax sees
+    part.mkdir()
+    monkeypatch.setattr(checkpoint.os, "access", lambda path, mode: path != part and access(path, mode))
+    with pytest.raises(UserError, match=f"^can't read checkpoint {part}: permission denied$"):
+        checkpoint.restore(copy)
+
+
 def test_where_no_step_before_is_left_it_says_so(copy):
     shutil.rmtree(copy / "10")
     (copy / "20" / "metadata" / "metadata").write_text("{")
