@@ -27,6 +27,9 @@ ANSWERED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 GRACE_S = 5.0
 """For what is cleaned up on the way out, such as a download begun."""
 
+_WITHOUT_CODES = ("dumb", "unknown")
+"""Terminals, on which no bar has been drawn."""
+
 _SHOW_CURSOR, _CLEAR_LINE = "\x1b[?25h", "\r\x1b[K"
 _unsaid = ["the one line"]
 _came, _cleaning = 0, False
@@ -91,8 +94,9 @@ def end(number: int) -> None:
         return
     with contextlib.suppress(OSError, ValueError, AttributeError):  # where it is closed
         descriptor = sys.stderr.fileno()  # 2 may have been diverted
-        terminal = _SHOW_CURSOR + _CLEAR_LINE if os.isatty(descriptor) else ""
-        os.write(descriptor, f"{terminal}{line(number)}\n".encode())
+        draws = os.isatty(descriptor) and os.environ.get("TERM") not in _WITHOUT_CODES
+        before = _SHOW_CURSOR + _CLEAR_LINE if draws else ""
+        os.write(descriptor, f"{before}{line(number)}\n".encode())
     os._exit(exit_code(number))
 
 

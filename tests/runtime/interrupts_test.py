@@ -125,3 +125,14 @@ def test_a_signal_waits_for_the_handlers_where_a_program_begins_anew():
     code = f"{BEGIN}{hold}; {again}interrupts.install()'])"
     process = subprocess.run([sys.executable, "-c", code], cwd=command.ROOT, capture_output=True, text=True)
     command.assert_one_line(process, "terminated; the same command goes on from here", returncode=143)
+
+
+@pytest.mark.parametrize(("terminal", "before"), [("dumb", ""), ("xterm", "\x1b[?25h\r\x1b[K")])
+def test_the_line_takes_the_place_of_a_bar_where_the_terminal_draws_one(terminal, before):
+    screen, stderr = os.openpty()
+    code = f"{BEGIN}interrupts.end(signal.SIGINT)"
+    process = [sys.executable, "-c", code]
+    subprocess.run(process, cwd=command.ROOT, stderr=stderr, env=os.environ | {"TERM": terminal})
+    os.close(stderr)
+    assert os.read(screen, 1000).decode() == f"{before}llfc_jax: {LINE}\r\n"
+    os.close(screen)
