@@ -4,7 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llfc_jax.symmetry.factors import Axis, Cases, Factor, Product, Sum, resolve, restrict, size_of, sum_axis
+from llfc_jax.symmetry.factors import (
+    Axis,
+    Cases,
+    Factor,
+    Product,
+    Reason,
+    Sum,
+    resolve,
+    restrict,
+    size_of,
+    sum_axis,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,34 +67,34 @@ def terms(axis: Axis) -> list[Term]:
     return found
 
 
-def refine(axis: Axis, labels: np.ndarray) -> None:
+def refine(axis: Axis, labels: np.ndarray, why: Reason) -> None:
     """Cuts an axis so that positions with different labels are in different terms."""
     if not axis or (labels == labels[0]).all():
         return None
     head, rest = resolve(axis[0]), axis[1:]
     match head.split:
         case Product(parts):
-            return refine(parts + rest, labels)
+            return refine(parts + rest, labels, why)
         case Sum(positions, pieces):
             rows = labels.reshape(head.size, -1)
             for i, (own, piece) in enumerate(zip(positions, pieces, strict=True)):
-                refine(piece + restrict(rest, head, i), rows[own].ravel())
+                refine(piece + restrict(rest, head, i), rows[own].ravel(), why)
             return None
     rows = labels.reshape(head.size, -1)
     distinct, kinds = np.unique(rows, axis=0, return_inverse=True)
     if len(distinct) == 1:
-        return refine(rest, rows[0])
-    cut(head, kinds.reshape(-1))
-    return refine(axis, labels)
+        return refine(rest, rows[0], why)
+    cut(head, kinds.reshape(-1), why)
+    return refine(axis, labels, why)
 
 
-def cut(factor: Factor, labels: np.ndarray) -> None:
+def cut(factor: Factor, labels: np.ndarray, why: Reason) -> None:
     """Turns an unsplit factor or cases into the sum of the sets of positions with equal labels."""
     positions = tuple(np.flatnonzero(labels == label) for label in np.unique(labels))
     match factor.split:
         case Cases(of, axes):
             for axis in axes:
-                refine(axis, labels)
+                refine(axis, labels, why)
             pieces = []
             for own in positions:
                 parts = tuple(select(axis, own) for axis in axes)
@@ -94,7 +105,7 @@ def cut(factor: Factor, labels: np.ndarray) -> None:
                 (Factor(len(own), factor.fixed, within=list(factor.within)),) if len(own) > 1 else ()
                 for own in positions
             ]
-    factor.split = Sum(positions, tuple(pieces))
+    factor.split = Sum(positions, tuple(pieces), why)
 
 
 def select(axis: Axis, positions: np.ndarray) -> Axis:

@@ -54,10 +54,12 @@ class Sum:
     Attributes:
         positions: for each piece, its positions in the factor, ascending.
         pieces: for each piece, the axis along them.
+        why: what took it apart or put it together, where that is known.
     """
 
     positions: tuple[np.ndarray, ...]
     pieces: "tuple[Axis, ...]"
+    why: "Reason | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,8 +344,8 @@ def _pull_out(factor: Factor, of: Factor) -> None:
     axes = []
     for i in range(count):
         match split:
-            case Sum(positions, pieces):
-                inside: Sum | Cases = Sum(positions, tuple(restrict(piece, of, i) for piece in pieces))
+            case Sum(positions, pieces, why):
+                inside: Sum | Cases = Sum(positions, tuple(restrict(piece, of, i) for piece in pieces), why)
             case Cases(other, cases):
                 inside = Cases(other, tuple(restrict(case, of, i) for case in cases))
         axes.append((Factor(factor.size, split=inside, within=list(factor.within)),))

@@ -40,7 +40,7 @@ def pad(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
             continue
         around = np.setdiff1d(np.arange(padded), positions)
         padding = (*axes[:i], new_axis(len(around)), *axes[i + 1 :])
-        axes = join([(positions[kept], axes), (around, padding)], i, padded)
+        axes = join([(positions[kept], axes), (around, padding)], i, padded, eqn)
     return [axes]
 
 
@@ -50,7 +50,7 @@ def concatenate(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     sizes = [shape_of(operand)[joined] for operand in eqn.invars]
     ends = np.cumsum(sizes)
     positions = [np.arange(end - size, end) for size, end in zip(sizes, ends, strict=True)]
-    return [join(zip(positions, operands, strict=True), joined, int(ends[-1]))]
+    return [join(zip(positions, operands, strict=True), joined, int(ends[-1]), eqn)]
 
 
 def split(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
@@ -64,7 +64,7 @@ def stack(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     """Joins arrays as the positions of a new axis."""
     new = eqn.params["axis"]
     rows = [(np.array([i]), (*axes[:new], (), *axes[new:])) for i, axes in enumerate(operands)]
-    return [join(rows, new, len(operands))]
+    return [join(rows, new, len(operands), eqn)]
 
 
 def unstack(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:

@@ -1,7 +1,7 @@
 """From the axes of a model's arrays, all statements made, to its permutation spec."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +11,14 @@ from llfc_jax.symmetry.factors import (
     Axes,
     Axis,
     Factor,
+    Reason,
+    Sum,
     dependencies,
     expand,
     fix,
     flatten,
     has_sum,
+    nodes,
     restrict,
     size_of,
 )
@@ -114,8 +117,18 @@ def _chains(
 
 
 def _what_fixes(axis: Axis, lines: Lines) -> str:
-    reasons = [shown(factor.fixed, lines) for factor in expand(axis) if factor.fixed is not None]
+    fixed = [factor.fixed for factor in expand(axis) if factor.fixed is not None]
+    if not fixed:
+        fixed = [*_what_separates(axis)]
+    reasons = [shown(reason, lines) for reason in fixed]
     return ", ".join(dict.fromkeys(reasons))
+
+
+def _what_separates(axis: Axis) -> Iterator[Reason]:
+    """What leaves positions by themselves, which no factor stands for that could be fixed."""
+    for factor in nodes(axis):
+        if isinstance(factor.split, Sum) and () in factor.split.pieces and factor.split.why is not None:
+            yield factor.split.why
 
 
 def _fix_unused(leaves: Sequence[Axes], used: Axis) -> None:
@@ -138,7 +151,7 @@ def _separate(leaves: Sequence[Axes]) -> None:
                     continue
                 for other in dependencies(factor):
                     if other.fixed is not None and other.split is None:
-                        cut(other, np.arange(other.size))
+                        cut(other, np.arange(other.size), other.fixed)
                         separated = False
 
 

@@ -39,7 +39,9 @@ def permutation_spec(apply: Callable[..., PyTree], variables: PyTree, *inputs: P
     """Derives which permutations of which parameter axes leave a model's outputs unchanged.
 
     The model is traced, not run. What is found is always a symmetry; it may not be all of them: an axis that
-    an operation without a rule acts on is fixed, and so is one along which a constant varies.
+    an operation without a rule acts on is fixed, and so is one along which a constant varies. Positions that
+    are cut out one by one stay where they are, such as experts in a loop over a stack of them, and whole
+    arrays are not exchanged, such as those of experts that are summed.
 
     Args:
         apply: `apply(variables, *inputs)` returns the outputs that have to stay, a pytree.

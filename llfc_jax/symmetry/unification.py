@@ -172,8 +172,8 @@ def _cut_alike(first: Axis, second: Axis, why: Reason) -> bool:
             return True
         if is_fixed(first) and is_fixed(second) and not (_refines(labels, other) or _refines(other, labels)):
             return False
-        refine(first, other)
-        refine(second, labels)
+        refine(first, other, why)
+        refine(second, labels, why)
     for axis in (first, second):
         fix(axis, TooManyParts(why))
     return False
@@ -300,7 +300,7 @@ def take(axes: Axes, dimension: int, positions: np.ndarray, size: int, why: Reas
         return axes
     if is_plain(axes, dimension):
         return (*axes[:dimension], new_axis(len(positions), why), *axes[dimension + 1 :])
-    refine(axis, np.isin(np.arange(size), positions))
+    refine(axis, np.isin(np.arange(size), positions), why)
     blocks = []
     for term in terms(axis):
         if np.isin(term.positions[0], positions):
@@ -309,7 +309,7 @@ def take(axes: Axes, dimension: int, positions: np.ndarray, size: int, why: Reas
                 block = [restrict(other, of.root(), piece) for other in block]
             block[dimension] = term.axis
             blocks.append((np.searchsorted(positions, term.positions), tuple(block)))
-    return join(blocks, dimension, len(positions))
+    return join(blocks, dimension, len(positions), why)
 
 
 def is_plain(axes: Axes, dimension: int) -> bool:
@@ -321,7 +321,7 @@ def is_plain(axes: Axes, dimension: int) -> bool:
     return not any(factor.fixed is None and own & dependencies(factor) for factor in others)
 
 
-def join(blocks: Iterable[tuple[np.ndarray, Axes]], dimension: int, size: int) -> Axes:
+def join(blocks: Iterable[tuple[np.ndarray, Axes]], dimension: int, size: int, why: Reason) -> Axes:
     """Returns the axes of an array made of others along one dimension: their positions in it and their axes.
 
     Along the other dimensions each may be permuted in its own way.
@@ -330,7 +330,7 @@ def join(blocks: Iterable[tuple[np.ndarray, Axes]], dimension: int, size: int) -
     if len(found) == 1:
         return found[0][1]
     positions = tuple(own for own, _ in found)
-    joined = Factor(size, split=Sum(positions, tuple(axes[dimension] for _, axes in found)))
+    joined = Factor(size, split=Sum(positions, tuple(axes[dimension] for _, axes in found), why))
     out: list[Axis] = []
     for i, alternatives in enumerate(zip(*(axes for _, axes in found), strict=True)):
         if i == dimension:

@@ -103,3 +103,40 @@ def test_operations_without_a_rule_carry_what_they_would_be_batched_over(name):
     weights = {"in": jnp.ones((5, 8)), "out": jnp.ones((8, 2))}
     spec = symmetry.permutation_spec(lambda w, x: operation(x @ w["in"]) @ w["out"], weights, x)
     assert list(spec.sizes.values()) == ([8] if carries else [])
+
+
+def weighed(w, x, i):
+    """What an expert out of a stack gives, by the router's weight."""
+    return jax.nn.softmax(x @ w["router"])[:, i, None] * (jnp.tanh(x @ w["up"][i]) @ w["down"][i])
+
+
+def in_python(w, x):
+    return sum(weighed(w, x, i) for i in range(3))
+
+
+def scanned(w, x):
+    def add(total, expert):
+        weight, up, down = expert
+        return total + weight[:, None] * (jnp.tanh(x @ up) @ down), None
+
+    weights = jax.nn.softmax(x @ w["router"]).T
+    return lax.scan(add, jnp.zeros_like(x), (weights, w["up"], w["down"]))[0]
+
+
+@pytest.mark.parametrize(("experts", "cause"), [(in_python, "slice"), (scanned, "scan")])
+def test_what_holds_experts_that_a_loop_takes_one_by_one_is_told(experts, cause):
+    w = {"router": jnp.ones((4, 3)), "up": jnp.ones((3, 4, 5)), "down": jnp.ones((3, 5, 4))}
+    spec = symmetry.permutation_spec(experts, w, jnp.ones((2, 4)))
+    assert [*spec.sizes.values()] == [5] * 3
+    (line,) = (line for line in symmetry.held_fixed(spec) if line.startswith(f"fixed by {cause}"))
+    assert line.endswith(": down[0] (3), router[1] (3), up[0] (3)")
+
+
+def test_what_cuts_one_unit_off_the_others_is_told():
+    def apply(w, x):
+        return jnp.roll(jnp.tanh(x @ w["in"]), 1, axis=-1) @ w["out"]
+
+    w = {"in": jnp.ones((4, 8)), "out": jnp.ones((8, 3))}
+    fixed = symmetry.permutation_spec(apply, w, jnp.ones((2, 4))).fixed
+    assert "slice" in fixed["['in']"][1]
+    assert "concatenate" in fixed["['out']"][0]
