@@ -102,13 +102,14 @@ def fetch(tree: PyTree) -> PyTree:
 
 
 def on_host(tree: PyTree) -> bool:
-    """Whether NumPy can compute with all arrays of a pytree where they are: its own, and those on one CPU."""
+    """Whether NumPy can compute with all arrays of a pytree: its own, and those that CPUs hold whole."""
 
     def is_at_hand(leaf: Any) -> bool:
         if isinstance(leaf, jax.core.Tracer):
             return False
-        devices = leaf.devices() if isinstance(leaf, jax.Array) else ()
-        return len(devices) < 2 and all(device.platform == "cpu" for device in devices)
+        if not isinstance(leaf, jax.Array):
+            return True
+        return leaf.is_fully_replicated and all(device.platform == "cpu" for device in leaf.devices())
 
     return all(map(is_at_hand, jax.tree.leaves(tree)))
 
