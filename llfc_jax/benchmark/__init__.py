@@ -29,7 +29,8 @@ half of its time for the MLP. On 2 cores of an AMD EPYC with AVX2, jax 0.10.2, P
 
 Weight matching on CPU is NumPy's since these rows were measured, when it took 4.8, 3.6 and 11.3 times less
 time than Git Re-Basin's published procedure in NumPy and SciPy, once compiled, with a higher objective. Now
-nothing is compiled; ResNet-20 x4 takes 2.1 times less, with other work on the machine. All measures together take 2.7 times as long as LMC and LLFC. The machine is a
+nothing is compiled; ResNet-20 x4 takes 2.1 times less, with other work on the machine. All measures together
+take 2.7 times as long as LMC and LLFC. The machine is a
 shared one: from run to run times differ by up to a half, ratios by less. How costs grow: `growth`;
 what a path costs on many accelerators: `cost_model`.
 
