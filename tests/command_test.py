@@ -76,5 +76,5 @@ def test_help_is_useful_and_quick():
 
 
 def test_an_interrupt_is_one_line_and_says_how_to_go_on(tmp_path):
-    process = command.run(*OPTIONS, f"--workdir={tmp_path}", before=INTERRUPTED)
+    process = command.run_forked(*OPTIONS, f"--workdir={tmp_path}", before=INTERRUPTED)
     command.assert_one_line(process, "interrupted; the same command goes on from here", returncode=130)

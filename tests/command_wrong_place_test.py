@@ -11,8 +11,8 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 
 OPTIONS = command.SMALL_RUN
 LIMITED = """
-import os, resource
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # others would read what it wrote half
+import jax, resource
+jax.config.update("jax_enable_compilation_cache", False)  # others would read what it wrote half
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 """
 
@@ -121,7 +121,7 @@ def test_a_wrong_place_is_one_line_and_stays_as_it_was(name, finished, tmp_path)
     prepare(workdir)
     before = command.contents(workdir)
     arguments = [*OPTIONS, *arguments, f"--workdir={workdir}"]
-    process = command.run(*arguments, before=limit) if limit else command.run_here(*arguments)
+    process = command.run_forked(*arguments, before=limit) if limit else command.run_here(*arguments)
     after = command.contents(workdir)
     said = process.stderr
     process.stderr = re.sub(r"drawing figures.*\n|(measure|draw).*: [\d.]+ s\n|trained .*\n", "", said)

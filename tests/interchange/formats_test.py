@@ -1,10 +1,10 @@
 """Files of arrays: what is damaged, what is refused, what comes back."""
 
 import builtins
-import multiprocessing
 import re
 from concurrent.futures import ProcessPoolExecutor
 
+import forks
 import ml_dtypes
 import numpy as np
 import pytest
@@ -97,7 +97,7 @@ def test_a_damaged_pytree_is_one_line(tmp_path):
     for path in (tmp_path / "x").rglob("*"):
         if path.is_file() and path.name != "_METADATA":
             path.write_bytes(truncate(path.read_bytes()))
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, forks.context()) as pool:
         line = pool.submit(complaint, tmp_path / "x").result()
     assert line.startswith(f"{tmp_path / 'x'} is damaged, or not what its name says")
     assert "\n" not in line

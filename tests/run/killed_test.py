@@ -14,6 +14,7 @@ from llfc_jax.storage import checkpoint
 ARGUMENTS = (
     "--config=configs/test.py",
     "--config.model.hidden=(8,)",
+    "--config.model.activation=gelu",  # which nothing but permutations goes through
     "--config.measures=lmc",
     "--config.lmc.num_alphas=3",
     "--config.train.epochs=5",
@@ -21,7 +22,6 @@ ARGUMENTS = (
     "--config.train.checkpoint_every_epochs=2",
     "--config.align.method=learned_matching",
     "--config.align.epochs=2",
-    "--config.align.classes=('scaling',)",
 )
 STEPS = 8  # per epoch: the trunk saves at 16 and 24, the children at 32 and 40
 
@@ -80,14 +80,14 @@ def killed_and_restarted(workdir):
     """What each kill left, and the run that nobody killed."""
     left = {}
     for name, (code, _) in KILLS.items():
-        process = command.run(*ARGUMENTS, f"--workdir={workdir}", before=code)
+        process = command.run_forked(*ARGUMENTS, f"--workdir={workdir}", before=code)
         saved = {path.name: checkpoint.steps(path) for path in (workdir / "checkpoints").iterdir()}
         left[name] = (
             process.returncode,
             {name: steps for name, steps in saved.items() if steps},
             {name for name in ("results.json", "report.html") if (workdir / name).exists()},
         )
-    return left, command.run(*ARGUMENTS, f"--workdir={workdir}")
+    return left, command.run_forked(*ARGUMENTS, f"--workdir={workdir}")
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def runs(tmp_path_factory):
     """The workdirs of a run left alone up to its results and of a killed one, and what the kills left."""
     before_report = in_call("llfc_jax.run.experiment", "write_report", 1)
     undisturbed, killed = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("killed")
-    reference = command.run(*ARGUMENTS, f"--workdir={undisturbed}", before=before_report)
+    reference = command.run_forked(*ARGUMENTS, f"--workdir={undisturbed}", before=before_report)
     assert reference.returncode == -signal.SIGKILL, reference.stderr
     left, last = killed_and_restarted(killed)  # whose programs are compiled now
     assert last.returncode == 0, last.stderr

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import command
+import forks
 import jax
 import pytest
 
@@ -30,19 +31,22 @@ NO_REPORT = """
 from llfc_jax.run import experiment
 experiment.write_report = lambda directory: directory  # compiles nothing, and takes as long as the rest
 """
+SMALLEST_RUN = (*command.SMALL_RUN, "--config.model.hidden=(8,)", "--config.train.epochs=2")
 FORGOTTEN = """
 import jax, llfc_jax.main
 assert llfc_jax.main.main({}) == 0
 jax.clear_caches()  # as in another process: what is left is on disk
 """
-OWN_CACHE = "import os; del os.environ['JAX_COMPILATION_CACHE_DIR']\n"
+OWN_CACHE = """
+import os, jax
+del os.environ["JAX_COMPILATION_CACHE_DIR"]
+jax.config.update("jax_compilation_cache_dir", None)
+"""
 
 
-def compile_something(directory, chosen=""):
+def compile_something(directory):
     """The answer, how many programs were found and asked for, and how many warnings there were."""
-    environment = command.environment() | {"JAX_COMPILATION_CACHE_DIR": str(chosen)}
-    python = [sys.executable, "-c", PROGRAM, str(directory)]
-    process = subprocess.run(python, cwd=command.ROOT, env=environment, capture_output=True, text=True)
+    process = forks.Started(OWN_CACHE + PROGRAM, directory, environment=command.environment()).finished()
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
     return json.loads(process.stdout)
@@ -93,7 +97,10 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path):
 
 
 def test_the_cache_that_the_user_chose_is_used(tmp_path):
-    compile_something(tmp_path / "ours", chosen=tmp_path / "chosen")
+    environment = command.environment() | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "chosen")}
+    python = [sys.executable, "-c", PROGRAM, tmp_path / "ours"]
+    subprocess.run(python, cwd=command.ROOT, env=environment, check=True, capture_output=True)
+    assert list((tmp_path / "chosen").iterdir())
     assert not (tmp_path / "ours").exists()
 
 
@@ -108,8 +115,8 @@ def test_the_cache_of_somebody_else_is_not_used(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_second_run_beside_the_first_compiles_nothing(tmp_path):
-    first, second = ([*command.SMALL_RUN, f"--workdir={tmp_path / name}"] for name in ("first", "second"))
-    process = command.run(*second, before=OWN_CACHE + NO_REPORT + FORGOTTEN.format(first))
+    first, second = ([*SMALLEST_RUN, f"--workdir={tmp_path / name}"] for name in ("first", "second"))
+    process = command.run_forked(*second, before=OWN_CACHE + NO_REPORT + FORGOTTEN.format(first))
     assert process.returncode == 0, process.stderr
     kept = tmp_path / ".jax_cache"
     newest = max(entry.stat().st_mtime for entry in kept.iterdir())

@@ -57,7 +57,8 @@ experiment.prepare = lambda config, like: (signal.raise_signal(signal.SIGINT), t
 
 @pytest.mark.parametrize("moment", SWALLOWED)
 def test_an_interrupt_is_one_line_and_exit_code_130_whenever_it_comes(moment, tmp_path):
-    process = command.run(f"--workdir={tmp_path / 'run'}", before=SWALLOWED[moment])
+    run = command.run if moment == "after the last line" else command.run_forked
+    process = run(f"--workdir={tmp_path / 'run'}", before=SWALLOWED[moment])
     command.assert_one_line(process, LINE, returncode=130)
 
 

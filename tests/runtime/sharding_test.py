@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
 
 import command
+import forks
 import jax
 import numpy as np
 import pytest
@@ -28,13 +27,6 @@ CASES = {
         "fsdp": DEVICES,
     },
 }
-ON_DEVICES = """
-import json, sys
-from pathlib import Path
-from sharding_test import CASES, devices_of_a_batch, measure, train
-case, checkpoints = CASES[sys.argv[1]], Path(sys.argv[2])
-print(json.dumps([devices_of_a_batch(), train(case, checkpoints / "again"), measure(case, checkpoints)]))
-"""
 
 
 def prepare(case):
@@ -80,16 +72,20 @@ def measure(case, checkpoints):
     return {name: results[name] for name in ("endpoints", "lmc", "llfc")}
 
 
+def all_of(name, checkpoints, environment):
+    """What a batch is, what training gives, and measuring."""
+    os.environ.update(environment)
+    case = CASES[name]
+    found = devices_of_a_batch(), train(case, checkpoints / "again"), measure(case, checkpoints)
+    return json.loads(json.dumps(found))
+
+
 def on_devices(name, checkpoints):
     """The same in a process with several devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
-    folders = (command.ROOT, Path(__file__).parent, Path(command.__file__).parent)
-    path = os.pathsep.join(map(str, folders))
-    environment = command.environment() | {"XLA_FLAGS": flags, "PYTHONPATH": path}
-    python = [sys.executable, "-c", ON_DEVICES, name, str(checkpoints)]
-    process = subprocess.run(python, cwd=command.ROOT, env=environment, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout.splitlines()[-1])
+    environment = command.environment() | {"XLA_FLAGS": flags}
+    with ProcessPoolExecutor(1, forks.context()) as pool:
+        return pool.submit(all_of, name, checkpoints, environment).result()
 
 
 def assert_close(found, expected, **tolerance):

@@ -1,9 +1,9 @@
-import multiprocessing
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from typing import NamedTuple
 
+import forks
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,7 +159,7 @@ def complaints(directory, damage):
 def all_complaints(tmp_path_factory):
     """In a process of its own, since Orbax leaves broken coroutines behind that complain later."""
     directory = save_twice(tmp_path_factory.mktemp("damaged") / "a", few_variables)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, forks.context()) as pool:
         found = pool.map(partial(complaints, directory), DAMAGES)
         return directory, dict(zip(DAMAGES, found, strict=True))
 

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
+import forks
+
 from llfc_jax.runtime import pages
 
-ROOT = Path(__file__).parents[2]
+ROOT = forks.ROOT
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 NO_NETWORK = {
@@ -52,12 +54,20 @@ def environment() -> dict[str, str]:
 def run(*arguments: str | Path, before: str = "", module: str = "llfc_jax.main") -> Finished:
     """`python -m llfc_jax.main` with arguments, in the repository; `before` is code to run in it first.
 
-    A start takes seconds: for what only a process of its own shows (signals, limits, what is imported, all
-    that reaches the terminal). `run_here` is for the rest.
+    A start takes seconds: for what only an interpreter of its own shows (what it imports, all that reaches
+    the terminal). `run_forked` is for what a process shows (signals), `run_here` for the rest.
     """
     start = ["-c", before + AS_MAIN.format(module=module)] if before else ["-m", module]
     command = [sys.executable, *start, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=forks.TIMEOUT_S
+    )
+
+
+def run_forked(*arguments: str | Path, before: str = "", module: str = "llfc_jax.main") -> Finished:
+    """`run` in a process that finds JAX imported."""
+    code = before + AS_MAIN.format(module=module)
+    return forks.Started(code, *arguments, environment=environment()).finished()
 
 
 def run_here(*arguments: str | Path, module: str = "llfc_jax.main") -> Finished:
