@@ -7,7 +7,7 @@ import sys
 import command
 import pytest
 
-from llfc_jax.runtime import processes
+from llfc_jax.runtime import interrupts, processes
 
 PROGRAM = """
 import os, sys
@@ -33,7 +33,7 @@ def test_the_command_is_run_once_with_its_arguments_and_ends_with_its_code(code)
 
 @pytest.mark.parametrize(
     ("name", "line"),
-    [("SIGABRT", processes.LOST), ("SIGKILL", f"ended by SIGKILL; {processes.GOES_ON}")],
+    [("SIGABRT", processes.LOST), ("SIGKILL", f"ended by SIGKILL; {interrupts.GOES_ON}")],
 )
 def test_how_it_was_ended_is_said_in_one_line(name, line):
     process = run(f"import signal; os.kill(os.getpid(), signal.{name})")

@@ -77,6 +77,10 @@ class Again:
         self._process.start()
         os.close(reading)
 
+    def send_signal(self, number: int) -> None:
+        """To the fork."""
+        os.kill(self._process.pid, number)
+
     def wait(self) -> int:
         """Its exit code, when it is through."""
         self._process.join()
