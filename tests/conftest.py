@@ -22,9 +22,9 @@ from llfc_jax.runtime import compilation  # noqa: E402
 compilation.avoid_slow_fusions()  # as the command does: the same programs give the same numbers, bit for bit
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-if (0, 10) <= jax.__version_info__ < (0, 12, 1):  # an unknown flag ends the process
+if compilation.TAKES_FLAGS:
     os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"  # workers have no cores to spare
-if (0, 10) <= jax.__version_info__ < (0, 12):
+if compilation.TAKES_FLAGS and jax.__version_info__ < (0, 12):  # which knows this one no more
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"  # half the time of compiling
 
 gc.disable()  # until all tests are imported, which leaves no garbage

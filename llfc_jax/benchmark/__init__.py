@@ -20,19 +20,19 @@ half of its time for the MLP. On 2 cores of an AMD EPYC with AVX2, jax 0.10.2, P
  path evaluation, resnet20x4             16     5.88      68.1     80.0  0.626  1,313    1.41  0.628     207
  path evaluation, vgg16                  32     6.44       124     70.2   1.01  1,839    2.59  0.698    58.3
  all measures, mlp                    2,000     1.72                              899
- weight matching, mlp                          0.107                              490
- weight matching, resnet20x4-ln                0.121                              819
- weight matching, vgg16-512                    0.935                            1,342
+ weight matching, mlp                          0.109                              426
+ weight matching, resnet20x4-ln                0.181                              743
+ weight matching, vgg16-512                    0.942                            1,079
  activation matching, mlp               500   0.0252    39,642                    410
  activation matching, resnet20x4-ln     100     3.07      65.1                    893
  activation matching, vgg16-512          32    0.415       154                    732
 
-Weight matching on CPU is NumPy's since these rows were measured, when it took 4.8, 3.6 and 11.3 times less
-time than Git Re-Basin's published procedure in NumPy and SciPy, once compiled, with a higher objective. Now
-nothing is compiled; ResNet-20 x4 takes 2.1 times less, with other work on the machine. All measures together
-take 2.7 times as long as LMC and LLFC. The machine is a
-shared one: from run to run times differ by up to a half, ratios by less. How costs grow: `growth`;
-what a path costs on many accelerators: `cost_model`.
+Weight matching takes 5.7, 2.4 and 8.7 times less time than Git Re-Basin's published procedure in NumPy and
+SciPy, with a higher objective; a process's first search, of which on CPU nothing is compiled, 4.9, 1.9 and
+8.2 times less. (A search compiled as a whole took 4.8, 3.6 and 11.3 times less, but ten seconds to compile.)
+All measures together take 2.7 times as long as LMC and LLFC. The machine is a shared one: from run to run
+times differ by up to a half, ratios by less. How costs grow: `growth`; what a path costs on many
+accelerators: `cost_model`.
 
 On one NVIDIA H100 (jax 0.11.2, PyTorch 2.11, medians of 3 and 5), against the same script with its networks
 on the GPU; path evaluation of 2,000 images in batches of 500, training steps of 128. Of PyTorch's 2.9 s, 2.3
@@ -56,11 +56,10 @@ large ones by itself, and the rows give them to PyTorch, too. Then PyTorch takes
     row             mlp  resnet20  resnet20x4  vgg16
     forward        0.69      1.10        1.32   1.50
     training step  1.28      1.18        1.04
+    path           6.03      1.85        1.33   1.96
 
-A path takes PyTorch so 5.54 times as long for the MLP (0.86 s here, 497 MB), 1.35 times for ResNet-20 (32
-images, 1.42 against 1.91 s). Since sums are made on the host, compiling takes half of what it did and a path
-more: medians of six 0.71 s where it took 0.69 (MLP), single runs 1.49 s where it took 1.32 (ResNet-20); in
-small pages 0.82 to 1.0 s and 1.5 to 1.7 s where it took 0.66 and 1.4.
+Paths of 2,000, 32, 16 and 32 images, by `--only="path evaluation"`, take 0.696, 1.13, 6.73 and 6.64 s and 495
+to 1,743 MB. Three more runs gave 0.61 to 0.77 s for the MLP, and 0.98 to 1.33 s for ResNet-20.
 
 A forward pass of the MLP takes 4 ms. The convolutions get 45 (16 channels) to 70 GFLOP/s of the peak's 72,
 and nothing that was tried does better: products of unfolded patches 20 to 50, several columns at a time 35,

@@ -12,6 +12,9 @@ CACHE = ".jax_cache"
 """Its directory, beside the workdirs that share it."""
 
 
+TAKES_FLAGS = (0, 10) <= jax.__version_info__ < (0, 12, 1)
+"""Whether flags were tried with this version of JAX: one that XLA doesn't know ends the process."""
+
 _FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
 
 
@@ -44,10 +47,9 @@ def avoid_slow_fusions() -> None:
     That runs the gradients of convolutions at a third of the speed of XLA's own, and makes one loop of all
     that leads to a pooling, in which VGG's classifier takes, at some batch sizes, ten times as long. Single
     matrix products and sums stay with it. Call before the first computation; flags of the user's own stay.
-    Only versions of JAX that were tried get the flag: an unknown one ends the process.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if (0, 10) <= jax.__version_info__ < (0, 12, 1) and _FUSIONS not in flags:
+    if TAKES_FLAGS and _FUSIONS not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --{_FUSIONS}=individual_dot,reduce".strip()
 
 

@@ -14,7 +14,6 @@ from llfc_jax.storage import checkpoint
 ARGUMENTS = (
     "--config=configs/test.py",
     "--config.model.hidden=(8,)",
-    "--config.model.activation=gelu",  # which nothing but permutations goes through
     "--config.measures=lmc",
     "--config.lmc.num_alphas=3",
     "--config.train.epochs=5",
@@ -22,6 +21,7 @@ ARGUMENTS = (
     "--config.train.checkpoint_every_epochs=2",
     "--config.align.method=learned_matching",
     "--config.align.epochs=2",
+    "--config.align.classes=('scaling',)",
 )
 STEPS = 8  # per epoch: the trunk saves at 16 and 24, the children at 32 and 40
 

@@ -83,7 +83,6 @@ STREAMED = {
     "train.batch_size": "8",
     "eval.batch_size": "8",
     "align.method": "none",
-    "measures": "lmc",
     "corrections.examples": "16",
 }
 
@@ -180,5 +179,5 @@ def test_a_streamed_set_goes_on_in_two_processes_with_the_numbers_of_one(tmp_pat
     found, expected = (
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("together", "alone")
     )
-    for entry in ("data", "training", "endpoints", "lmc"):
+    for entry in ("data", "training", "endpoints", "lmc", "llfc"):
         assert_close(found[entry], expected[entry], entry)
