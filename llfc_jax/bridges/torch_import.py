@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -13,8 +13,8 @@ import jax
 from llfc_jax.errors import UserError, first_line
 
 TORCH, TORCHAX = (2, 6), (0, 0, 13)
-"""The oldest that are admitted; tried are 2.13 and 0.0.13. What a release computes otherwise, every reading
-finds by comparing with PyTorch itself."""
+"""The oldest that are admitted; the newest tried are 2.14 and 0.0.13. What a release computes otherwise, every
+reading finds by comparing with PyTorch itself."""
 
 INSTALL = "pip install 'llfc_jax[torch]'"
 
@@ -22,10 +22,10 @@ INSTALL = "pip install 'llfc_jax[torch]'"
 def import_torch() -> tuple[ModuleType, ModuleType]:
     """PyTorch and torchax.
 
-    torchax lists operators of the PyTorch that it was written for, those for named tensors among them, and
-    fails where one is gone: what no longer exists can't be called, so a placeholder stands for it. Importing
-    torchax also switches a fast path of attention off for the whole process, and registers an accelerator:
-    both are undone (see `device_of_torchax`). That torch calls its spare backend `jax` from then on can't be.
+    torchax lists operators of the PyTorch that it was written for, and fails where one is gone, or one of its
+    overloads: what no longer exists can't be called, so a placeholder stands for it. Importing torchax also
+    switches a fast path of attention off for the whole process, and registers an accelerator: both are undone
+    (see `device_of_torchax`). That torch calls its spare backend `jax` from then on can't be.
 
     Raises:
         UserError: one of them is missing, older than those tested, or they don't go together.
@@ -33,7 +33,7 @@ def import_torch() -> tuple[ModuleType, ModuleType]:
     torch = _import("torch", TORCH)
     if "torchax" in sys.modules:
         return torch, _import("torchax", TORCHAX)
-    with _placeholders_for_lost_overloads(torch), _global_state_kept(torch):
+    with _placeholders_for_lost_operators(torch), _global_state_kept(torch):
         return torch, _import("torchax", TORCHAX)
 
 
@@ -69,15 +69,28 @@ def _import(name: str, oldest: tuple[int, ...]) -> ModuleType:
 
 
 class _Lost:
-    """Stands for an operator's overload that PyTorch no longer has."""
+    """Stands for an operator, or an overload of one, that PyTorch no longer has."""
+
+    def __getattr__(self, name: str) -> "_Lost":
+        return _Lost()
 
 
 @contextlib.contextmanager
-def _placeholders_for_lost_overloads(torch: ModuleType) -> Iterator[None]:
-    """Within it, and for torchax's own lines alone, any overload can be named."""
-    packet = torch._ops.OpOverloadPacket
-    lookup = packet.__getattr__
+def _placeholders_for_lost_operators(torch: ModuleType) -> Iterator[None]:
+    """Within it, and for torchax's own lines alone, any operator and any overload can be named."""
+    named = (torch._ops._OpNamespace, torch._ops.OpOverloadPacket)
+    lookups = [kind.__getattr__ for kind in named]
+    for kind, lookup in zip(named, lookups, strict=True):
+        kind.__getattr__ = _lenient(lookup)
+    try:
+        yield
+        importlib.import_module("torchax.tensor").Environment()  # torchax loads its operators with the first
+    finally:
+        for kind, lookup in zip(named, lookups, strict=True):
+            kind.__getattr__ = lookup
 
+
+def _lenient(lookup: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
     def lenient(self: Any, name: str) -> Any:
         try:
             return lookup(self, name)
@@ -87,12 +100,7 @@ def _placeholders_for_lost_overloads(torch: ModuleType) -> Iterator[None]:
                 raise
             return _Lost()
 
-    packet.__getattr__ = lenient
-    try:
-        yield
-        importlib.import_module("torchax.tensor").Environment()  # torchax loads its operators with the first
-    finally:
-        packet.__getattr__ = lookup
+    return lenient
 
 
 @contextlib.contextmanager

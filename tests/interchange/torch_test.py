@@ -169,7 +169,7 @@ def test_keys_that_are_no_strings_are_read_as_such(key, tmp_path):
     assert source["notes"] == [f"no part of it: {key}"]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.:FutureWarning", "ignore::DeprecationWarning")
 def test_a_program_is_called_one(tmp_path):
     traced = torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2))
     traced.save(str(tmp_path / "x.pt"))
