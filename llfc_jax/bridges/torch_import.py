@@ -13,8 +13,8 @@ import jax
 from llfc_jax.errors import UserError, first_line
 
 TORCH, TORCHAX = (2, 6), (0, 0, 13)
-"""The oldest that are admitted; the newest tried are 2.14 and 0.0.13. What a release computes otherwise, every
-reading finds by comparing with PyTorch itself."""
+"""The oldest that are admitted; the newest tried are 2.14 and 0.0.13. What a release computes otherwise,
+every reading finds by comparing with PyTorch itself."""
 
 INSTALL = "pip install 'llfc_jax[torch]'"
 
