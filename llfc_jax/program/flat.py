@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from llfc_jax.program.interpreter import called_jaxpr, evaluate, open_jaxpr
+from llfc_jax.program.scans import scan_of
 from llfc_jax.types import Array, PyTree
 
 Values = dict[int, Array]
@@ -201,27 +202,26 @@ def _scope(outer: str, eqn: JaxprEqn) -> str:
 def _scans_layers(flat: Flat, eqn: JaxprEqn, operands: Sequence[int]) -> bool:
     if eqn.primitive.name != "scan":
         return False
-    scanned = operands[eqn.params["num_consts"] + eqn.params["num_carry"] :]
-    return any(flat.is_weight(operand) for operand in scanned)
+    _, _, taken_apart = scan_of(eqn).operands(operands)
+    return any(flat.is_weight(operand) for operand in taken_apart)
 
 
 def _unroll(flat: Flat, eqn: JaxprEqn, operands: Sequence[int], scope: str) -> list[int]:
-    consts, carried = eqn.params["num_consts"], eqn.params["num_carry"]
-    fixed, state = list(operands[:consts]), list(operands[consts : consts + carried])
-    scanned, stacked = operands[consts + carried :], []
-    steps = range(eqn.params["length"])
-    for step in reversed(steps) if eqn.params["reverse"] else steps:
+    scan = scan_of(eqn)
+    constants, carry, taken_apart = scan.operands(operands)
+    steps, stacked = range(scan.length), []
+    for step in reversed(steps) if scan.reverse else steps:
         taken = [
             _call(flat, partial(jax.lax.index_in_dim, index=step, keepdims=False), [x], f"{scope}/{step}")
-            for x in scanned
+            for x in taken_apart
         ]
-        results = _inline(flat, eqn.params["jaxpr"], [*fixed, *state, *taken], f"{scope}/{step}")
-        state = results[:carried]
-        stacked.append(results[carried:])
-    if eqn.params["reverse"]:
+        results = _inline(flat, scan.body, [*constants, *carry, *taken], f"{scope}/{step}")
+        carry, returned = scan.results(results)
+        stacked.append(returned)
+    if scan.reverse:
         stacked.reverse()
     return [
-        *state,
+        *carry,
         *(_call(flat, lambda *rows: jnp.stack(rows), rows, scope) for rows in zip(*stacked, strict=True)),
     ]
 

@@ -7,13 +7,14 @@ the output of the permuted network is the output of the network.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from llfc_jax.program.interpreter import interpret, open_jaxpr
+from llfc_jax.program.interpreter import interpret
+from llfc_jax.program.scans import scan_of
 from llfc_jax.symmetry.carrying import carried
 from llfc_jax.symmetry.factors import (
     Axes,
@@ -144,47 +145,31 @@ def _unify_each(first: Sequence[Axes], second: Sequence[Axes], eqn: JaxprEqn) ->
         unify_arrays(pair, eqn)
 
 
-class Scanned(NamedTuple):
-    """Which operands a scan takes apart and which results it stacks, and the axis that counts iterations."""
-
-    operands: list[bool]
-    results: list[bool]
-    iterations: Axis
-
-
-def scanned_axes(eqn: JaxprEqn, operands: Sequence[Axes]) -> Scanned:
-    """Tells what a scan scans, by what has one axis more than its body sees; fixes the iterations' order."""
-    body = open_jaxpr(eqn.params["jaxpr"])
-    scanned = [len(shape_of(x)) > len(shape_of(y)) for x, y in zip(eqn.invars, body.invars, strict=True)]
-    stacked = [len(shape_of(x)) > len(shape_of(y)) for x, y in zip(eqn.outvars, body.outvars, strict=True)]
-    counted = [axes[0] for axes, is_scanned in zip(operands, scanned, strict=True) if is_scanned]
-    iterations = unify_all([new_axis(eqn.params["length"], fixed=eqn), *counted], eqn)
-    return Scanned(scanned, stacked, iterations)
-
-
 def scan_axes(
-    eqn: JaxprEqn, operands: Sequence[Axes], run: Callable[[Sequence[Axes], Scanned], Sequence[Axes]]
+    eqn: JaxprEqn, operands: Sequence[Axes], run: Callable[[Sequence[Axes], Axis], Sequence[Axes]]
 ) -> Sequence[Axes]:
-    """The axes of a scan's results: the carry is permuted alike in all iterations.
+    """The axes of a scan's results: the carry is permuted alike in all iterations, whose order is fixed.
 
-    What is scanned may be permuted in another way in each iteration.
+    What is taken apart may be permuted in another way in each iteration.
 
     Args:
         eqn: the scan.
         operands: the axes of its operands.
-        run: the axes of what the body takes -> of what it returns.
+        run: the axes of what the body takes, and the axis that counts iterations -> of what it returns.
     """
-    scanned = scanned_axes(eqn, operands)
-    slices = [axes[1:] if apart else axes for axes, apart in zip(operands, scanned.operands, strict=True)]
-    results = run(slices, scanned)
-    carry_end, num_carry = scanned.operands.count(False), scanned.results.count(False)
-    _unify_each(slices[carry_end - num_carry : carry_end], results[:num_carry], eqn)
-    return [*results[:num_carry], *((scanned.iterations, *axes) for axes in results[num_carry:])]
+    scan = scan_of(eqn)
+    constants, carry, taken_apart = scan.operands(operands)
+    counted = (axes[0] for axes in taken_apart)
+    iterations = unify_all([new_axis(scan.length, fixed=eqn), *counted], eqn)
+    rows = (axes[1:] for axes in taken_apart)
+    carried_on, stacked = scan.results(run([*constants, *carry, *rows], iterations))
+    _unify_each(carry, carried_on, eqn)
+    return [*carried_on, *((iterations, *axes) for axes in stacked)]
 
 
 def _scan(eqn: JaxprEqn, operands: Sequence[Axes], used: Used, ambient: Axis) -> Sequence[Axes]:
-    def run(slices: Sequence[Axes], scanned: Scanned) -> Sequence[Axes]:
-        return _run(eqn.params["jaxpr"], slices, used, (*ambient, *scanned.iterations))
+    def run(slices: Sequence[Axes], iterations: Axis) -> Sequence[Axes]:
+        return _run(scan_of(eqn).body, slices, used, (*ambient, *iterations))
 
     return scan_axes(eqn, operands, run)
 

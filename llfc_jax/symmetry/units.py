@@ -11,12 +11,13 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from llfc_jax.errors import UserError
 from llfc_jax.program.interpreter import evaluate, interpret
 from llfc_jax.program.operations import CONTRACTIONS
+from llfc_jax.program.scans import scan_of
 from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, factors_of, fix, new_axes
 from llfc_jax.symmetry.lookups import Used
 from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
 from llfc_jax.symmetry.reading import blocks, leaf_spec, name_factors, positions_of
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, around, check_fit, index_of, readable_path
-from llfc_jax.symmetry.trace import Scanned, constant_axes, propagate, scan_axes
+from llfc_jax.symmetry.trace import constant_axes, propagate, scan_axes
 from llfc_jax.symmetry.unification import settle
 from llfc_jax.types import Array, PyTree
 
@@ -156,42 +157,42 @@ def _run(
 
 def _scan(eqn: JaxprEqn, operands: Sequence[_Value], record: _Record, ambient: Axis) -> Sequence[_Value]:
     """Evaluates a scan; what its body reads is recorded with an axis for the iterations in front."""
-    params, from_inputs = eqn.params, any(x.from_inputs for x in operands)
+    scan, from_inputs = scan_of(eqn), any(x.from_inputs for x in operands)
+    constants, start, taken_apart = scan.operands(operands)
     arrays: list[Array] = []
 
-    def run(slices: Sequence[Axes], scanned: Scanned) -> Sequence[Axes]:
+    def run(slices: Sequence[Axes], iterations: Axis) -> Sequence[Axes]:
         inside: list[Axes] = []
         inner = _Record([], [], record.used)
+        shows_inputs = [
+            *(x.from_inputs for x in constants),
+            *(from_inputs for _ in start),
+            *(x.from_inputs for x in taken_apart),
+        ]
 
-        def body(carry: Sequence[Array], parts: Sequence[Array]) -> tuple[list[Array], Any]:
+        def body(carry: Sequence[Array], rows: Sequence[Array]) -> tuple[list[Array], Any]:
             inner.seen.clear()  # what an earlier trace of the body has left
             inner.contracted.clear()
-            values = [
-                _Value(*value)
-                for value in zip((*constants, *carry, *parts), slices, shows_inputs, strict=True)
-            ]
-            results = _run(params["jaxpr"], values, inner, (*ambient, *scanned.iterations))
+            taken = (*(x.array for x in constants), *carry, *rows)
+            values = [_Value(*value) for value in zip(taken, slices, shows_inputs, strict=True)]
+            results = _run(scan.body, values, inner, (*ambient, *iterations))
             inside[:] = [as_numbers(value.axes, eqn) for value in results]
-            returned = [value.array for value in results]
+            carried, returned = scan.results([value.array for value in results])
             read = [[x.array for x in values] for values in (inner.seen, inner.contracted)]
-            return returned[: params["num_carry"]], (returned[params["num_carry"] :], read)
+            return carried, (returned, read)
 
-        end_of_carry = params["num_consts"] + params["num_carry"]
-        shows_inputs = [
-            from_inputs if params["num_consts"] <= i < end_of_carry else x.from_inputs
-            for i, x in enumerate(operands)
-        ]
-        constants = [x.array for x in operands[: params["num_consts"]]]
-        start = [x.array for x in operands[params["num_consts"] : end_of_carry]]
-        taken = [x.array for x in operands[end_of_carry:]]
         end, (stacked, read) = jax.lax.scan(
-            body, start, taken, length=params["length"], reverse=params["reverse"]
+            body,
+            [x.array for x in start],
+            [x.array for x in taken_apart],
+            length=scan.length,
+            reverse=scan.reverse,
         )
         arrays.extend((*end, *stacked))
         pairs = zip((record.seen, record.contracted), (inner.seen, inner.contracted), read, strict=True)
         for own, values, stacks in pairs:
             for x, array in zip(values, stacks, strict=True):
-                own.append(_Value(array, (scanned.iterations, *axes_of(x.axes)), x.from_inputs))
+                own.append(_Value(array, (iterations, *axes_of(x.axes)), x.from_inputs))
         return inside
 
     axes = [as_numbers(x.axes, eqn) for x in operands]
