@@ -198,6 +198,9 @@ def _check_mask(mask: PyTree, labels: PyTree) -> None:
 def _parts(examples: Examples, labelled: bool) -> tuple[PyTree, PyTree, PyTree]:
     """Inputs, labels and mask; None for what there is none of."""
     match examples:
+        case _ if is_array(examples):  # before patterns of sequences, which NumPy's match since 2.5
+            if not labelled:
+                return examples, None, None
         case Batch() | (_, _, _):
             return tuple(examples)
         case {"inputs": inputs, "labels": labels}:
@@ -209,8 +212,6 @@ def _parts(examples: Examples, labelled: bool) -> tuple[PyTree, PyTree, PyTree]:
             return inputs, labels, None
         case (inputs,) | {"image": inputs} | {"inputs": inputs} if not labelled:
             return inputs, None, None
-        case _ if not labelled and is_array(examples):
-            return examples, None, None
     expected = "(inputs, labels)" if labelled else "an array, (inputs,), (inputs, labels)"
     keys = f"the keys {', '.join(map(str, examples))}" if isinstance(examples, Mapping) else None
     raise UserError(

@@ -35,6 +35,7 @@ LABELLED = {
 }
 ALONE = {
     "arrays": [X[:4], X[4:]],
+    "arrays of as many rows as tuples have parts": [X[:3], X[3:5], X[5:6], X[6:]],
     "tuples of one": [(X,)],
     "lists of one": [[X[:6]], [X[6:]]],
     "a dict of image": [{"image": X}],
