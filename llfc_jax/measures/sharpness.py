@@ -1,5 +1,6 @@
 """How sharp the loss is along the path: the largest eigenvalue of its Hessian, and the trace."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -96,51 +97,67 @@ def sharpness(
     Returns:
         `{top, trace, trace_std_error, parameters}`.
     """
-    weights = {leaf: jnp.asarray(jax.tree.leaves(variables)[leaf]) for leaf in contracted_leaves(program)}
-    times = partial(_hessian_times, program, loss_fn, variables, batch, weights)
-    keys = jax.random.split(jax.random.key(SEED), PROBES + 1)
-    along = [_dot(v, times(v)) for v in (_signs(key, weights) for key in keys[1:])]
+    step = partial(_lanczos, program, loss_fn, variables, batch)
+    along = [step(v, v, 1.0, 0.0)[0] for v in (_signs(program, i) for i in range(1, PROBES + 1))]
     traces = np.asarray(sharding.fetch(along), np.float64)
     return {
-        "top": _largest_eigenvalue(times, _signs(keys[0], weights)),
+        "top": _largest_eigenvalue(step, _signs(program, 0)),
         "trace": float(traces.mean()),
         "trace_std_error": float(traces.std(ddof=1) / np.sqrt(PROBES)),
-        "parameters": sum(leaf.size for leaf in weights.values()),
+        "parameters": sum(program.flat.avals[leaf].size for leaf in contracted_leaves(program)),
     }
 
 
-def _largest_eigenvalue(times: Any, start: Values) -> float:
+def _largest_eigenvalue(step: Any, start: Values) -> float:
     """By three vectors at a time: they lose their orthogonality, which copies eigenvalues but moves none."""
-    before, now, beta = jax.tree.map(jnp.zeros_like, start), _scaled(start, 1 / _norm(start)), 0.0
+    before, now, beta, length = start, start, 0.0, math.sqrt(_size(start))
     diagonal: list[float] = []
     beside: list[float] = []
     top = -np.inf
     for _ in range(ITERATIONS):
-        found = jax.tree.map(lambda h, v, b=beta: h - b * v, times(now), before)
-        alpha = float(_dot(found, now))
-        found = jax.tree.map(lambda h, v, a=alpha: h - a * v, found, now)
-        beta = _norm(found)
-        diagonal.append(alpha)
+        alpha, rest, before, now = step(before, now, 1 / length, beta)
+        beta = length = float(rest)
+        diagonal.append(float(alpha))
         ritz = float(np.linalg.eigvalsh(_tridiagonal(diagonal, beside))[-1])
         settled = abs(ritz - top) <= TOLERANCE * abs(ritz)
         top = ritz
         if settled or not beta > 1e-6 * abs(top) or not np.isfinite(top):
             break
         beside.append(beta)
-        before, now = now, _scaled(found, 1 / beta)
     return top
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _hessian_times(
-    program: Program, loss_fn: LossFn | None, variables: Any, batch: Any, weights: Values, v: Values
-) -> Values:
+def _lanczos(
+    program: Program,
+    loss_fn: LossFn | None,
+    variables: Any,
+    batch: Any,
+    before: Values,
+    now: Values,
+    factor: float,
+    beta: float,
+) -> tuple[Array, Array, Values, Values]:
+    """One step, and all that both methods compile: with v = factor now, r = H v - beta before - alpha v.
+
+    Returns:
+        alpha = v^T (H v - beta before), |r|, v, r.
+    """
+    v = jax.tree.map(lambda leaf: (factor * leaf).astype(leaf.dtype), now)
+    rest = _less(_hessian_times(program, loss_fn, variables, batch, v), beta, before)
+    alpha = _dot(rest, v)
+    rest = _less(rest, alpha, v)
+    return alpha, jnp.sqrt(_dot(rest, rest)), v, rest
+
+
+def _hessian_times(program: Program, loss_fn: LossFn | None, variables: Any, batch: Any, v: Values) -> Values:
     """H v, the derivative of the gradient along v.
 
     Forward over reverse: the second reverse mode of a convolution is one with its input for a kernel, which
     takes a CPU six times as long. Where a network has a rule for reverse mode alone, that.
     """
     flat, (inputs, labels, mask) = program.flat, batch
+    weights = {leaf: jnp.asarray(jax.tree.leaves(variables)[leaf]) for leaf in v}
 
     def loss(weights: Values) -> Array:
         known = with_leaves(flat, arguments(flat, variables, inputs), weights)
@@ -156,10 +173,27 @@ def _hessian_times(
             return jax.grad(lambda w: _dot(jax.grad(loss)(w), v))(weights)
 
 
-def _signs(key: Array, like: Values) -> Values:
+@partial(jax.jit, static_argnums=0)
+def _signs(program: Program, number: int) -> Values:
+    """One of the random vectors, by one generator: XLA takes seconds to compile it, for each shape anew.
+
+    What a shorter draw would be is the beginning of a longer one; what comes after it, the next overwrites.
+    """
+    key = jax.random.split(jax.random.key(SEED), PROBES + 1)[number]
+    leaves = contracted_leaves(program)
+    shapes = [program.flat.avals[leaf] for leaf in leaves]
+    ends = np.cumsum([0, *(shape.size for shape in shapes)])
+    longest = max(shape.size for shape in shapes)
+
+    def draw(i: Array, before: Array) -> Array:
+        own = jax.random.fold_in(key, jnp.asarray(leaves)[i])
+        signs = jax.random.rademacher(own, (longest,), before.dtype)
+        return jax.lax.dynamic_update_slice(before, signs, (jnp.asarray(ends)[i],))
+
+    drawn = jax.lax.fori_loop(0, len(leaves), draw, jnp.zeros(ends[-1] + longest, jnp.int8))
     return {
-        leaf: jax.random.rademacher(jax.random.fold_in(key, leaf), array.shape, array.dtype)
-        for leaf, array in like.items()
+        leaf: drawn[start : start + shape.size].reshape(shape.shape).astype(shape.dtype)
+        for leaf, shape, start in zip(leaves, shapes, ends[:-1].tolist(), strict=True)
     }
 
 
@@ -167,12 +201,13 @@ def _dot(x: Values, y: Values) -> Array:
     return sum((jnp.vdot(x[leaf], y[leaf]).real for leaf in x), jnp.float32(0))
 
 
-def _norm(x: Values) -> float:
-    return float(jnp.sqrt(_dot(x, x)))
+def _less(x: Values, factor: Array | float, y: Values) -> Values:
+    """What is left of x without factor y, in the types of x."""
+    return jax.tree.map(lambda one, other: one - (factor * other).astype(one.dtype), x, y)
 
 
-def _scaled(x: Values, factor: float) -> Values:
-    return jax.tree.map(lambda leaf: (factor * leaf).astype(leaf.dtype), x)
+def _size(x: Values) -> int:
+    return sum(leaf.size for leaf in x.values())
 
 
 def _tridiagonal(diagonal: list[float], beside: list[float]) -> np.ndarray:

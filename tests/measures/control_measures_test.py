@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import traces
 from measured import along_line
 
 import llfc_jax
@@ -101,6 +102,19 @@ def test_the_trace_of_a_diagonal_hessian_is_exact():
 def test_without_training_data_sharpness_is_that_of_the_test_data(pair, results):
     found = measured(*pair, ("sharpness",), batches={"test": HALVES[:1]})["sharpness"]
     assert found == results["sharpness"]
+
+
+def test_the_sharpness_of_a_second_pair_traces_nothing_new(pair):
+    program = llfc_jax.read(apply, pair[0], X[:12])
+
+    def sharpness(a, b):
+        batches, chosen = {"test": HALVES, "train": HALVES}, ("sharpness",)
+        llfc_jax.measure(program, a, b, batches, measures=chosen, alphas=ALPHAS)
+
+    sharpness(*pair)
+    with traces() as seen:
+        sharpness(network(2), network(3))
+    assert not seen
 
 
 def test_singular_values_are_those_of_the_whole_matrices(pair, results):
