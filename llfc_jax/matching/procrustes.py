@@ -48,11 +48,11 @@ def procrustes_matching(
     Rounds of weight matching and, for each other group of maps in turn, its closed form: with leaves as
     matrices whose rows it moves and C = sum_leaves A B^T, the rotation U V^T of the singular value
     decomposition C = U S V^T (Schoenemann 1966), for those that fix the mean's direction within its
-    complement; for signs the permutation that is best for |C|, and the signs that C has there. Each is the
-    exact optimum with the others held, where it moves one axis of each leaf; it is taken if the objective
-    grows. Before the first round rotations are found from what they alone move, such as what the inputs are
-    read by: hidden units that aren't matched yet would be noise. If that ends below weight matching alone,
-    rounds go on from there.
+    complement; for signs the permutation that is best for |C| + D, with D as C of what the signs leave, and
+    the signs that C has there. Each is the exact optimum with the others held, where it moves one axis of
+    each leaf; it is taken if the objective grows. Before the first round rotations are found from what they
+    alone move, such as what the inputs are read by: hidden units that aren't matched yet would be noise. If
+    that ends below weight matching alone, rounds go on from there.
 
     Networks are made canonical before: where rotations need the scales of norms uniform, they are folded into
     the next layer; what else can be scaled or mapped by invertible matrices gets the smallest weights
@@ -203,22 +203,27 @@ def _closed_form(
     action = symmetry[name]
     crossed = _crossed(symmetry, action, a, b, alone)
     if action.kind == "sign":
-        return _signed(symmetry, name, crossed)
+        return _signed(symmetry, name, crossed, a, b)
     return {name: nearest(action, crossed)}
 
 
-def _signed(symmetry: Symmetry, name: str, crossed: Array) -> Maps:
-    """Signs; with the permutation of their units where the signs are on all that it moves."""
-    action = symmetry[name]
-    moved = {
-        (path, axis)
-        for path, leaf in symmetry.spec.leaves.items()
-        for axis in leaf.axes_moved_by(action.group)
-    }
-    nested = any(around(other, symmetry.spec.sizes) for other in symmetry.spec.sizes)
-    if nested or moved != {(path, axis) for path, of in action.powers.items() for axis in of}:
+def _signed(symmetry: Symmetry, name: str, crossed: Array, a: Leaves, b: Mapping[str, Array]) -> Maps:
+    """Signs; with the permutation of their units, where that is one by itself.
+
+    Units are as alike as what the signs turn makes them with the better sign, and what they leave makes them,
+    such as the gate of a gated unit.
+    """
+    action, sizes = symmetry[name], symmetry.spec.sizes
+    if around(action.group, sizes) or any(action.group in around(other, sizes) for other in sizes):
         return {name: jnp.where(jnp.diagonal(crossed, axis1=-2, axis2=-1) < 0, -1.0, 1.0)}
-    best = linear_assignment(jnp.abs(crossed))
+    left = (
+        cross_moment(symmetry.spec, action.group, path, axis, a[path], b[path])
+        for path, leaf in symmetry.spec.leaves.items()
+        if path in a
+        for axis in leaf.axes_moved_by(action.group)
+        if axis not in action.powers.get(path, ())
+    )
+    best = linear_assignment(sum(left, start=jnp.abs(crossed)))
     chosen = jnp.take_along_axis(crossed, best[:, None], axis=1)[:, 0]
     return {action.group: best, name: jnp.where(chosen < 0, -1.0, 1.0)}
 

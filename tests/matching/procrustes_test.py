@@ -182,3 +182,22 @@ def test_what_cannot_be_matched_is_refused():
         procrustes_matching(KEY, SYMMETRY, a, b, classes=("invertible",))
     with pytest.raises(UserError, match=r"^scale: expected a scale without zeros; found one$"):
         procrustes_matching(KEY, SYMMETRY, a, b | {"scale": np.arange(8, dtype=np.float32)})
+
+
+def gated(w, x):
+    """Units whose values may be negated, with what they write, but not their gates."""
+    return (jax.nn.silu(x @ w["gate"]) * (x @ w["up"])) @ w["down"]
+
+
+def test_units_are_matched_by_what_signs_turn_and_by_what_they_leave():
+    rng = np.random.default_rng(0)
+    shapes = {"gate": (5, 16), "up": (5, 16), "down": (16, 3)}
+    a = {name: jax.device_put(np.float32(rng.normal(size=shape))) for name, shape in shapes.items()}
+    symmetry = symmetries(gated, a, X)
+    signs = np.where(np.arange(16) % 2, -1.0, 1.0)
+    planted = some_permutation(1, symmetry.spec) | {"P0 sign": signs}
+    b = apply_maps(symmetry, planted, a)
+    matched, _ = weight_matching(KEY, symmetry.spec, a, b)
+    assert np.abs(apply_permutation(symmetry.spec, matched, b)["gate"] - a["gate"]).max() > 0.1
+    found = procrustes_matching(KEY, symmetry, a, b, classes=("sign",))
+    jax.tree.map(np.testing.assert_array_equal, found.variables, a)
