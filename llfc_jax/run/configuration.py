@@ -11,13 +11,14 @@ Imports no JAX, so that mistakes in names are told at once.
 import ast
 import copy
 import difflib
+import functools
 import importlib.util
 import inspect
 import io
 import pkgutil
 import re
 import tokenize
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def _set(config: ConfigDict, field: str, text: str | None, called: str) -> None:
     section, name = _find(config, field)
     kind = section.get_type(name)
     try:
-        section[name] = _value(text, kind, _default_of(field))
+        section[name] = _value(text, kind, defaults().get(field))
     except (ValueError, TypeError, OverflowError) as error:
         found = "none" if text is None else shown(text)
         raise UserError(
@@ -164,14 +165,20 @@ def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
+@functools.cache
+def defaults() -> Mapping[str, Any]:
+    """Dotted name and value of every field of `default.py`."""
+    return dict(fields(default.get_config()))
+
+
 def describe() -> str:
     """Every field with its default and its comment, in the order of `default.py`."""
-    defaults, lines = dict(fields(default.get_config())), []
+    presets, lines = defaults(), []
     for field, comments in _comments().items():
         if (rest := _OPEN.get(f"{field}.")) is not None:
             lines += [f"  --config.{field}.{rest}=VALUE", *(f"        {comment}" for comment in comments)]
-        elif field in defaults:
-            value = ",".join(defaults[field]) if field == "measures" else defaults[field]
+        elif field in presets:
+            value = ",".join(presets[field]) if field == "measures" else presets[field]
             lines.append(f"  --config.{field}={value}")
             lines += [f"        {comment}" for comment in comments]
         else:
@@ -282,11 +289,6 @@ def _find(config: ConfigDict, field: str) -> tuple[ConfigDict, str]:
     if isinstance(config[name], ConfigDict):
         raise UserError(f"config.{field}: expected one of its fields: {', '.join(sorted(config[name]))}")
     return config, name
-
-
-def _default_of(field: str) -> Any:
-    """In `default.py`; None of a field that only a file of one's own has."""
-    return dict(fields(default.get_config())).get(field)
 
 
 def _value(text: str | None, kind: type, by_default: Any) -> Any:

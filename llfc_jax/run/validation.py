@@ -6,7 +6,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from llfc_jax.configs import default
 from llfc_jax.data.loading import CROPS, RESIZED
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import STATISTICS
@@ -15,7 +14,7 @@ from llfc_jax.matching.learned import RELAXATIONS
 from llfc_jax.measures import MEASURES
 from llfc_jax.models import CHOICES, MODELS, options_of
 from llfc_jax.path.curves import BENT, LINE
-from llfc_jax.run.configuration import fields, file_name
+from llfc_jax.run.configuration import defaults, fields, file_name
 from llfc_jax.run.rules import Rule, choice, finite, number, shown, switch, text, whole
 from llfc_jax.storage.paths import expand, is_in_file
 from llfc_jax.symmetry.exponents import KINDS, ROTARY
@@ -153,7 +152,7 @@ def validate(config: ConfigDict) -> None:
     """
     if not isinstance(config, ConfigDict):
         raise UserError(f"config: expected get_config to return a ConfigDict; found {type(config).__name__}")
-    found, by_default = dict(fields(config)), dict(fields(default.get_config()))
+    found, by_default = dict(fields(config)), defaults()
     for field, preset in by_default.items():
         if field not in found:
             raise UserError(
@@ -281,7 +280,7 @@ def _check_spawning(config: ConfigDict) -> None:
 
 def _check_only(config: ConfigDict) -> None:
     """What single networks have of their own: that there are such networks, and that they can."""
-    names, presets = network_names(config.train.networks), dict(fields(default.get_config()))
+    names, presets = network_names(config.train.networks), defaults()
     for name, own in config.only.items():
         if name not in names or not isinstance(own, ConfigDict):
             raise UserError(
