@@ -1,6 +1,7 @@
 """The report: one self-contained HTML page made from the results."""
 
 import base64
+import functools
 from collections.abc import Iterable
 from importlib import resources
 from typing import Any
@@ -119,6 +120,7 @@ def _tone(path: Results) -> str:
     return TONES[next(map(Answer, answers), None)]
 
 
+@functools.cache  # compiling one takes as long as all that is written with it
 def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True,

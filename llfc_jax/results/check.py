@@ -1,5 +1,6 @@
 """Whether what was read is what `results.schema` says; one line where it isn't."""
 
+import functools
 import itertools
 import types
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ def check(results: Any) -> Results | Overview:
         _conform(results, Overview, "", None)
         return cast(Overview, results)
     _conform(results, Results, "", None)
-    for measure in get_type_hints(Results):
+    for measure in _types(Results):
         entries = results.get(measure)
         if isinstance(entries, Mapping) and measure != "config":  # whose alphas are as the user wrote them
             _check_alike(measure, entries)
@@ -102,14 +103,14 @@ def _conform(value: Any, kind: Any, where: str, length: int | None) -> None:
 
 
 def _conform_entries(value: Any, kind: Any, where: str, length: int | None) -> None:
-    entries, hints = _mapping(value, where), get_type_hints(kind, include_extras=True)
+    entries, hints = _mapping(value, where), _types(kind)
     for axis in _AXES:
         if axis in hints and isinstance(entries.get(axis), list):
             length = len(entries[axis])
     for name, expected in hints.items():
         inside = f"{where}.{name}".lstrip(".")
         if name in entries:
-            _conform(entries[name], _unwrapped(expected), inside, length)
+            _conform(entries[name], expected, inside, length)
         elif name in kind.__required_keys__:
             raise UserError(f"{inside}: expected {'one' if where else 'this entry'}; found none")
 
@@ -140,9 +141,11 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
-def _unwrapped(kind: Any) -> Any:
-    """The type within `NotRequired`."""
-    return get_args(kind)[0] if get_origin(kind) is NotRequired else kind
+@functools.cache
+def _types(kind: Any) -> dict[str, Any]:
+    """Entry -> its type, that within `NotRequired`."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: get_args(one)[0] if get_origin(one) is NotRequired else one for name, one in hints.items()}
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
