@@ -1,13 +1,13 @@
 """What a run asks of a network, whoever wrote it: an entry of the zoo, or a file of the user's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.types import Array, Features, Params, PRNGKey, PyTree, Variables
 
 
-class Model(Protocol):
+class Model(Hashable, Protocol):
     """An architecture without its variables; hashable, hence a static argument of any jitted function."""
 
     @property

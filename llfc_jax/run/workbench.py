@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from operator import getitem
 
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from llfc_jax import data, models
 from llfc_jax.corrections.correction import Correction
@@ -192,8 +192,8 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
     Args:
         config: of the command.
         network: what to train in place of `config.model`.
-        like: of another run, of which data, network and optimizer are taken where the same is asked for:
-            nothing is then read or compiled again.
+        like: of another run, of which data and network are taken where the same is asked for: nothing is
+            then read again.
 
     Raises:
         UserError: one of them can't be had, or they don't fit each other or the machine.
@@ -226,10 +226,7 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
             f"config.train.epochs: expected {_LAST_STEP // steps_per_epoch} at most, of {steps_per_epoch} "
             f"steps; found {config.train.epochs}"
         )
-    if like is not None and _is_alike(like, config, "data", *_OF_OPTIMIZER):
-        optimizer, schedule = like.optimizer, like.schedule
-    else:
-        optimizer, schedule = optimizers.build(config.opt, config.train.epochs * steps_per_epoch)
+    optimizer, schedule = _optimizer(FrozenConfigDict(config.opt), config.train.epochs * steps_per_epoch)
     image = dataset.train.shape
     shared = like.pipeline if like is not None and _is_alike(like, config, "data", "model", "pair") else None
     if shared is not None:
@@ -242,7 +239,7 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
     if not trains:
         network, given = pair.load(config, files, network, image, dataset.num_classes)
     augments = config.data.augment and not dataset.is_text
-    pipeline = shared or Pipeline(
+    pipeline = shared or _pipeline(
         network, dataset.is_text, dataset.mean, dataset.std, augments, dataset.train.is_cropped_anew
     )
     if like is not None and _is_alike(like, config, "data", "eval.train_examples", "seed"):
@@ -258,6 +255,10 @@ def prepare(config: ConfigDict, network: Model | None = None, like: Workbench | 
     if config.train.fresh:
         _check_fresh(bench)
     return bench
+
+
+# What is the same for several runs of a process is one object: they share their compiled programs.
+_optimizer, _pipeline = lru_cache(maxsize=8)(optimizers.build), lru_cache(maxsize=8)(Pipeline)
 
 
 def _single(bench: Workbench, name: str, like: Workbench | None) -> Workbench:
@@ -281,7 +282,7 @@ def _single(bench: Workbench, name: str, like: Workbench | None) -> Workbench:
             f"config.only.{name}.data: expected train.batch_size={batch_size} examples at least; found {size}"
         )
     steps = config.train.epochs * (given.train.size // batch_size)
-    optimizer, schedule = optimizers.build(config.opt, steps)
+    optimizer, schedule = _optimizer(FrozenConfigDict(config.opt), steps)
     pipeline = dataclasses.replace(
         bench.pipeline,
         augments_images=config.data.augment and not dataset.is_text,

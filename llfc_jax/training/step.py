@@ -94,15 +94,18 @@ def taken_over(recipe: Recipe, state: TrainState) -> TrainState:
 
     An optimizer that keeps the same goes on with it; another begins anew, at the same step of its schedule.
     """
-    new = init_state(recipe, state.variables)
+    own = jax.eval_shape(partial(init_state, recipe), state.variables)
     opt_state, average = state.opt_state, state.average
     kept: Any = jax.tree.structure(opt_state)
-    if kept != jax.tree.structure(new.opt_state):
+    same_optimizer = kept == jax.tree.structure(own.opt_state)
+    same_average = (average is None) == (own.average is None)
+    if same_optimizer and same_average:
+        return state
+    new = init_state(recipe, state.variables)
+    if not same_optimizer:
         count = jnp.copy(state.step)  # a buffer is donated but once
         opt_state = optax.tree.set(new.opt_state, _is_of_schedule, count=count)
-    if bool(recipe.ema) != (average is not None):
-        average = new.average
-    return TrainState(state.step, state.variables, opt_state, average)
+    return state._replace(opt_state=opt_state, average=average if same_average else new.average)
 
 
 def _is_of_schedule(path: tuple[Any, ...], leaf: Any) -> bool:
@@ -161,6 +164,7 @@ def _averaged(decay: float, state: TrainState, variables: Variables) -> Variable
     return jax.tree.map(averaged, variables, state.average)
 
 
+@partial(jax.jit, static_argnames=("num_examples", "batch_size"))
 def epoch_batches(key: PRNGKey, epoch: int, num_examples: int, batch_size: int) -> Array:
     """The batches of an epoch: (steps, batch_size) indices, a fresh permutation without its odd end."""
     epoch_key = jax.random.fold_in(jax.random.fold_in(key, ORDER), epoch)
