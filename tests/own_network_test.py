@@ -23,13 +23,12 @@ BATCHES = {"test": TRAIN[:2], "train": TRAIN}
 
 
 def apply(weights, x):
-    hidden = jnp.tanh(x @ weights["first"])
-    return jax.nn.silu(hidden @ weights["second"]) @ weights["last"]
+    return jax.nn.silu(jnp.tanh(x @ weights["first"])) @ weights["last"]
 
 
 def network(seed):
-    keys = jax.random.split(jax.random.key(seed), 3)
-    shapes = {"first": (6, 8), "second": (8, 7), "last": (7, 3)}
+    keys = jax.random.split(jax.random.key(seed), 2)
+    shapes = {"first": (6, 8), "last": (8, 3)}
     return {
         name: jax.random.normal(key, shape) for key, (name, shape) in zip(keys, shapes.items(), strict=True)
     }

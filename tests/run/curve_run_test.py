@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 FIELDS = (
     *("train.epochs=1", "path.kind=bezier", "path.steps=20", "plane.size=3", "lmc.num_alphas=3"),
     *("measures=lmc,random_direction,sharpness", "llfc.alphas=0.5", "train.spawn_epochs=0", "path.star=True"),
+    "model.hidden=(8,)",
 )
 
 

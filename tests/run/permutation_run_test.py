@@ -38,6 +38,7 @@ class Run(NamedTuple):
 def run(directory, **changes):
     config = test_config.get_config()
     common = {"train.pair": "independent", "measures": ("lmc",), "model.hidden": (16,)}
+    common |= {"train.checkpoint_every_epochs": config.train.epochs}
     config.update_from_flattened_dict(common | changes)
     experiment.run(config, directory, COMMAND)
     return Run(directory, prepare(config), json.loads((directory / "results.json").read_text()))

@@ -37,7 +37,13 @@ def recipe(hidden=(), opt=OPT, steps=8):
 
 
 def start(recipe):
-    return init_state(recipe, recipe.network.init(jax.random.key(1), jnp.zeros((1, 2, 2, 1))))
+    return begun(
+        recipe, recipe.network.draw(jax.random.key(1), jax.ShapeDtypeStruct((1, 2, 2, 1), jnp.float32))
+    )
+
+
+begun = jax.jit(init_state, static_argnums=0)
+step_of = jax.jit(train_step, static_argnums=0)
 
 
 def torch_sgd(weight, bias, indices, rates):
@@ -87,7 +93,7 @@ def test_metrics_are_those_before_the_update():
     state = start(one)
     logits = np.float64(one.network.apply(state.variables, images / 255))
     losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(EXAMPLES), labels]
-    _, metrics = train_step(one, jax.random.key(0), state, images, labels)
+    _, metrics = step_of(one, jax.random.key(0), state, images, labels)
     np.testing.assert_allclose(metrics.loss, losses.mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics.error, (logits.argmax(-1) != labels).mean(), rtol=1e-6)
 
@@ -109,11 +115,8 @@ def test_an_epoch_is_a_permutation_without_its_odd_end_and_differs_by_epoch_and_
 class RecordingNetwork:
     """A constant network that notes the key it is given in training."""
 
-    def __init__(self):
-        self.keys = []
-
     def apply_train(self, variables, inputs, key):
-        self.keys.append(tuple(jax.random.key_data(key).tolist()))
+        self.key = jax.random.key_data(key)
         return jnp.zeros((len(inputs), CLASSES)) + variables["params"]["bias"][None], {}
 
     def parameters(self, variables):
@@ -126,19 +129,22 @@ class RecordingNetwork:
 def test_randomness_depends_on_the_lineages_key_and_the_step_alone():
     images, labels = data()
 
-    def keys(seed, step, batch, bias):
+    @jax.jit
+    def given(key, step, batch, bias):
         network, augment_keys = RecordingNetwork(), []
 
         def preprocess(key, images):
-            augment_keys.append(tuple(jax.random.key_data(key).tolist()))
+            augment_keys.append(jax.random.key_data(key))
             return images
 
         one = recipe()._replace(network=network, preprocess=preprocess)
         state = init_state(one, {"params": {"bias": jnp.full(CLASSES, bias)}})
-        train_step(
-            one, jax.random.key(seed), state._replace(step=jnp.int32(step)), images[batch], labels[batch]
-        )
-        return augment_keys[0], network.keys[0]
+        train_step(one, key, state._replace(step=step), *batch)
+        return augment_keys[0], network.key
+
+    def keys(seed, step, batch, bias):
+        found = given(jax.random.key(seed), jnp.int32(step), (images[batch], labels[batch]), bias)
+        return tuple(tuple(key.tolist()) for key in found)
 
     here = keys(0, 3, slice(8), 0.0)
     assert here == keys(0, 3, slice(8, 16), 0.0) == keys(0, 3, slice(8), 1.0)
@@ -181,10 +187,9 @@ def test_schedules_at_known_steps(changes, expected):
 def test_every_optimizer_with_every_schedule_lowers_the_loss(name, schedule):
     one = recipe(opt=OPT | {"name": name, "schedule": schedule, "learning_rate": 0.1}, steps=20)
     images, labels = data()
-    step = jax.jit(lambda state: train_step(one, jax.random.key(0), state, images, labels))
     state, losses = start(one), []
     for _ in range(20):
-        state, metrics = step(state)
+        state, metrics = step_of(one, jax.random.key(0), state, images, labels)
         losses.append(float(metrics.loss))
     assert losses[-1] < losses[0]
 
@@ -220,7 +225,7 @@ class Counting:
 @pytest.mark.parametrize("scan", [True, False])
 def test_counts_are_no_numbers_to_average(scan):
     one = Recipe(Counting(), optimizers.build(OPT, 8)[0], lambda key, images: images / 255, ema=0.9)
-    state = init_state(one, {"weight": jnp.ones((4, CLASSES)), "count": jnp.int32(7)})
+    state = begun(one, {"weight": jnp.ones((4, CLASSES)), "count": jnp.int32(7)})
     indices = epoch_batches(jax.random.key(0), 0, EXAMPLES, BATCH)
     *_, (state, _) = make_runner(one, *data(), scan=scan)(jax.random.key(0), state, indices)
     assert state.average["count"] == state.variables["count"] == 7 + len(indices)
