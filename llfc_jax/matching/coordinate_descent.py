@@ -24,6 +24,9 @@ from llfc_jax.symmetry import PermutationSpec, Piece, held_fixed, identity
 from llfc_jax.symmetry.spec import around
 from llfc_jax.types import AnyArray, Array, Permutation, PRNGKey
 
+ROUNDING = 1e-6
+"""Of the objective: by which sums of the same numbers in other orders may differ."""
+
 
 class Descent(NamedTuple):
     """Where one descent stands.
@@ -108,8 +111,9 @@ def search(
     ends = [best.objective]
     for _ in range(1, restarts):
         descent = descend(_kicked(draw, jax.device_get(best.permutation)), np.ones_like(stale))
-        best = max(best, descent, key=lambda one: one.objective)
-        ends.append(descent.objective)
+        if descent.objective - best.objective > ROUNDING * abs(best.objective):
+            best = descent
+        ends.append(min(descent.objective, best.objective))
     trace = np.pad(best.trace, (0, max_sweeps + 1 - len(best.trace)), "edge")
     converged = np.bool_(not best.stale.any() and bool(spec.sizes))
     info = MatchInfo(*jax.device_put((trace, np.int32(len(best.trace) - 1), converged, np.asarray(ends))))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.errors import UserError
-from llfc_jax.matching.coordinate_descent import search
+from llfc_jax.matching.coordinate_descent import ROUNDING, search
 from llfc_jax.matching.info import MatchInfo
 from llfc_jax.matching.leaves import Leaves, by_path, matched_leaves
 from llfc_jax.path.interpolation import check_same_structure
@@ -95,7 +95,7 @@ def universe_matching(
         target = _sum([moved[q] for q in others])
         permutation, info = search(key, target, leaves[p], spec, restarts, max_sweeps, assignment)
         objective = float(info.objective[-1])
-        if objective - float(_inner(target, moved[p])) <= _ROUNDING * abs(objective):
+        if objective - float(_inner(target, moved[p])) <= ROUNDING * abs(objective):
             return False
         found[p] = permutation
         permuted = by_path(apply_permutation(spec, permutation, networks[p]))
@@ -124,10 +124,6 @@ def universe_matching(
         held_fixed(spec),
     )
     return Universe(tuple(compose(first, own) for own in found), info)
-
-
-_ROUNDING = 1e-6
-"""Of the objective: what is no gain."""
 
 
 @jax.jit

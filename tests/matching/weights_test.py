@@ -149,6 +149,20 @@ def test_a_network_already_matches_itself(network):
     np.testing.assert_allclose(info.objective[-1], sum(np.sum(x**2) for x in make(0).values()), rtol=1e-5)
 
 
+@EACH_NETWORK
+def test_a_restart_that_ends_at_the_same_permutation_is_not_taken_for_its_rounding(network):
+    make, spec = NETWORKS[network]
+    for seed in range(5):
+        a = make(seed)
+        b, expected = noisy_copy(seed, spec, a, noise=0.3)
+        _, once = weight_matching(jax.random.key(seed), spec, a, b)
+        permutation, info = weight_matching(jax.random.key(seed), spec, a, b, restarts=8)
+        assert equal(permutation, expected)
+        assert info.sweeps == once.sweeps
+        np.testing.assert_array_equal(info.objective, once.objective)
+        assert info.objective[-1] == info.restart_objectives.max()
+
+
 @pytest.mark.parametrize("assignment", ["optax", "scipy"])
 def test_every_solver_leads_to_the_same_match(assignment):
     make, spec = NETWORKS["plain"]
