@@ -20,7 +20,8 @@ COMMAND = "llfc_jax compare spawned permuted --out=both"
 def run(directory, **changes):
     config = test_config.get_config()
     common = {"llfc.alphas": (0.5,), "lmc.num_alphas": 3, "model.hidden": (16,), "train.epochs": 2}
-    config.update_from_flattened_dict(common | {"principal_angles.top_k": 3} | changes)
+    common |= {"principal_angles.top_k": 3, "train.checkpoint_every_epochs": 2}
+    config.update_from_flattened_dict(common | changes)
     experiment.run(config, directory, COMMAND)
     return directory
 

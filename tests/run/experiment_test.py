@@ -14,6 +14,7 @@ from llfc_jax.run import experiment, measurement, workbench
 NORMALISED = {
     "model__norm": "batch",
     "train__spawn_epochs": 0.0,
+    "train__checkpoint_every_epochs": 3,
     "corrections__examples": 20,  # less than a batch
     "measures": ("lmc",),
 }

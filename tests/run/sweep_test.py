@@ -51,11 +51,24 @@ def swept(tmp_path_factory):
 @pytest.fixture
 def began(monkeypatch):
     """The names of the runs that are made."""
+    return beginning(monkeypatch)
+
+
+def beginning(patch):
     run, names = experiment.write_results, []
-    monkeypatch.setattr(
-        experiment, "write_results", lambda *given: names.append(given[1].name) or run(*given)
-    )
+    patch.setattr(experiment, "write_results", lambda *given: names.append(given[1].name) or run(*given))
     return names
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory):
+    """The workdir of two replicates, and the names of the runs that were made for it."""
+    workdir = tmp_path_factory.mktemp("replicates") / "both"
+    with pytest.MonkeyPatch.context() as patch:
+        names = beginning(patch)
+        process = command.run_here(*SMALL, "--config.replicates=2", f"--workdir={workdir}")
+    assert process.returncode == 0, process.stderr
+    return workdir, names
 
 
 def test_each_point_is_a_run_of_its_own_and_the_table_has_them_all(swept):
@@ -113,29 +126,27 @@ def test_the_command_on_record_of_a_point_draws_its_page(swept):
     assert (workdir / NAMES[1] / "results.json").stat().st_mtime_ns == before
 
 
-def test_replicates_are_the_runs_of_the_seeds_and_compare_says_the_same_of_them(swept, tmp_path):
-    workdir, *_ = swept
-    process = command.run_here(*SMALL, "--config.replicates=2", f"--workdir={tmp_path / 'both'}")
-    assert process.returncode == 0, process.stderr
-    (group,) = results(tmp_path / "both")["groups"]
+def test_replicates_are_the_runs_of_the_seeds_and_compare_says_the_same_of_them(swept, replicated, tmp_path):
+    (workdir, *_), (both, _) = swept, replicated
+    (group,) = results(both)["groups"]
     assert group["runs"] == {"seed=0": 0, "seed=1": 1}
     swept_groups = results(workdir)["groups"]
     assert group["paths"] == swept_groups[0]["paths"]  # spawned at epoch 0, too
     each = [
         checkpoint.restore(where / "checkpoints" / "b").variables
-        for where in (tmp_path / "both" / "seed=1", workdir / NAMES[1])
+        for where in (both / "seed=1", workdir / NAMES[1])
     ]
     jax.tree.map(np.testing.assert_array_equal, *each)
 
     compared = command.run_here(
-        *(tmp_path / "both" / f"seed={seed}" for seed in (1, 0)),
+        *(both / f"seed={seed}" for seed in (1, 0)),
         f"--out={tmp_path / 'out'}",
         module="llfc_jax.compare",
     )
     assert compared.returncode == 0, compared.stderr
     assert results(tmp_path / "out")["groups"] == [group]
     refused = command.run_here(
-        tmp_path / "both", workdir / NAMES[0], f"--out={tmp_path / 'other'}", module="llfc_jax.compare"
+        both, workdir / NAMES[0], f"--out={tmp_path / 'other'}", module="llfc_jax.compare"
     )
     command.assert_one_line(refused, ".*both: expected the workdir of a run; found that of many, .*")
 
@@ -189,12 +200,12 @@ def test_more_values_are_run_in_the_same_workdir_and_what_is_there_stays(swept, 
     assert (workdir / "results.json").stat().st_mtime_ns == written
 
 
-def test_replicates_join_those_that_are_there(tmp_path, began):
-    for replicates in (2, 3):
-        process = command.run_here(*SMALL, f"--config.replicates={replicates}", f"--workdir={tmp_path / 'w'}")
-        assert process.returncode == 0, process.stderr
-    assert began == ["seed=0", "seed=1", "seed=2"]
-    assert results(tmp_path / "w")["groups"][0]["runs"] == {"seed=0": 0, "seed=1": 1, "seed=2": 2}
+def test_replicates_join_those_that_are_there(replicated, tmp_path, began):
+    workdir, first = shutil.copytree(replicated[0], tmp_path / "w"), replicated[1]
+    process = command.run_here(*SMALL, "--config.replicates=3", f"--workdir={workdir}")
+    assert process.returncode == 0, process.stderr
+    assert [*first, *began] == ["seed=0", "seed=1", "seed=2"]
+    assert results(workdir)["groups"][0]["runs"] == {"seed=0": 0, "seed=1": 1, "seed=2": 2}
 
 
 def test_runs_that_differ_after_training_train_their_networks_once(tmp_path):
