@@ -32,11 +32,13 @@ def draw(variables, key):
 
 
 def images(key, side=8, channels=3, n=4):
-    return jax.random.normal(key, (n, side, side, channels))
+    rng = np.random.default_rng(seed_of(key))
+    return jax.device_put(rng.normal(size=(n, side, side, channels)).astype(np.float32))
 
 
 def tokens(key, length=6, vocabulary=11, n=3):
-    return jax.random.randint(key, (n, length), 0, vocabulary)
+    rng = np.random.default_rng(seed_of(key))
+    return jax.device_put(rng.integers(vocabulary, size=(n, length), dtype=np.int32))
 
 
 def linen(module, inputs):
