@@ -175,25 +175,15 @@ def _hessian_times(program: Program, loss_fn: LossFn | None, variables: Any, bat
 
 @partial(jax.jit, static_argnums=0)
 def _signs(program: Program, number: int) -> Values:
-    """One of the random vectors, by one generator: XLA takes seconds to compile it, for each shape anew.
-
-    What a shorter draw would be is the beginning of a longer one; what comes after it, the next overwrites.
-    """
+    """One of the random vectors, drawn at once: XLA takes seconds to compile a generator for each shape."""
     key = jax.random.split(jax.random.key(SEED), PROBES + 1)[number]
     leaves = contracted_leaves(program)
     shapes = [program.flat.avals[leaf] for leaf in leaves]
-    ends = np.cumsum([0, *(shape.size for shape in shapes)])
-    longest = max(shape.size for shape in shapes)
-
-    def draw(i: Array, before: Array) -> Array:
-        own = jax.random.fold_in(key, jnp.asarray(leaves)[i])
-        signs = jax.random.rademacher(own, (longest,), before.dtype)
-        return jax.lax.dynamic_update_slice(before, signs, (jnp.asarray(ends)[i],))
-
-    drawn = jax.lax.fori_loop(0, len(leaves), draw, jnp.zeros(ends[-1] + longest, jnp.int8))
+    starts = np.cumsum([0, *(shape.size for shape in shapes)]).tolist()
+    drawn = jax.random.rademacher(key, (starts[-1],), jnp.int8)
     return {
         leaf: drawn[start : start + shape.size].reshape(shape.shape).astype(shape.dtype)
-        for leaf, shape, start in zip(leaves, shapes, ends[:-1].tolist(), strict=True)
+        for leaf, shape, start in zip(leaves, shapes, starts, strict=False)
     }
 
 
