@@ -1,8 +1,10 @@
 """Evaluating a jaxpr over any kind of value: axis identities, arrays, or both at once."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
+import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from llfc_jax.types import Array
@@ -54,14 +56,32 @@ def called_jaxpr(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
     """The jaxpr that an equation evaluates on its operands and whose results it returns, if it is a call.
 
     Not told by name, so that composites, custom derivatives and batching rules, checkpoints and what JAX will
-    add are all entered: a call carries one jaxpr, and this takes the operands and returns the results.
+    add are all entered: a call carries one jaxpr, and this takes the operands and returns the results. What
+    carries none, but is made of other operations, is expanded: since JAX 0.12 `jnp.interp`, `jnp.digitize`
+    and `jax.lax.custom_root` are.
     """
     carried = [value for value in eqn.params.values() if isinstance(value, ClosedJaxpr | Jaxpr)]
+    if not carried and eqn.primitive.is_high(*(atom.aval for atom in eqn.invars), **eqn.params):
+        return _expanded(eqn)
     if len(carried) != 1 or eqn.primitive.name in _CONTROL_FLOW:
         return None
     body = open_jaxpr(carried[0])
     fits = _shapes(body.invars) == _shapes(eqn.invars) and _shapes(body.outvars) == _shapes(eqn.outvars)
     return carried[0] if fits else None
+
+
+@lru_cache(maxsize=256)
+def _expanded(eqn: JaxprEqn) -> ClosedJaxpr:
+    """The operations that one is made of; the same object each time, since equations are told by identity."""
+
+    def expand(*operands: Array) -> Sequence[Array]:
+        return eqn.primitive.to_lojax(*operands, **eqn.params)
+
+    avals: list[Any] = [atom.aval for atom in eqn.invars]
+    with eqn.ctx.manager:
+        return jax.make_jaxpr(expand)(
+            *(jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type) for x in avals)
+        )
 
 
 def _shapes(atoms: Sequence[Any]) -> list[tuple[int, ...] | None]:

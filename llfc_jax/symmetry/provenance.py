@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from llfc_jax.program.interpreter import open_jaxpr
+from llfc_jax.program.interpreter import called_jaxpr, open_jaxpr
 from llfc_jax.symmetry.factors import Reason, TooManyParts
 
 _LIBRARIES = ("jax", "flax", "equinox", "torchax", "optax")
@@ -41,7 +41,8 @@ def _collect(jaxpr: ClosedJaxpr | Jaxpr, outer: Calls, lines: dict[int, list[Cal
     for eqn in open_jaxpr(jaxpr).eqns:
         calls = (eqn, *outer)
         lines.setdefault(id(eqn), []).append(calls)
-        for value in eqn.params.values():
+        called = called_jaxpr(eqn)
+        for value in eqn.params.values() if called is None else (called,):
             for inner in value if isinstance(value, tuple) else (value,):
                 if isinstance(inner, ClosedJaxpr | Jaxpr):
                     _collect(inner, calls, lines)

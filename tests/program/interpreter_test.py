@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from llfc_jax.program.interpreter import evaluate, interpret
+from llfc_jax.symmetry import permutation_spec
 
 X = np.linspace(-1, 2, 6, dtype=np.float32).reshape(2, 3)
 TABLE = np.arange(9, dtype=np.float32).reshape(3, 3)
@@ -34,15 +35,40 @@ CALLS = {
     "custom_vjp": halved,
     "named call": jax.named_call(jnp.sin, name="sine"),
 }
-PROGRAMS = CALLS | {
-    "constants and literals": lambda x: x @ TABLE + 2.0,
-    "constants in a call": jax.jit(lambda x: x @ TABLE),
-    "several results, one twice": lambda x: (*jax.lax.top_k(x, 2), x, x),
-    "control flow": lambda x: jax.lax.fori_loop(0, 3, lambda i, y: y * i + x, x),
-    "a branch": lambda x: jax.lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x),
-    "scan": lambda x: jax.lax.scan(lambda carry, row: (carry + row, carry), x[0], x),
-    "a result that is no computation": lambda x: (TABLE, 3.0),
+KNOTS = jnp.linspace(-1.0, 2.0, 4)
+
+
+def root(x):
+    """The y for which y + tanh(y) / 2 is x."""
+
+    def solve(f, start):
+        return jax.lax.fori_loop(0, 30, lambda _, y: y - f(y), start)
+
+    return jax.lax.custom_root(
+        lambda y: y + jnp.tanh(y) / 2 - x, x, solve, lambda g, y: y / g(jnp.ones_like(y))
+    )
+
+
+MADE_OF_OTHERS = {
+    "interpolation": lambda x: jnp.interp(x, KNOTS, jnp.tanh(KNOTS)),
+    "bins": lambda x: jnp.digitize(x, KNOTS),
+    "a root": root,
 }
+"""Each one operation or several, by JAX's version."""
+
+PROGRAMS = (
+    CALLS
+    | MADE_OF_OTHERS
+    | {
+        "constants and literals": lambda x: x @ TABLE + 2.0,
+        "constants in a call": jax.jit(lambda x: x @ TABLE),
+        "several results, one twice": lambda x: (*jax.lax.top_k(x, 2), x, x),
+        "control flow": lambda x: jax.lax.fori_loop(0, 3, lambda i, y: y * i + x, x),
+        "a branch": lambda x: jax.lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x),
+        "scan": lambda x: jax.lax.scan(lambda carry, row: (carry + row, carry), x[0], x),
+        "a result that is no computation": lambda x: (TABLE, 3.0),
+    }
+)
 
 
 def trace(function):
@@ -69,6 +95,28 @@ def test_calls_are_entered_and_never_seen(name):
     interpret(trace(CALLS[name]), [X], jnp.asarray, visit)
     assert seen <= {"sin", "add", "mul", "integer_pow", "div"}
     assert seen
+
+
+@pytest.mark.parametrize("name", MADE_OF_OTHERS)
+def test_what_is_made_of_other_operations_is_expanded(name):
+    seen = set()
+
+    def visit(eqn, operands):
+        seen.add(eqn.primitive.name)
+        return evaluate(eqn, operands)
+
+    interpret(trace(MADE_OF_OTHERS[name]), [X], jnp.asarray, visit)
+    assert seen & {"scan", "gather", "le", "lt", "ge", "gt"}
+    assert not {name for name in seen if name.startswith("call")}
+
+
+@pytest.mark.parametrize("name", MADE_OF_OTHERS)
+def test_units_pass_through_what_is_made_of_other_operations(name):
+    def apply(weights, x):
+        return MADE_OF_OTHERS[name](x @ weights["in"]).astype(jnp.float32) @ weights["out"]
+
+    weights = {"in": jnp.ones((5, 8)), "out": jnp.ones((8, 3))}
+    assert permutation_spec(apply, weights, jnp.ones((2, 5))).sizes == {"P0": 8}
 
 
 def test_control_flow_is_seen_whole():
