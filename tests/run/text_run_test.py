@@ -16,7 +16,7 @@ SMALL = {
     "model.blocks": 1,
     "model.heads": 1,
     "opt.ema": 0.5,
-    "train.epochs": 1,
+    "train.epochs": 2,
     "train.batch_size": 64,
     "eval.batch_size": 64,
     "eval.train_examples": 32,

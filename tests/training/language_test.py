@@ -135,7 +135,7 @@ def test_what_is_kept_is_the_average_but_training_goes_on_from_the_weights(recip
 
     setting = loop.Setting(
         recipe=recipe,
-        run=make_runner(recipe, *text(), scan=False),  # whose step is compiled
+        run=make_runner(recipe, *text(), scan=True),
         evaluate=evaluate,
         schedule=schedule,
         seed=0,
