@@ -113,7 +113,7 @@ def search(
         descent = descend(_kicked(draw, jax.device_get(best.permutation)), np.ones_like(stale))
         if descent.objective - best.objective > ROUNDING * abs(best.objective):
             best = descent
-        ends.append(min(descent.objective, best.objective))
+        ends.append(min(descent.objective, best.objective))  # none above the best, by rounding
     trace = np.pad(best.trace, (0, max_sweeps + 1 - len(best.trace)), "edge")
     converged = np.bool_(not best.stale.any() and bool(spec.sizes))
     info = MatchInfo(*jax.device_put((trace, np.int32(len(best.trace) - 1), converged, np.asarray(ends))))

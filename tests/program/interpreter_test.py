@@ -75,6 +75,18 @@ def trace(function):
     return jax.make_jaxpr(function)(X)
 
 
+def seen_in(function):
+    """The primitives that are visited."""
+    seen = set()
+
+    def visit(eqn, operands):
+        seen.add(eqn.primitive.name)
+        return evaluate(eqn, operands)
+
+    interpret(trace(function), [X], jnp.asarray, visit)
+    return seen
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_over_arrays_it_is_the_program(name):
     found = interpret(trace(PROGRAMS[name]), [X], jnp.asarray, evaluate)
@@ -86,26 +98,14 @@ def test_over_arrays_it_is_the_program(name):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_calls_are_entered_and_never_seen(name):
-    seen = set()
-
-    def visit(eqn, operands):
-        seen.add(eqn.primitive.name)
-        return evaluate(eqn, operands)
-
-    interpret(trace(CALLS[name]), [X], jnp.asarray, visit)
+    seen = seen_in(CALLS[name])
     assert seen <= {"sin", "add", "mul", "integer_pow", "div"}
     assert seen
 
 
 @pytest.mark.parametrize("name", MADE_OF_OTHERS)
 def test_what_is_made_of_other_operations_is_expanded(name):
-    seen = set()
-
-    def visit(eqn, operands):
-        seen.add(eqn.primitive.name)
-        return evaluate(eqn, operands)
-
-    interpret(trace(MADE_OF_OTHERS[name]), [X], jnp.asarray, visit)
+    seen = seen_in(MADE_OF_OTHERS[name])
     assert seen & {"scan", "gather", "le", "lt", "ge", "gt"}
     assert not {name for name in seen if name.startswith("call")}
 
