@@ -21,11 +21,11 @@ class NamedFeatures:
     apply_with_features: Callable[[Variables, Any], tuple[Array, PyTree]]
 
     def __call__(self, variables: Variables, inputs: Any) -> tuple[Array, Features]:
-        match self.apply_with_features(variables, inputs):
-            case (logits, features):
-                return logits, named_features(features)
-            case found:
-                raise UserError(f"apply_with_features: expected (logits, features); found {kind_of(found)}")
+        found = self.apply_with_features(variables, inputs)
+        if not isinstance(found, tuple | list) or len(found) != 2:  # an array of two rows is no pair
+            raise UserError(f"apply_with_features: expected (logits, features); found {kind_of(found)}")
+        logits, features = found
+        return logits, named_features(features)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,6 +92,11 @@ class Parser(argparse.ArgumentParser):
         """
         raise UserError(message.removeprefix("argument "))
 
+    def print_help(self, file: Any = None) -> None:
+        """As results are printed: argparse says nothing where the text can't be written."""
+        del file
+        output.show(self.format_help().rstrip())
+
     def parse_all(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse the flags.
 

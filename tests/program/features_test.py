@@ -1,9 +1,11 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
+from llfc_jax.errors import UserError
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures, named_features
 from llfc_jax.program.reading import read_features
 
@@ -83,3 +85,11 @@ def test_equal_functions_make_equal_adapters():
         assert adapter(chain) == adapter(chain)
         assert hash(adapter(chain)) == hash(adapter(chain))
         assert adapter(chain) != adapter(jnp.matmul)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "found"), [(np.ones((2, 3)), r"an array of shape \(2, 3\)"), ((X, {}, X), "a tuple of 3")]
+)
+def test_what_is_no_pair_of_logits_and_features_is_refused(outputs, found):
+    with pytest.raises(UserError, match=f"expected \\(logits, features\\); found .*{found}"):
+        NamedFeatures(lambda variables, inputs: outputs)({}, X)

@@ -47,6 +47,19 @@ def test_an_output_that_takes_nothing_is_named_in_one_line(where, line):
     assert (process.returncode, process.stderr) == (2, f"llfc_jax: {line}\n")
 
 
+def test_help_that_can_not_be_written_is_named_in_one_line():
+    process = subprocess.run(
+        ["bash", "-c", f"exec {sys.executable} -m llfc_jax export --help >/dev/full"],
+        cwd=command.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stderr) == (
+        2,
+        "llfc_jax: standard output: No space left on device\n",
+    )
+
+
 def test_a_pipe_that_nobody_reads_is_named_in_one_line():
     reading, writing = os.pipe()
     os.close(reading)
