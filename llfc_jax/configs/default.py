@@ -16,6 +16,8 @@ def get_config() -> ConfigDict:
         1  # runs with the seeds from `seed` on, each beneath the workdir, and what they say together
     )
     config.fsdp = 1  # devices that hold every network between them, a part each; 1: each holds it whole
+    # besides those by default: layerwise_lmc, similarity, variance, lewc, reciprocal_orthogonality,
+    # predictions, temperature, random_direction, singular_values, sharpness
     config.measures = (
         "lmc",  # loss and error along the path
         "llfc",  # linearity of every layer's features
@@ -26,8 +28,7 @@ def get_config() -> ConfigDict:
         "principal_angles",  # between singular subspaces of weights
         "effective_rank",  # of features and weights
         "theory",  # Theorem 1 as a bound for every layer, Lemma 1; of those before it that are taken
-    )  # and layerwise_lmc, similarity, variance, lewc, reciprocal_orthogonality, predictions, temperature,
-    # random_direction, singular_values, sharpness
+    )
 
     # a single network's own, in place of opt, data.train_split, classes or augment: only.b.opt.weight_decay=0
     config.only = ConfigDict()
@@ -176,7 +177,10 @@ def get_config() -> ConfigDict:
     config.merge = ConfigDict()
     config.merge.alpha = placeholder(float)  # save the network at this point of the path as `merged`
     config.merge.weights = ()  # or the mean of all networks with these weights, such as (1, 1, 1)
-    config.lock()  # a file that starts from here can't misspell a field
-    config.model.args.unlock()  # but nobody knows those of a network of one's own
-    config.only.unlock()  # nor what networks are called
+
+    # A file that starts from here can't misspell a field, but nobody knows those of a network of one's own,
+    # nor what networks are called.
+    config.lock()
+    config.model.args.unlock()
+    config.only.unlock()
     return config

@@ -327,7 +327,7 @@ _READERS: dict[type, Callable[[str], Any]] = {bool: _truth, int: int, float: flo
 
 
 def _comments() -> dict[str, list[str]]:
-    """Field or section -> the comments behind its lines in `default.py`, with what they stand behind."""
+    """Field or section -> the comments behind its lines in `default.py`, with the element each is about."""
     found: dict[str, list[str]] = {}
     field = ""
     above: list[str] = []  # comments on lines of their own are about what comes next
@@ -337,11 +337,12 @@ def _comments() -> dict[str, list[str]]:
             found.setdefault(field, above)
             above = [] if found[field] is above else above
         if token.type == tokenize.COMMENT:
-            comment, item = token.string.lstrip("# "), token.line.partition("#")[0].strip(' ,"\n')
-            if _ASSIGNMENT.match(token.line):
-                found[field].append(comment)
-            elif item:
-                found[field].append(f"{item}: {comment}")
-            else:
+            comment, code = token.string.lstrip("# "), token.line.partition("#")[0].strip()
+            if not code:
                 above.append(comment)
+            elif code.endswith(","):
+                element = code.strip(',"')
+                found[field].append(f"{element}: {comment}")
+            else:
+                found[field].append(comment)
     return found

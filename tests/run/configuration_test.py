@@ -168,6 +168,15 @@ def test_help_has_every_field_with_its_default_and_its_comment():
         assert f"  --config.{field}={','.join(value) if field == 'measures' else value}\n" in text + "\n"
     for words in ("lmc: loss and error along the path", "multiplies all hidden widths", "both or none"):
         assert words in text
+    after = " " * 8
+    for field, first in (
+        ("replicates=1", "runs with the seeds"),
+        ("data.name=digits", "digits, mnist"),
+        ("only.NETWORK.FIELD=VALUE", "a single network's own"),
+        ("merge.weights=()", "or the mean of all networks with these weights, such as (1, 1, 1)"),
+    ):
+        assert f"  --config.{field}\n{after}{first}" in text
+    assert text.endswith("such as (1, 1, 1)")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../../x", "a/b", "a\0b", "a\nb", "   "])
