@@ -1,6 +1,7 @@
 """Strictness for all tests; one compilation cache for them, for what they start, and for the next run."""
 
 import contextlib
+import functools
 import gc
 import os
 import time
@@ -12,6 +13,7 @@ FORTNIGHT = 14 * 24 * 60 * 60
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # nobody looks for them in a program
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # what takes the time is compiling
 
 import jax  # noqa: E402 (it reads the environment once, when it is imported)
@@ -26,6 +28,12 @@ if compilation.TAKES_FLAGS:
     os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"  # workers have no cores to spare
 if compilation.TAKES_FLAGS and jax.__version_info__ < (0, 12):  # which knows this one no more
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"  # half the time of compiling
+
+if compilation.TAKES_FLAGS:  # versions of JAX that were tried, and have this
+    from jax._src.interpreters import mlir
+
+    # A context takes 4 ms, as long as lowering a small program; one serves all, which don't see each other in it.
+    mlir.make_ir_context = functools.cache(mlir.make_ir_context)
 
 gc.disable()  # until all tests are imported, which leaves no garbage
 
