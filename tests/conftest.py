@@ -32,7 +32,7 @@ if compilation.TAKES_FLAGS and jax.__version_info__ < (0, 12):  # which knows th
 if compilation.TAKES_FLAGS:  # versions of JAX that were tried, and have this
     from jax._src.interpreters import mlir
 
-    # A context takes 4 ms, as long as lowering a small program; one serves all, which don't see each other in it.
+    # A context takes 4 ms, as long as lowering a small program; in one for all they don't see each other.
     mlir.make_ir_context = functools.cache(mlir.make_ir_context)
 
 gc.disable()  # until all tests are imported, which leaves no garbage
