@@ -65,7 +65,7 @@ def _refined(labels, derivative, rng):
     while True:
         labels = np.unique(labels, return_inverse=True)[1]
         values = rng.normal(size=(labels.max() + 1, 2))
-        slopes = derivative(values[labels])
+        slopes = np.asarray(derivative(values[labels]))
         finer = labels
         for column in slopes.T:
             finer = np.unique(finer * len(labels) + _numbered(column), return_inverse=True)[1]
