@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from llfc_jax.errors import UserError
 from llfc_jax.matching.assignment import linear_assignment
 from llfc_jax.matching.info import MatchInfo
+from llfc_jax.matching.inner_maps import assigned_with_inner_maps
 from llfc_jax.matching.leaves import Leaves, by_path, matched_leaves
 from llfc_jax.matching.moved import AS_IT_WAS, PERMUTED, Moved, chosen_classes, ladder
 from llfc_jax.matching.problem import Problem
@@ -50,9 +51,10 @@ def procrustes_matching(
     decomposition C = U S V^T (Schoenemann 1966), for those that fix the mean's direction within its
     complement; for signs the permutation that is best for |C| + D, with D as C of what the signs leave, and
     the signs that C has there. Each is the exact optimum with the others held, where it moves one axis of
-    each leaf; it is taken if the objective grows. Before the first round rotations are found from what they
-    alone move, such as what the inputs are read by: hidden units that aren't matched yet would be noise. If
-    that ends below weight matching alone, rounds go on from there.
+    each leaf; it is taken if the objective grows. What has maps within it, such as heads with rotations of
+    queries and keys, is assigned together with them, see `inner_maps`. Before the first round rotations are
+    found from what they alone move, such as what the inputs are read by: hidden units that aren't matched yet
+    would be noise. If that ends below weight matching alone, rounds go on from there.
 
     Networks are made canonical before: where rotations need the scales of norms uniform, they are folded into
     the next layer; what else can be scaled or mapped by invertible matrices gets the smallest weights
@@ -148,6 +150,12 @@ def _descend(
         permutation, _ = weight_matching(key, symmetry.spec, a, b, exclude=exclude)
         return _better(compared, b, apply_permutation(symmetry.spec, permutation, b))
 
+    def placed(b: Variables) -> Variables:
+        for name in _with_turned_units(symmetry, turned):
+            maps = assigned_with_inner_maps(symmetry, name, turned, compared, by_path(b))
+            b = _better(compared, b, apply_maps(symmetry, maps, b))
+        return b
+
     def turn(b: Variables, names: Sequence[str], *, alone: bool = False) -> Variables:
         for name in names:
             maps = _closed_form(symmetry, name, compared, by_path(b), alone=alone)
@@ -159,6 +167,9 @@ def _descend(
         for round_ in range(max_rounds):
             b = turn(permuted(jax.random.fold_in(key, round_), b), turned)
             trace.append(_agreement(compared, b))
+            if not _grew(trace):
+                b = placed(b)
+                trace[-1] = _agreement(compared, b)
             if not turned or not _grew(trace):
                 break
         return b, trace
@@ -194,6 +205,12 @@ def _agreement(a: Leaves, b: Variables) -> float:
 
 def _better(a: Leaves, before: Variables, after: Variables) -> Variables:
     return after if _agreement(a, after) > _agreement(a, before) else before
+
+
+def _with_turned_units(symmetry: Symmetry, names: Sequence[str]) -> list[str]:
+    """The outermost permutations that some actions act within what they move."""
+    outer = (around(symmetry[name].group, symmetry.spec.sizes)[:1] for name in names)
+    return [*dict.fromkeys(name for found in outer for name in found)]
 
 
 def _closed_form(

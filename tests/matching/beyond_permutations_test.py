@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from planted import some_permutation
 from symmetric_networks import (
     DEEP,
     HEADS,
@@ -224,3 +225,30 @@ def test_the_line_between_scaled_networks_is_that_of_the_canonical_ones():
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), middle, lerp(a, found.variables, 0.5)
     )
+
+
+GROUPED = {"q": (8, 4, 2, 6), "k": (8, 4, 6), "v": (8, 4, 3), "o": (4, 2, 3, 4)}
+
+
+def grouped_queries(w, x):
+    """Two queries for each of four keys, all of length 1: what turns both is no permutation."""
+
+    def unit(x):
+        return x * jax.lax.rsqrt(jnp.sum(x**2, -1, keepdims=True) + 1e-6)
+
+    q, k = unit(jnp.einsum("nc,cgrd->ngrd", x, w["q"])), unit(jnp.einsum("nc,cgd->ngd", x, w["k"]))
+    pattern = jax.nn.softmax(jnp.einsum("ngrd,mgd->grnm", q, k), -1)
+    return jnp.einsum("grnm,mgd,grdo->no", pattern, jnp.tanh(jnp.einsum("nc,cgd->ngd", x, w["v"])), w["o"])
+
+
+@pytest.mark.parametrize("seed", range(1, 3))
+def test_heads_are_assigned_by_what_rotations_within_them_make_of_them(seed):
+    rng = np.random.default_rng(seed)
+    a = {name: np.float32(rng.normal(size=shape)) for name, shape in GROUPED.items()}
+    x = jax.device_put(np.float32(rng.normal(size=(5, 8))))
+    symmetry = llfc_jax.symmetries(grouped_queries, a, x)
+    turned, signs = np.linalg.qr(rng.normal(size=(4, 6, 6)))[0], np.sign(rng.normal(size=(4, 3)))
+    within = {"P0/P2 orthogonal": np.float32(turned), "P0/P3 sign": np.float32(signs)}
+    b = apply_maps(symmetry, some_permutation(seed, symmetry.spec) | within, a)
+    found = llfc_jax.procrustes_matching(KEY, symmetry, a, b)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), found.variables, a)
