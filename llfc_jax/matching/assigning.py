@@ -16,8 +16,11 @@ from llfc_jax.types import Array, Variables
 
 def as_action(units: PermutationSpec, name: str) -> Action:
     """A permutation as a map of units by a matrix."""
-    axes = {path: found for path, leaf in units.leaves.items() if (found := leaf.axes_moved_by(name))}
-    powers = {path: dict.fromkeys(found, Fraction(1)) for path, found in axes.items()}
+    powers = {
+        path: dict.fromkeys(found, Fraction(1))
+        for path, leaf in units.leaves.items()
+        if (found := leaf.places_moved_by(name))
+    }
     return Action(name, "permutation", units.sizes[name], powers)
 
 

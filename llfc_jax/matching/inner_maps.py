@@ -20,7 +20,7 @@ from llfc_jax.matching.similarity import accumulator, at_assigned, family
 from llfc_jax.runtime import sharding
 from llfc_jax.symmetry.classes import Action, Symmetry
 from llfc_jax.symmetry.maps import Maps, is_matrix, nearest
-from llfc_jax.symmetry.spec import Piece, around
+from llfc_jax.symmetry.spec import around
 from llfc_jax.types import AnyArray
 
 _SWEEPS = 4
@@ -101,8 +101,8 @@ def _similarities(symmetry: Symmetry, members: _Family, a: Leaves, b: Mapping[st
     for path in a:
         single = accumulator(a[path], b[path])
         whole_a, whole_b = (array.astype(single) for array in sharding.fetch((a[path], b[path])))
-        for piece in symmetry.units.leaves[path].pieces:
-            for moving in _moving(symmetry, members, path, piece):
+        for number, piece in enumerate(symmetry.units.leaves[path].pieces):
+            for moving in _moving(symmetry, members, path, number):
                 of_a = string.ascii_lowercase[: len(piece.view)]
                 of_b = "".join(x.upper() if i in moving else x for i, x in enumerate(of_a))
                 paired = "".join(of_a[i] + of_b[i] for i in moving)
@@ -113,16 +113,17 @@ def _similarities(symmetry: Symmetry, members: _Family, a: Leaves, b: Mapping[st
     return found
 
 
-def _moving(symmetry: Symmetry, members: _Family, path: str, piece: Piece) -> Iterator[dict[int, Slot]]:
+def _moving(symmetry: Symmetry, members: _Family, path: str, number: int) -> Iterator[dict[int, Slot]]:
     """For each axis of a piece that the permutation moves, it and the axes of what moves within it.
 
     None where what is within is there twice: it isn't known for pairs of heads.
     """
     slots: dict[int, Slot] = {}
     rank: dict[int, int] = {}
+    piece = symmetry.units.leaves[path].pieces[number]
     view = [(axis, group) for axis, factors in enumerate(piece.axes) for _, group in factors]
     for place, (axis, group) in enumerate(view):
-        acting = [n for n, action in members.actions.items() if axis in action.powers.get(path, ())]
+        acting = [n for n, action in members.actions.items() if (number, axis) in action.powers.get(path, ())]
         slot = next((n for n in acting if members.group_of(n) == group), group)
         if group in members.groups and slot is not None and slot in (*acting, *symmetry.spec.sizes):
             slots[place], rank[place] = slot, members.groups.index(group)

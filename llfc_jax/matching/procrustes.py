@@ -27,7 +27,7 @@ from llfc_jax.symmetry.maps import (
     shrinking,
 )
 from llfc_jax.symmetry.moments import cross_moment
-from llfc_jax.symmetry.spec import Piece, around, shape_of_permutation
+from llfc_jax.symmetry.spec import around, shape_of_permutation
 from llfc_jax.types import Array, PRNGKey, Variables
 
 _PROGRESS = 1e-6
@@ -234,11 +234,11 @@ def _signed(symmetry: Symmetry, name: str, crossed: Array, a: Leaves, b: Mapping
     if around(action.group, sizes) or any(action.group in around(other, sizes) for other in sizes):
         return {name: jnp.where(jnp.diagonal(crossed, axis1=-2, axis2=-1) < 0, -1.0, 1.0)}
     left = (
-        cross_moment(symmetry.spec, action.group, path, axis, a[path], b[path])
-        for path, leaf in symmetry.spec.leaves.items()
+        cross_moment(symmetry.units, action.group, path, axis, a[path], b[path], pieces=(piece,))
+        for path, leaf in symmetry.units.leaves.items()
         if path in a
-        for axis in leaf.axes_moved_by(action.group)
-        if axis not in action.powers.get(path, ())
+        for piece, axis in leaf.places_moved_by(action.group)
+        if (piece, axis) not in action.powers.get(path, ())
     )
     best = linear_assignment(sum(left, start=jnp.abs(crossed)))
     chosen = jnp.take_along_axis(crossed, best[:, None], axis=1)[:, 0]
@@ -250,17 +250,18 @@ def _crossed(
 ) -> Array:
     """`sum A B^T` over all axes that an action moves, or over arrays that only it moves."""
 
-    def counts(piece: Piece) -> bool:
+    def counts(path: str, i: int) -> bool:
+        piece = symmetry.units.leaves[path].pieces[i]
         moving = sum(name is not None for name in piece.perms)
         return not alone or moving <= 1 + len(piece.within(action.group))
 
     shape = shape_of_permutation(symmetry.units, action.group)
     return sum(
         (
-            cross_moment(symmetry.units, action.group, path, axis, a[path], b[path], of=counts)
+            cross_moment(symmetry.units, action.group, path, axis, a[path], b[path], pieces=(piece,))
             for path, of in action.powers.items()
-            if path in a
-            for axis in of
+            for piece, axis in of
+            if path in a and counts(path, piece)
         ),
         jnp.zeros((*shape, action.size)),
     )

@@ -13,6 +13,7 @@ is a rotation. For maps that multiply pairs as complex numbers, only what commut
 of each pair's diagonal.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -73,10 +74,11 @@ def _sweep(symmetry: Symmetry, paths: tuple[str, ...], maps: Maps, variables: Py
 def _best_scale(spec: PermutationSpec, action: Action, variables: PyTree, paths: Sequence[str]) -> Array:
     """The s that makes each unit's sum of squares smallest, the others' held."""
     squares = [
-        (power, square_moment(spec, action.group, path, axis, leaf))
-        for power, path, axis, leaf in _moved(action, variables, paths)
+        (power, square_moment(spec, action.group, path, axis, leaf, pieces=(piece,)))
+        for power, path, piece, axis, leaf in _moved(action, variables, paths)
     ]
-    together = max((len(action.powers[path]) for path in action.powers if path in paths), default=1)
+    acting = (Counter(piece for piece, _ in of) for path, of in action.powers.items() if path in paths)
+    together = max((max(counts.values()) for counts in acting), default=1)
     if not squares:
         return jnp.ones(())
     pulled = [
@@ -100,7 +102,8 @@ def _best_matrix(spec: PermutationSpec, action: Action, variables: PyTree, paths
     """
     moved = [*_moved(action, variables, paths)]
     grams = [
-        (power, cross_moment(spec, action.group, path, axis, leaf, leaf)) for power, path, axis, leaf in moved
+        (power, cross_moment(spec, action.group, path, axis, leaf, leaf, pieces=(piece,)))
+        for power, path, piece, axis, leaf in moved
     ]
     still = jnp.broadcast_to(jnp.eye(action.size), jnp.shape(grams[0][1])) if grams else jnp.eye(action.size)
     ahead, behind = (
@@ -117,12 +120,12 @@ def _best_matrix(spec: PermutationSpec, action: Action, variables: PyTree, paths
 
 def _moved(
     action: Action, variables: PyTree, paths: Sequence[str]
-) -> Iterator[tuple[float, str, int, Array]]:
-    """The axes of weights that a map acts along: its power there, path, axis and array."""
+) -> Iterator[tuple[float, str, int, int, Array]]:
+    """The axes of weights that a map acts along: its power there, path, piece, axis and array."""
     for where, leaf in jax.tree_util.tree_leaves_with_path(variables):
         path = jax.tree_util.keystr(where)
-        for axis, power in action.powers.get(path, {}).items() if path in paths else ():
-            yield float(power), path, axis, leaf
+        for (piece, axis), power in action.powers.get(path, {}).items() if path in paths else ():
+            yield float(power), path, piece, axis, leaf
 
 
 def _sum_of_squares(variables: PyTree, paths: Sequence[str]) -> Array:

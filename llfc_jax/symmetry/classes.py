@@ -8,21 +8,22 @@ fix the direction (1, ..., 1). The scale of a norm allows rotations where it doe
 numbers (`rotary`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import jax
 
 from llfc_jax.errors import UserError
-from llfc_jax.program.flat import Flat, flatten
+from llfc_jax.program.flat import flatten
 from llfc_jax.symmetry.exponent_rules import equations
 from llfc_jax.symmetry.exponents import KINDS, MATRICES, ROTARY, TURNS, Equations, Key
 from llfc_jax.symmetry.factors import expand
 from llfc_jax.symmetry.nullspace import nullspace
+from llfc_jax.symmetry.places import Places
 from llfc_jax.symmetry.reading import leaf_spec
 from llfc_jax.symmetry.rotary import Pairs, paired, with_rotary
-from llfc_jax.symmetry.spec import PermutationSpec, around, readable_path
+from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, Positions, around, readable_path
 from llfc_jax.symmetry.trace import permutation_spec
 from llfc_jax.symmetry.values import named_axes
 from llfc_jax.types import PyTree
@@ -45,7 +46,7 @@ class Action:
         group: the permutation that moves these units; of pairs, which none moves, a name of `Symmetry.units`.
         kind: one of `exponents.KINDS`, or `exponents.ROTARY`.
         size: number of units.
-        powers: path -> axis of that array -> e: T^e acts along it; of matrices T for 1, T^-T for -1.
+        powers: path -> piece and axis of the array -> e: T^e acts along it; of matrices T for 1, T^-T for -1.
         uniform: paths of arrays that must not vary, for T to be a symmetry.
         pairs: of units that T multiplies as complex numbers; none where it isn't made of such.
     """
@@ -53,7 +54,7 @@ class Action:
     group: str
     kind: str
     size: int
-    powers: Mapping[str, Mapping[int, Fraction]]
+    powers: Mapping[str, Mapping[tuple[int, int], Fraction]]
     uniform: tuple[str, ...] = ()
     pairs: Pairs = ()
 
@@ -117,22 +118,18 @@ def symmetries(apply: Callable[..., PyTree], variables: PyTree, inputs: PyTree) 
     flat = with_rotary(flatten(apply, variables, inputs))
     axes, names = named_axes(flat, variables, spec)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
-    keys = {
-        value: [
-            Key(value, i, name)
-            for i, axis in enumerate(own)
-            for factor in expand(axis)
-            if (name := names.get(factor)) is not None
-        ]
-        for value, own in enumerate(axes)
-    }
-    found = equations(flat, keys)
+    places = Places(flat, axes, names)
+    found = equations(places)
     moving = {factor: name for factor, name in names.items() if name is not None}
     sizes = {**spec.sizes, **{name: factor.size for factor, name in moving.items()}}
-    shapes = [flat.avals[value].shape for value in range(flat.num_leaves)]
     leaves = {
-        path: leaf_spec(*own, moving)
-        for path, own in zip(paths, zip(axes, shapes, strict=False), strict=True)
+        path: leaf_spec(
+            axes[value],
+            flat.avals[value].shape,
+            moving,
+            join=not any(key.part for key in found.of(value)),
+        )
+        for value, path in enumerate(paths)
     }
     units = PermutationSpec(sizes, leaves)
     pairs = {
@@ -143,18 +140,18 @@ def symmetries(apply: Callable[..., PyTree], variables: PyTree, inputs: PyTree) 
     }
     actions: dict[str, Action] = {}
     for group in sizes:
-        actions |= _of_group(found, flat, units, paths, group, pairs.get(group, ()))
+        actions |= _of_group(found, places, units, paths, group, pairs.get(group, ()))
     return Symmetry(spec, actions, units)
 
 
 def _of_group(
-    found: Equations, flat: Flat, units: PermutationSpec, paths: list[str], group: str, pairs: Pairs
+    found: Equations, places: Places, units: PermutationSpec, paths: list[str], group: str, pairs: Pairs
 ) -> dict[str, Action]:
     """Name -> the maps of a group's units, those left out that are products of others."""
     own: dict[str, Action] = {}
     for kind in ("invertible",) if pairs else KINDS:
         larger = [one for one in own.values() if one.kind in _LARGER[kind]]
-        for action in _actions(found, flat, units, paths, group, kind):
+        for action in _actions(found, places, units, paths, group, kind):
             if not _is_made_of(larger, action):
                 larger.append(action)
                 action = replace(action, kind=ROTARY if pairs else kind, pairs=pairs)
@@ -164,21 +161,23 @@ def _of_group(
 
 
 def _actions(
-    found: Equations, flat: Flat, spec: PermutationSpec, paths: list[str], group: str, kind: str
+    found: Equations, places: Places, spec: PermutationSpec, paths: list[str], group: str, kind: str
 ) -> list[Action]:
     """A basis of the maps of one kind."""
+    flat = places.flat
     rows = [row for row in found.rows[kind] if all(key.group == group for key in row)]
     everywhere = dict.fromkeys(key for keys in found.keys.values() for key in keys if key.group == group)
     order = sorted(everywhere, key=lambda key: (key.value < flat.num_leaves, -key.value))
     needed = {leaf for key in found.constant if key.group == group for leaf in flat.leaves[key.value]}
     actions = []
     for solution in nullspace(rows, order, modulo_2=kind == "sign"):
-        powers: dict[str, dict[int, Fraction]] = {}
         own = sorted(key for key, power in solution.items() if power and key.value < flat.num_leaves)
-        for key in own:
-            powers.setdefault(paths[key.value], {})[key.axis] = solution[key]
         flip = -1 if own and kind != "sign" and solution[own[0]] < 0 else 1
-        powers = {path: {i: flip * e for i, e in of.items()} for path, of in powers.items()}
+        powers: dict[str, dict[tuple[int, int], Fraction]] = {}
+        for key in own:
+            path = paths[key.value]
+            at = dict.fromkeys(_pieces(places, key, spec.leaves[path]), flip * solution[key])
+            powers.setdefault(path, {}).update({(piece, key.axis): e for piece, e in at.items()})
         whole = kind not in MATRICES or all(abs(e) == 1 for of in powers.values() for e in of.values())
         if powers and whole:
             uniform = tuple(paths[leaf] for leaf in sorted(needed)) if kind in TURNS else ()
@@ -186,10 +185,21 @@ def _actions(
     return sorted(actions, key=lambda action: sum(map(len, action.powers.values())))
 
 
+def _pieces(places: Places, key: Key, leaf: LeafSpec) -> Iterator[int]:
+    """The pieces of an array that a group is on at one of its places."""
+    for block, keys in places.blocks(key.value) if leaf.cut else ():
+        if key in keys:
+            for i, piece in enumerate(leaf.pieces):
+                if all(own[0] in of for own, of in zip(block.positions, piece.positions, strict=True)):
+                    yield i
+    if not leaf.cut:
+        yield 0
+
+
 def _is_made_of(larger: list[Action], action: Action) -> bool:
     """Whether all maps of an action are products of those of others."""
     vectors = [
-        {(path, axis): power for path, of in one.powers.items() for axis, power in of.items()}
+        {(path, place): power for path, of in one.powers.items() for place, power in of.items()}
         for one in (*larger, action)
     ]
     variables = sorted({place for vector in vectors for place in vector})
@@ -203,9 +213,9 @@ def describe_actions(symmetry: Symmetry) -> str:
     lines = []
     for name, action in symmetry.actions.items():
         moved = [
-            f"{readable_path(path)}[{i}]" + ("" if action.kind in ("sign", *TURNS) else f"^{power}")
+            where + ("" if action.kind in ("sign", *TURNS) else f"^{power}")
             for path, of in action.powers.items()
-            for i, power in of.items()
+            for where, power in _axes(symmetry.units.leaves[path], action.group, path, of).items()
         ]
         needs = f"; where uniform: {', '.join(map(readable_path, action.uniform))}" if action.uniform else ""
         if kept := symmetry.kept_by(action):
@@ -214,3 +224,31 @@ def describe_actions(symmetry: Symmetry) -> str:
         count = f"{len(action.pairs)} pairs" if action.pairs else action.size
         lines.append(f"{name} ({count}{''.join(reversed(outer))}): {', '.join(moved)}{needs}")
     return "\n".join(lines) or "no symmetry beyond permutations"
+
+
+def _axes(
+    leaf: LeafSpec, group: str, path: str, powers: Mapping[tuple[int, int], Fraction]
+) -> dict[str, Fraction]:
+    """The axes of an array, or of parts of it, that a map acts along, and with which power."""
+    found = {}
+    for (i, axis), power in powers.items():
+        with_group = [j for j, piece in enumerate(leaf.pieces) if piece.moved_by(group, axis)]
+        whole = all(powers.get((j, axis)) == power for j in with_group)
+        part = "" if whole else _index(leaf.pieces[i].positions, leaf.shape)
+        found[f"{readable_path(path)}{part}[{axis}]"] = power
+    return found
+
+
+def _index(positions: Sequence[Positions], shape: Sequence[int]) -> str:
+    """What an array is indexed by for a part of it, shortened where that is no slice."""
+    shown = []
+    for own, size in zip(positions, shape, strict=True):
+        first, *between, last = own if len(own) > 1 else (own[0], own[0])
+        if isinstance(own, range):
+            step = f":{own.step}" if own.step > 1 else ""
+            shown.append(":" if len(own) == size else f"{first}:{last + 1}{step}")
+        else:
+            shown.append(f"({first}, {', '.join(map(str, between)) if len(own) < 6 else '...'}, {last})")
+    while shown[-1] == ":":
+        shown.pop()
+    return f"[{', '.join(shown)}]"

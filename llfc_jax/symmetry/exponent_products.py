@@ -69,22 +69,22 @@ def dot_general(found: Equations, instruction: Instruction) -> None:
     """A matrix product: summed over some units, carried along others, unit by unit along batches."""
     (left_sum, right_sum), (left_batch, right_batch) = instruction.eqn.params["dimension_numbers"]
     left, right = (list(found.of(operand)) for operand in instruction.operands)
-    new = {(key.axis, key.group): key for key in found.of(instruction.results[0])}
+    new = {key.place: key for key in found.of(instruction.results[0])}
     _meet(found, _on(left, left_sum), _on(right, right_sum))
     for i, (x, y) in enumerate(zip(left_batch, right_batch, strict=True)):
         pair = _on(left, (x,)), _on(right, (y,))
-        if len(pair[0]) != len(pair[1]):
+        if [key.moved(i) for key in pair[0]] != [key.moved(i) for key in pair[1]]:
             unknown(found, instruction)
             return
         for first, second in zip(*pair, strict=True):
-            _scaled(found, new[i, first.group], first, second)
+            _scaled(found, new[first.moved(i)], first, second)
     frees, start = ((left, left_sum, left_batch, 0), (right, right_sum, right_batch, 1)), len(left_batch)
     for keys, summed, batch, side in frees:
         ndim = found.ndim(instruction.operands[side])
         free = [axis for axis in range(ndim) if axis not in (*summed, *batch)]
         for key in keys:
             if key.axis in free:
-                found.pass_on(new[start + free.index(key.axis), key.group], key)
+                found.pass_on(new[key.moved(start + free.index(key.axis))], key)
         start += len(free)
 
 
@@ -106,7 +106,8 @@ def _scaled(found: Equations, result: Key, first: Key, second: Key) -> None:
 
 def _meet(found: Equations, left: Sequence[Key], right: Sequence[Key]) -> None:
     """A sum over units of products of two values."""
-    pairs = zip(left, right, strict=True) if [x.group for x in left] == [y.group for y in right] else ()
+    alike = [x.moved(0) for x in left] == [y.moved(0) for y in right]
+    pairs = zip(left, right, strict=True) if alike else ()
     if not pairs:
         found.none(KINDS, *left, *right)
     for first, second in pairs:
@@ -130,11 +131,11 @@ def convolution(found: Equations, instruction: Instruction) -> None:
         unknown(found, instruction)
         return
     _meet(found, _on(entry, (numbers.lhs_spec[1],)), _on(weight, (numbers.rhs_spec[1],)))
-    new = {(key.axis, key.group): key for key in found.of(instruction.results[0])}
+    new = {key.place: key for key in found.of(instruction.results[0])}
     carried = (entry, numbers.lhs_spec, numbers.out_spec[0]), (weight, numbers.rhs_spec, numbers.out_spec[1])
     for keys, spec, axis in carried:
         for key in keys:
             if key.axis == spec[0]:
-                found.pass_on(new[axis, key.group], key)
+                found.pass_on(new[key.moved(axis)], key)
             elif key.axis != spec[1]:
                 found.none(KINDS, key)

@@ -15,18 +15,20 @@ Each operation asks for equations between exponents, linear ones, which depend o
 The solutions are the symmetries: what a new operation isn't known to allow is only missed, never wrong.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from llfc_jax.program.flat import Flat, Instruction
+from llfc_jax.program.flat import Instruction
 from llfc_jax.symmetry import exponent_products as products
 from llfc_jax.symmetry.exponents import KINDS, MATRICES, TURNS, Equations, Key, Rule, columns, unknown
+from llfc_jax.symmetry.places import MOVING, Places
 
 
-def equations(flat: Flat, keys: Mapping[int, Sequence[Key]]) -> Equations:
+def equations(places: Places) -> Equations:
     """All that a program asks of the exponents of its groups."""
-    found = Equations(flat, keys)
+    flat = places.flat
+    found = Equations(flat, places.keys(), places.before)
     for instruction in flat.instructions:
         if any(found.of(value) for value in (*instruction.operands, *instruction.results)):
             RULES.get(instruction.primitive, unknown)(found, instruction)
@@ -108,9 +110,9 @@ def _moved(found: Equations, instruction: Instruction) -> None:
         unknown(found, instruction)
         return
     carried: dict[Key, list[Key]] = {}
-    for operand in instruction.operands:
-        for result in instruction.results:
-            pairs = _paired(found.of(operand), found.of(result))
+    for i in range(len(instruction.operands)):
+        for j in range(len(instruction.results)):
+            pairs = _paired(found, instruction, i, j)
             if pairs is None:  # which are which?
                 unknown(found, instruction)
                 return
@@ -140,8 +142,17 @@ def _filled_along(instruction: Instruction) -> set[int]:
     return {params["dimension"]} if instruction.primitive == "concatenate" else set()
 
 
-def _paired(old: Sequence[Key], new: Sequence[Key]) -> list[tuple[Key, Key]] | None:
-    """The same groups on two values: by name, or in order where a name is there twice; None if in neither."""
+def _paired(
+    found: Equations, instruction: Instruction, operand: int, result: int
+) -> list[tuple[Key, Key]] | None:
+    """The same groups on an operand and a result: by name, or in order where a name is there twice.
+
+    Where they are on parts of an axis, by positions; None if by neither.
+    """
+    old, new = found.of(instruction.operands[operand]), found.of(instruction.results[result])
+    if any(key.part for key in (*old, *new)):
+        placed = instruction.primitive in MOVING and _alone(old) and _alone(new)
+        return [*dict.fromkeys(found.before(instruction, operand, result))] if placed else None
     names = [key.group for key in old], [key.group for key in new]
     if names[0] == names[1]:
         return list(zip(old, new, strict=True))
@@ -151,18 +162,25 @@ def _paired(old: Sequence[Key], new: Sequence[Key]) -> list[tuple[Key, Key]] | N
     return None if {*names[0]} & {*names[1]} else []
 
 
+def _alone(keys: Sequence[Key]) -> bool:
+    """Whether no group is along two axes of a value, or twice along one of the same part."""
+    return len({*keys}) == len(keys) and len({(key.group, key.axis) for key in keys}) == len(
+        {key.group for key in keys}
+    )
+
+
 def _transpose(found: Equations, instruction: Instruction) -> None:
-    new = {(key.axis, key.group): key for key in found.of(instruction.results[0])}
+    new = {key.place: key for key in found.of(instruction.results[0])}
     places = list(instruction.eqn.params["permutation"])
     for key in found.of(instruction.operands[0]):
-        found.carry(new[places.index(key.axis), key.group], key)
+        found.carry(new[key.moved(places.index(key.axis))], key)
 
 
 def _broadcast(found: Equations, instruction: Instruction) -> None:
-    new = {(key.axis, key.group): key for key in found.of(instruction.results[0])}
+    new = {key.place: key for key in found.of(instruction.results[0])}
     dims = instruction.eqn.params["broadcast_dimensions"]
     for key in found.of(instruction.operands[0]):
-        found.carry(new.pop((dims[key.axis], key.group)), key)
+        found.carry(new.pop(key.moved(dims[key.axis])), key)
     found.uniform |= {*new.values()}
     if found.is_zero(instruction.operands[0]):
         found.zeros.add(instruction.results[0])
@@ -181,11 +199,11 @@ def _reduce(*kinds: str, total: bool = False) -> Rule:
     def rule(found: Equations, instruction: Instruction) -> None:
         axes = instruction.eqn.params["axes"]
         kept = [axis for axis in range(found.ndim(instruction.operands[0])) if axis not in axes]
-        new = {(kept[key.axis], key.group): key for key in found.of(instruction.results[0])}
+        new = {key.moved(kept[key.axis]): key for key in found.of(instruction.results[0])}
         for key in found.of(instruction.operands[0]):
             if key.axis in kept:
-                found.carry(new[key.axis, key.group], key, kinds=kinds)
-                found.none([kind for kind in KINDS if kind not in kinds], key, new[key.axis, key.group])
+                found.carry(new[key.place], key, kinds=kinds)
+                found.none([kind for kind in KINDS if kind not in kinds], key, new[key.place])
             elif key not in found.uniform:
                 found.state(("scaling", "sign", "invertible"), (key, 1))
                 if not total:
@@ -197,8 +215,10 @@ def _reduce(*kinds: str, total: bool = False) -> Rule:
 
 
 def _enter(found: Equations, instruction: Instruction) -> None:
-    for key, present, _ in columns(found, instruction):
-        found.carry(key, *present)
+    """Nothing acts on pairs inside; `_leave` says what acts on them as a whole."""
+    before = {key.place: key for key in found.of(instruction.operands[0])}
+    for key in found.of(instruction.results[0]):
+        found.carry(key, before[key.place])
 
 
 def _leave(found: Equations, instruction: Instruction) -> None:

@@ -23,11 +23,29 @@ ROTARY = "rotary"
 
 
 class Key(NamedTuple):
-    """Where a group is on a value."""
+    """Where a group is on a value.
+
+    Attributes:
+        value: number of the value.
+        axis: of the value.
+        group: its name.
+        part: which of the parts of the axis that the group moves, such as queries or keys that one matrix
+            makes; the same number on all values whose axes are the same sums.
+    """
 
     value: int
     axis: int
     group: str
+    part: int = 0
+
+    @property
+    def place(self) -> tuple[int, str, int]:
+        """Where, on any value of the same axes."""
+        return self[1:]
+
+    def moved(self, axis: int) -> tuple[int, str, int]:
+        """Where it is on a value that has its axis at another place."""
+        return axis, self.group, self.part
 
 
 Row: TypeAlias = dict[Key, Fraction]
@@ -41,6 +59,7 @@ class Equations:
     Attributes:
         flat: the program.
         keys: value -> where groups are on it, axis by axis.
+        before: see `Places`.
         rows: kind of map -> equations.
         uniform: values that don't vary along a group's axis.
         squares: values that are squares of others, unit by unit, as long as they are only summed.
@@ -51,6 +70,7 @@ class Equations:
 
     flat: Flat
     keys: Mapping[int, Sequence[Key]]
+    before: Callable[[Instruction, int, int], Iterable[tuple[Key, Key]]]
     rows: dict[str, list[Row]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     uniform: set[Key] = field(default_factory=set)
     squares: dict[Key, Key] = field(default_factory=dict)
@@ -124,13 +144,11 @@ class Equations:
 
 def columns(found: Equations, instruction: Instruction) -> Iterable[tuple[Key, list[Key], list[int]]]:
     """For each group on the result of an elementwise operation, where it is on operands, and the others."""
+    read = [key for operand in instruction.operands for key in found.of(operand)]
+    places = {key.place for key in found.of(instruction.results[0])}
+    found.none(KINDS, *(key for key in read if key.place not in places))
     for key in found.of(instruction.results[0]):
-        present = [
-            other
-            for operand in instruction.operands
-            for other in found.of(operand)
-            if (other.axis, other.group) == (key.axis, key.group)
-        ]
+        present = [other for other in read if other.place == key.place]
         having = {other.value for other in present}
         yield key, present, [operand for operand in instruction.operands if operand not in having]
 

@@ -137,14 +137,15 @@ def act(spec: PermutationSpec, action: Action, value: Array, variables: PyTree) 
 
 
 def act_on_leaf(
-    leaf_spec: LeafSpec, action: Action, powers: Mapping[int, Fraction], value: Array, leaf: Array
+    leaf_spec: LeafSpec, action: Action, powers: Mapping[tuple[int, int], Fraction], value: Array, leaf: Array
 ) -> Array:
-    """An array with T^e applied along each of its axes that has a power e."""
+    """An array with T^e applied along each axis of each of its pieces that has a power e."""
     leaf = jnp.asarray(leaf)
-    for piece in leaf_spec.pieces:
+    for i, piece in enumerate(leaf_spec.pieces):
         block = piece.of(leaf)
-        for axis, power in powers.items():
-            block = _along(piece, axis, action, value, power, block)
+        for (of, axis), power in powers.items():
+            if of == i:
+                block = _along(piece, axis, action, value, power, block)
         if len(leaf_spec.pieces) == 1:
             return block.reshape(leaf.shape)
         leaf = leaf.at[piece.index].set(block.reshape(piece.shape))

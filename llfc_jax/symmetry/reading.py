@@ -29,10 +29,17 @@ from llfc_jax.symmetry.unification import settle
 
 
 class Block(NamedTuple):
-    """A part of an array all of whose axes are products of unsplit factors, and where it is."""
+    """A part of an array all of whose axes are products of unsplit factors, and where it is.
+
+    Attributes:
+        positions: along each axis.
+        axes: its own.
+        choices: the sums that it is a part of, and the piece of each.
+    """
 
     positions: tuple[np.ndarray, ...]
     axes: Axes
+    choices: Mapping[Factor, int] = {}
 
 
 def read(arrays: Mapping[str, tuple[Axes, tuple[int, ...]]], used: Used, lines: Lines) -> PermutationSpec:
@@ -155,10 +162,19 @@ def _separate(leaves: Sequence[Axes]) -> None:
                         separated = False
 
 
-def leaf_spec(axes: Axes, shape: tuple[int, ...], names: Mapping[Factor, str]) -> LeafSpec:
-    """Says where on an array of the model each named class is, from its first positions to its last."""
+def leaf_spec(
+    axes: Axes, shape: tuple[int, ...], names: Mapping[Factor, str], *, join: bool = True
+) -> LeafSpec:
+    """Says where on an array of the model each named class is, from its first positions to its last.
+
+    Args:
+        axes: of the array.
+        shape: the same.
+        names: of the classes.
+        join: whether pieces that the same permutations move are made one where they can be.
+    """
     pieces = [_piece(block, names) for block in blocks(axes, shape)]
-    for axis in range(len(shape)):
+    for axis in range(len(shape)) if join else ():
         pieces = _joined(pieces, axis)
     return made_of(shape, tuple(sorted(pieces, key=lambda piece: [own[0] for own in piece.positions])))
 
@@ -181,7 +197,8 @@ def _take_apart(block: Block) -> list[Block]:
             axes[i] = term.axis
             positions = list(block.positions)
             positions[i] = positions[i][term.positions]
-            found += _take_apart(Block(tuple(positions), tuple(axes)))
+            taken = {of.root(): piece for of, piece in term.choices}
+            found += _take_apart(Block(tuple(positions), tuple(axes), {**block.choices, **taken}))
         return found
     return [block]
 

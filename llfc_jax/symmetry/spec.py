@@ -110,10 +110,11 @@ class LeafSpec:
             return self.cut
         return (Piece(tuple(range(size) for size in self.shape), self._axes()),)
 
-    def axes_moved_by(self, name: str) -> tuple[int, ...]:
-        """The axes of the array along which a permutation moves anything."""
+    def places_moved_by(self, name: str) -> tuple[tuple[int, int], ...]:
+        """The pieces of the array, and their axes, along which a permutation moves anything."""
         axes = range(len(self.shape))
-        return tuple(axis for axis in axes if any(piece.moved_by(name, axis) for piece in self.pieces))
+        pieces = enumerate(self.pieces)
+        return tuple((i, axis) for i, piece in pieces for axis in axes if piece.moved_by(name, axis))
 
     def _axes(self) -> tuple[Factors, ...]:
         remaining = list(zip(self.view, self.perms, strict=True))

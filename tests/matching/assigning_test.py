@@ -39,8 +39,8 @@ SEEN = {name: jnp.asarray(RNG.normal(size=leaf.shape), jnp.float32) for name, le
 
 def multiplied(name, free, network):
     """By the assignment as a matrix, whose gradient free gets."""
-    axes = {path: leaf.axes_moved_by(name) for path, leaf in UNITS.leaves.items()}
-    powers = {path: dict.fromkeys(found, Fraction(1)) for path, found in axes.items() if found}
+    places = {path: leaf.places_moved_by(name) for path, leaf in UNITS.leaves.items()}
+    powers = {path: dict.fromkeys(found, Fraction(1)) for path, found in places.items() if found}
     assigned = jax.nn.one_hot(linear_assignment(jax.lax.stop_gradient(free)), free.shape[-1])
     matrix = free + jax.lax.stop_gradient(assigned - free)
     return act(UNITS, Action(name, "permutation", UNITS.sizes[name], powers), matrix, network)

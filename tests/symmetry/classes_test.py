@@ -188,6 +188,100 @@ def test_every_map_claimed_of_any_network_leaves_its_outputs(name):
         assert check_equivalence(apply, network.weights, moved, network.x) < 2e-4, action
 
 
+def halves(h):
+    return h[:, :WIDTH], h[:, WIDTH:]
+
+
+def scores(a, b, values):
+    return jax.nn.softmax(a @ b.T) @ values
+
+
+def one_kernel(w, x):
+    """Queries, keys and values by one kernel with an axis that tells them apart."""
+    q, k, v = jnp.moveaxis(jnp.einsum("nc,cshd->nshd", x, w["kernel"]), 1, 0)
+    pattern = jax.nn.softmax(jnp.einsum("nhd,mhd->hnm", q, k))
+    return jnp.einsum("hnm,mhd,hdo->no", pattern, v, w["write"])
+
+
+BOTH = {
+    **{"two": normal(5, 2 * WIDTH), "bias": normal(2 * WIDTH), "half": normal(WIDTH, 3)},
+    **{"kernel": normal(5, 3, 2, 4), "write": normal(2, 4, 3)},
+}
+"""Weights that make the same units twice."""
+OPPOSITE = "P0 invertible (8): two[:, 8:16][1]^1, two[:, 0:8][1]^-1"
+PARTS = {
+    "queries beside keys": (lambda w, x: scores(*halves(x @ w["two"]), x), [OPPOSITE]),
+    "exchanged": (
+        lambda w, x: scores(*halves(jnp.concatenate(halves(x @ w["two"])[::-1], -1)), x),
+        [OPPOSITE],
+    ),
+    "interleaved": (
+        lambda w, x: scores((x @ w["two"])[:, ::2], (x @ w["two"])[:, 1::2], x),
+        ["P0 invertible (8): two[:, 1:16:2][1]^1, two[:, 0:15:2][1]^-1"],
+    ),
+    "with a bias": (
+        lambda w, x: scores(*halves(x @ w["two"] + w["bias"]), x),
+        ["P0 invertible (8): bias[8:16][0]^1, bias[0:8][0]^-1, two[:, 8:16][1]^1, two[:, 0:8][1]^-1"],
+    ),
+    "keys are values": (
+        lambda w, x: scores(*halves(x @ w["two"]), halves(x @ w["two"])[1] @ w["half"]),
+        ["P0 invertible (8): half[0]^1, two[:, 8:16][1]^-1, two[:, 0:8][1]^1"],
+    ),
+    "added": (
+        lambda w, x: sum(halves(x @ w["two"])) @ w["half"],
+        ["P0 invertible (8): half[0]^1, two[1]^-1"],
+    ),
+    "one beside its negative": (
+        lambda w, x: (
+            jax.nn.relu(jnp.concatenate([x[:, :3] @ w["half"].T, -x[:, :3] @ w["half"].T], -1)) @ w["two"].T
+        ),
+        ["P0 scaling (8): half[0]^1, two[1]^-1"],
+    ),
+    "a kernel of three": (
+        one_kernel,
+        [
+            "P0 sign (2): kernel[2], write[0]",
+            "P0/P1 invertible (4 in each of 2): kernel[3]^1, write[1]^-1",
+            "P0/P2 invertible (4 in each of 2): kernel[:, 1:2][3]^1, kernel[:, 0:1][3]^-1",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_maps_act_on_parts_of_an_axis_each_in_its_own_way(name):
+    apply, expected = PARTS[name]
+    symmetry = symmetries(apply, BOTH, X)
+    assert describe_actions(symmetry).splitlines() == expected
+    for action, moved in moved_by_each(symmetry, BOTH).items():
+        assert check_equivalence(jax.jit(apply), BOTH, moved, X) < 1e-5, action
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "gpt",
+            [
+                "P1/P3 invertible (3 in each of 2): proj[0]^1, qkv[1]^-1",
+                "P1/P4 invertible (3 in each of 2): qkv[:, 6:12][1]^1, qkv[:, 0:6][1]^-1",
+            ],
+        ),
+        (
+            "heads-first fused attention",
+            [
+                "P1/P2 invertible (4 in each of 2): proj[0]^1, qkv[1]^-1",
+                "P1/P3 invertible (4 in each of 2): qkv[:, (4, ..., 19)][1]^1, qkv[:, (0, ..., 15)][1]^-1",
+            ],
+        ),
+    ],
+)
+def test_heads_whose_queries_keys_and_values_are_of_one_matrix_have_invertible_maps(name, expected):
+    network = grouped_networks.NETWORKS[name]
+    described = describe_actions(symmetries(network.apply, network.weights, network.x)).splitlines()
+    assert [line for line in described if line.startswith("P1/")] == expected
+
+
 def drawn(network, inputs):
     """Its weights, none of them zero."""
     shapes = jax.eval_shape(network.init, KEY, inputs)
