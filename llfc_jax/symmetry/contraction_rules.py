@@ -83,6 +83,5 @@ def ragged_dot(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
         unify(lhs[i], rhs[j], eqn)
     lhs_free = [axis for i, axis in enumerate(lhs) if i not in (*lhs_contracting, *lhs_batch)]
     rhs_free = [axis for i, axis in enumerate(rhs) if i not in (*rhs_contracting, *rhs_batch, *grouped)]
-    mixed = (*lhs_free, *(rhs[i] for i in grouped))
-    separate((*(lhs[i] for i in (*lhs_contracting, *lhs_batch)), *rhs_free), mixed, eqn)
+    separate((*(lhs[i] for i in (*lhs_contracting, *lhs_batch)), *rhs_free), lhs_free, eqn)
     return [(*(lhs[i] for i in lhs_batch), *lhs_free, *rhs_free)]

@@ -1,9 +1,8 @@
 """What a program looks up by position, and which units are taken to move alike for it.
 
-Where each example looks up an expert, the units of an expert could move in an order of its own. That order
-then follows the position that was looked up, which is an entry of another array and no place along an axis of
-the result, so that nothing can be said to depend on it: all experts are taken to have one order. This is a
-symmetry, but not all of it, and is told.
+Where each example looks up an expert, the units of an expert move in an order of its own as long as examples
+are kept apart (`chosen.py`). Where they are not, or the position is none that is followed, as the counter of
+a loop, all experts are taken to have one order. This is a symmetry, but not all of it, and is told.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from jax.extend.core import JaxprEqn, Literal
 
-from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, flatten
+from llfc_jax.symmetry.factors import Axes, Axis, Factor, dependencies, expand, flatten
 from llfc_jax.symmetry.provenance import Lines, shown
 from llfc_jax.symmetry.rule import shape_of
 
@@ -72,7 +71,11 @@ def alike(
     why: dict[Factor, tuple[str, ...]] = {}
     for factor in names:
         leaves = [own for own in on_leaves if factor in own]
-        by_leaf = [[eqn for eqn, along, kept in known if factor in kept and along & own] for own in leaves]
+        told = dependencies(factor)
+        by_leaf = [
+            [eqn for eqn, along, kept in known if factor in kept and along & own and not along & told]
+            for own in leaves
+        ]
         if all(by_leaf):
             why[factor] = tuple(shown(eqn, lines) for eqns in by_leaf for eqn in eqns)
     return {path: tuple(_joined(axis, why) for axis in axes) for path, axes in arrays.items()}

@@ -7,93 +7,57 @@ it sees numbers.
 Of entries that tie, an order prefers one; where ties are common, the check on the outputs tells.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal
 
-from llfc_jax.symmetry.factors import Axes, Axis, fix, new_axes, new_axis, size_of
+from llfc_jax.symmetry.factors import Axes, Axis, new_axes, new_axis, size_of
+from llfc_jax.symmetry.known import (
+    Among,
+    Chosen,
+    Coordinates,
+    Direct,
+    Known,
+    Positions,
+    axes_of,
+    columns_of,
+)
 from llfc_jax.symmetry.rule import shape_of
 from llfc_jax.symmetry.rules import RULES
-from llfc_jax.symmetry.unification import settle, settle_along, unify, unify_arrays
+from llfc_jax.symmetry.unification import unify, unify_arrays
 
 
-class Positions(NamedTuple):
-    """The axes of an array whose entries are positions along another axis, `into`."""
-
-    axes: Axes
-    into: Axis
-
-
-class Coordinates(NamedTuple):
-    """The axes of an array of positions along several axes at once, a column each along its last axis."""
-
-    axes: Axes
-    columns: tuple[Axis | None, ...]
-    """What a column points into; None: it holds numbers."""
-
-
-Known: TypeAlias = Axes | Positions | Coordinates
-
-
-def axes_of(value: Known) -> Axes:
-    """The axes of an array, whatever its entries are."""
-    return value.axes if isinstance(value, Positions | Coordinates) else value
-
-
-def _pointed_into(value: Known) -> tuple[Axis | None, ...]:
-    """What each column of coordinates points into; one is a column by itself."""
-    match value:
-        case Positions(_, into):
-            return (into,)
-        case Coordinates(_, columns):
-            return columns
-    return (None,)
-
-
-def as_numbers(value: Known, why: object) -> Axes:
-    """The axes of an array whose entries are read as numbers: the axes that they point into are fixed."""
-    for into in _pointed_into(value):
-        fix(into or (), why)
-    return axes_of(value)
-
-
-def settle_value(value: Known, why: object, ambient: Axis) -> None:
-    """States what the axes of an array, and those that it points into, may depend on."""
-    settle(axes_of(value), why, ambient)
-    for into in _pointed_into(value):
-        settle_along(into or (), (*axes_of(value), ambient), why)
-
-
-def positions_rule(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def positions_rule(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     """What an operation makes of positions, if it treats all orders of the axis alike; None if it doesn't."""
     name = eqn.primitive.name
     rule = _carried if name in _CARRYING else _RULES.get(name)
     return rule(eqn, operands) if rule else None
 
 
-def _iota(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known]:
+def _iota(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known]:
     axes = new_axes(eqn.params["shape"])
-    return [Positions(axes, axes[eqn.params["dimension"]])]
+    into = axes[eqn.params["dimension"]]
+    return [Positions(axes, into, source=into if len(axes) == 1 else object())]
 
 
-def _argreduce(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _argreduce(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     (operand,), (axis, *others) = operands, eqn.params["axes"]
     if others or isinstance(operand, Positions | Coordinates):
         return None
-    return [Positions((*operand[:axis], *operand[axis + 1 :]), operand[axis])]
+    return [Positions((*operand[:axis], *operand[axis + 1 :]), operand[axis], object())]
 
 
-def _top_k(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _top_k(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     (operand,), axis = operands, eqn.params["axis"] % len(shape_of(eqn.invars[0]))
     if isinstance(operand, Positions | Coordinates):
         return None
     axes = (*operand[:axis], new_axis(eqn.params["k"], fixed=eqn), *operand[axis + 1 :])
-    return [axes, Positions(axes, operand[axis])]
+    return [axes, Positions(axes, operand[axis], object())]
 
 
-def _sort(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _sort(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     """The sorted numbers, and where they were, are the same whatever order they came in."""
     first, *others = operands
     axis = eqn.params["dimension"]
@@ -105,10 +69,10 @@ def _sort(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
             return None
         axes = unify_arrays([first, other.axes], eqn)
     result = (*axes[:axis], new_axis(shape_of(eqn.invars[0])[axis], fixed=eqn), *axes[axis + 1 :])
-    return [result, *(Positions(result, axes[axis]) for _ in others)]
+    return [result, *(Positions(result, axes[axis], object()) for _ in others)]
 
 
-def _compared(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _compared(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     first, second = operands
     if not (isinstance(first, Positions) and isinstance(second, Positions)):
         return None
@@ -118,7 +82,7 @@ def _compared(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | Non
     return RULES[eqn.primitive.name](eqn, [first.axes, second.axes])
 
 
-def _below_zero(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _below_zero(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     """No position is negative: how JAX asks whether an index counts from the end."""
     first, limit = operands[0], eqn.invars[1]
     if not isinstance(first, Positions) or not isinstance(limit, Literal) or np.any(limit.val != 0):
@@ -126,7 +90,7 @@ def _below_zero(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | N
     return [first.axes]
 
 
-def _from_the_end(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _from_the_end(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     """How JAX counts from the end; never chosen for a position."""
     first, shift = operands[0], eqn.invars[1]
     if not isinstance(first, Positions) or not isinstance(shift, Literal):
@@ -134,7 +98,7 @@ def _from_the_end(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] |
     return [first] if np.all(shift.val == size_of(first.into)) else None
 
 
-def _chosen(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _chosen(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     which, *cases = operands
     if isinstance(which, Positions | Coordinates):
         return None
@@ -146,33 +110,66 @@ def _chosen(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
     for other in others:
         unify(first.into, other.into, eqn)
     (axes,) = RULES["select_n"](eqn, [which, *(axes_of(case) for case in cases)])
-    return [Positions(axes, first.into)]
+    same = all(other.source is first.source for other in others)
+    return [Positions(axes, first.into, first.source if same else object())]
 
 
-def _side_by_side(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _side_by_side(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     """Positions along several axes, put together to look up or to write by all of them."""
     shapes, last = [shape_of(operand) for operand in eqn.invars], len(shape_of(eqn.outvars[0])) - 1
     if eqn.params["dimension"] != last or any(shape[last] != 1 for shape in shapes):
         return None
     if any(isinstance(operand, Coordinates) for operand in operands):
         return None
-    columns = [into for operand in operands for into in _pointed_into(operand)]
+    columns = [column for operand in operands for column in columns_of(operand)]
     if not any(columns):
         return None
     (axes,) = RULES["concatenate"](eqn, [axes_of(operand) for operand in operands])
     return [Coordinates(axes, tuple(columns))]
 
 
-def _looked_up(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _looked_up(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
+    """One position of what is pointed into, for each of the indices; other axes may be kept whole."""
     operand, indices = operands
-    dimensions = eqn.params["dimension_numbers"].start_index_map
-    one_each = all(eqn.params["slice_sizes"][along] == 1 for along in dimensions)
-    if not one_each or (anew := _pointed_at(eqn, operand, indices, dimensions)) is None:
+    numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
+    dimensions, shape = numbers.start_index_map, shape_of(eqn.invars[0])
+    columns = dict(zip(dimensions, columns_of(indices), strict=False))
+    fits = all(sizes[i] == 1 or (sizes[i] == shape[i] and not columns.get(i)) for i in dimensions)
+    if not fits or (anew := _pointed_at(eqn, operand, indices, dimensions)) is None:
         return None
-    return RULES["gather"](eqn, [anew, axes_of(indices)])
+    (axes,) = RULES["gather"](eqn, [anew, axes_of(indices)])
+    if numbers.operand_batching_dims:
+        return [axes]
+    counted = tuple(i for i in range(len(axes)) if i not in numbers.offset_dims)
+    return [_among(axes, operand, columns, counted)]
 
 
-def _written(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _cut_out(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
+    """One position of what is pointed into; the other axes are kept whole."""
+    operand, *starts = operands
+    shape, sizes = shape_of(eqn.invars[0]), eqn.params["slice_sizes"]
+    columns = {i: start for i, start in enumerate(starts) if isinstance(start, Positions)}
+    kept = all(size == (1 if i in columns else shape[i]) for i, size in enumerate(sizes))
+    if not columns or not kept or isinstance(operand, Positions | Coordinates):
+        return None
+    if any(size_of(operand[i]) != size_of(column.into) for i, column in columns.items()):
+        return None
+    for i, column in columns.items():
+        unify(operand[i], column.into, eqn)
+    kept_whole = tuple(() if i in columns else axis for i, axis in enumerate(operand))
+    return [_among(kept_whole, operand, columns, ())]
+
+
+def _among(
+    axes: Axes, operand: Direct, columns: Mapping[int, Positions | None], along: tuple[int, ...]
+) -> Known:
+    """What is looked up in an array where its axes are pointed into; 0, 1, 2, ... leave it as it is."""
+    others = {i: one for i, one in columns.items() if one and one.source is not one.into}
+    among = tuple(Among((axes_of(operand)[i],), one.source, along) for i, one in others.items())
+    return Chosen(axes, among) if among else axes
+
+
+def _written(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     operand, indices, updates = operands
     numbers = eqn.params["dimension_numbers"]
     dimensions = numbers.scatter_dims_to_operand_dims
@@ -188,13 +185,13 @@ def _written(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None
 
 
 def _pointed_at(
-    eqn: JaxprEqn, operand: Known, indices: Known, dimensions: Sequence[int]
+    eqn: JaxprEqn, operand: Direct, indices: Direct, dimensions: Sequence[int]
 ) -> tuple[Axis, ...] | None:
     """The axes of an array but for those that positions point into, which are others; None if they can't."""
-    columns = _pointed_into(indices)
+    columns = columns_of(indices)
     if isinstance(operand, Positions | Coordinates) or not any(columns) or len(columns) != len(dimensions):
         return None
-    chosen = {i: into for i, into in zip(dimensions, columns, strict=True) if into is not None}
+    chosen = {i: column.into for i, column in zip(dimensions, columns, strict=True) if column is not None}
     if any(size_of(operand[i]) != size_of(into) for i, into in chosen.items()):
         return None
     for i, into in chosen.items():
@@ -202,25 +199,29 @@ def _pointed_at(
     return tuple(new_axis(size_of(axis)) if i in chosen else axis for i, axis in enumerate(operand))
 
 
-def _carried(eqn: JaxprEqn, operands: Sequence[Known]) -> Sequence[Known] | None:
+def _carried(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
     first, *others = operands
     if not isinstance(first, Positions) or others or eqn.params.get("new_dtype") == np.dtype(bool):
         return None
     (axes,) = RULES[eqn.primitive.name](eqn, [first.axes])
-    return [Positions(axes, first.into)]
+    counts = [math.prod(shape_of(atom)) for atom in (eqn.invars[0], eqn.outvars[0])]
+    same = eqn.primitive.name not in _REORDERING and counts[0] == counts[1]
+    return [Positions(axes, first.into, first.source if same else object())]
 
 
+_REORDERING = ("rev", "transpose")
 _CARRYING = (
     *("broadcast_in_dim", "convert_element_type", "copy", "copy_p", "name", "reshape", "sharding_constraint"),
-    *("rev", "slice", "squeeze", "stop_gradient", "transpose"),
+    *("slice", "squeeze", "stop_gradient", *_REORDERING),
 )
 """Operations that only move entries about."""
 
-_RULES: dict[str, Callable[[JaxprEqn, Sequence[Known]], Sequence[Known] | None]] = {
+_RULES: dict[str, Callable[[JaxprEqn, Sequence[Direct]], Sequence[Known] | None]] = {
     "add": _from_the_end,
     "argmax": _argreduce,
     "argmin": _argreduce,
     "concatenate": _side_by_side,
+    "dynamic_slice": _cut_out,
     "eq": _compared,
     "gather": _looked_up,
     "iota": _iota,

@@ -137,7 +137,7 @@ def _fft(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     return [(*operands[0][:carried], *new_axes(shape_of(eqn.outvars[0])[carried:], fixed=eqn))]
 
 
-_ELEMENTWISE = """
+_NAMES = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast_convert_type
     cbrt ceil clamp clz complex conj convert_element_type copy copy_p cos cosh digamma div eq eq_to erf
     erf_inv erfc exp exp2 expm1 floor ge gt igamma igammac imag integer_pow is_finite layout_constraint le
@@ -147,8 +147,11 @@ _ELEMENTWISE = """
     sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
 """
 
+ELEMENTWISE = frozenset(_NAMES.split())
+"""Primitives that do the same for each entry."""
+
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(
         ("device_put", "optimization_barrier", "pcast", "psum", "psum_invariant", "pvary"), _identity
     ),

@@ -16,17 +16,31 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from llfc_jax.program.interpreter import interpret
 from llfc_jax.program.scans import scan_of
 from llfc_jax.symmetry.carrying import carried
+from llfc_jax.symmetry.chosen import taken_apart
 from llfc_jax.symmetry.factors import (
     Axes,
     Axis,
     Reason,
     factors_of,
     fix,
+    flatten,
+    is_fixed,
     new_axes,
     new_axis,
 )
+from llfc_jax.symmetry.known import (
+    Chosen,
+    Coordinates,
+    Known,
+    Positions,
+    as_numbers,
+    axes_of,
+    settle_value,
+    simplest,
+    told_of,
+)
 from llfc_jax.symmetry.lookups import Used, lookups
-from llfc_jax.symmetry.positions import Known, as_numbers, axes_of, positions_rule, settle_value
+from llfc_jax.symmetry.positions import positions_rule
 from llfc_jax.symmetry.provenance import lines_of
 from llfc_jax.symmetry.reading import read
 from llfc_jax.symmetry.rule import opaque, shape_of
@@ -72,11 +86,23 @@ def permutation_spec(apply: Callable[..., PyTree], variables: PyTree, *inputs: P
     return read(arrays, used, lines_of(jaxpr))
 
 
-def constant_axes(value: Any, ambient: Axis = ()) -> Axes:
-    """Returns the axes of a constant: free are those along which it is uniform."""
-    axes = _uniform_axes(value)
-    settle(axes, "a constant", ambient)
-    return axes
+def constants(ambient: Axis = ()) -> Callable[[Any], Known]:
+    """Returns what finds the axes of a constant: free are those along which it is uniform.
+
+    These are others at each use: two layers that read one constant are not permuted alike for it.
+    """
+    found: dict[int, Axes] = {}
+
+    def axes_of_constant(value: Any) -> Known:
+        if id(value) not in found:
+            axes = _uniform_axes(value)
+            settle(axes, "a constant", ambient)
+            if not is_fixed(flatten(axes)):
+                return axes
+            found[id(value)] = axes
+        return found[id(value)]
+
+    return axes_of_constant
 
 
 def _uniform_axes(value: Any) -> Axes:
@@ -94,18 +120,14 @@ def _uniform_axes(value: Any) -> Axes:
 
 def _run(
     jaxpr: ClosedJaxpr | Jaxpr,
-    operands: Sequence[Axes],
+    operands: Sequence[Known],
     used: Used,
     ambient: Axis = (),
 ) -> list[Axes]:
     """Propagates axes through a jaxpr; appends to `used` what its primitives read, in order."""
-
-    # Constants get axes anew at each use: two layers that read one are not permuted alike for it.
-    def constant(value: Any) -> Known:
-        return constant_axes(value, ambient)
-
     visit = partial(propagate, used=used, ambient=ambient)
-    return _numbers(interpret(jaxpr, operands, constant, visit), "positions that leave a program")
+    results = interpret(jaxpr, operands, constants(ambient), visit)
+    return _numbers(results, "positions that leave a program", ambient)
 
 
 def propagate(eqn: JaxprEqn, operands: Sequence[Known], used: Used, ambient: Axis = ()) -> Sequence[Known]:
@@ -125,19 +147,28 @@ def propagate(eqn: JaxprEqn, operands: Sequence[Known], used: Used, ambient: Axi
     elif all(0 in shape_of(result) for result in eqn.outvars):
         results = [new_axes(shape_of(result), fixed=eqn) for result in eqn.outvars]
     elif any(0 in shape_of(atom) for atom in (*eqn.invars, *eqn.outvars)) and name != "concatenate":
-        results = opaque(eqn, _numbers(operands, eqn))  # the factors of an empty array don't tell its shape
+        results = opaque(
+            eqn, _numbers(operands, eqn, ambient)
+        )  # the factors of an empty array don't tell its shape
     elif name in _CONTROL_FLOW:
-        results = _CONTROL_FLOW[name](eqn, _numbers(operands, eqn), used, ambient)
+        results = _CONTROL_FLOW[name](eqn, _numbers(operands, eqn, ambient), used, ambient)
     else:
-        found = positions_rule(eqn, operands)
-        results = RULES.get(name, carried)(eqn, _numbers(operands, eqn)) if found is None else found
+        taken, among = taken_apart(eqn, operands, ambient)
+        found = positions_rule(eqn, taken)
+        results = RULES.get(name, carried)(eqn, _numbers(taken, eqn, ambient)) if found is None else found
+        results = [told_of(value, among) for value in results]
     for value in (*operands, *results):
         settle_value(value, eqn, ambient)
-    return results
+    return [_another(simplest(value)) for value in results]
 
 
-def _numbers(values: Sequence[Known], why: Reason) -> list[Axes]:
-    return [as_numbers(value, why) for value in values]
+def _another(value: Known) -> Known:
+    """The same as an object of its own: by this, readers of one value know that it is one."""
+    return value if isinstance(value, Positions | Coordinates | Chosen) else (*value,)
+
+
+def _numbers(values: Sequence[Known], why: Reason, ambient: Axis) -> list[Axes]:
+    return [as_numbers(value, why, ambient) for value in values]
 
 
 def _unify_each(first: Sequence[Axes], second: Sequence[Axes], eqn: JaxprEqn) -> None:

@@ -1,6 +1,6 @@
 """What the units that a permutation moves compute, in any model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +12,12 @@ from llfc_jax.errors import UserError
 from llfc_jax.program.interpreter import evaluate, interpret
 from llfc_jax.program.operations import CONTRACTIONS
 from llfc_jax.program.scans import scan_of
-from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, factors_of, fix, new_axes
+from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, factors_of, fix, new_axes, size_of
+from llfc_jax.symmetry.known import Chosen, Known, Positions, as_numbers, axes_of
 from llfc_jax.symmetry.lookups import Used
-from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
 from llfc_jax.symmetry.reading import blocks, leaf_spec, name_factors, positions_of
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, around, check_fit, index_of, readable_path
-from llfc_jax.symmetry.trace import constant_axes, propagate, scan_axes
+from llfc_jax.symmetry.trace import constants, propagate, scan_axes
 from llfc_jax.symmetry.unification import settle
 from llfc_jax.types import Array, PyTree
 
@@ -31,11 +31,19 @@ class _Value(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """What the operations of a program read, in order: of the inputs, by contractions, and the factors."""
+    """What the operations of a program read, in order.
+
+    Attributes:
+        seen: what is made of the inputs.
+        contracted: that which contractions read.
+        used: the factors and lookups.
+        choices: identity of a source -> the source itself, and the positions that it stands for.
+    """
 
     seen: list[_Value]
     contracted: list[_Value]
     used: Used
+    choices: dict[int, tuple[object, Array]]
 
 
 class _Part(NamedTuple):
@@ -104,7 +112,7 @@ def unit_activations(
     operands += [_Value(x, new_axes(jnp.shape(x), fixed="an input"), True) for x in jax.tree.leaves(inputs)]
     for value in leaves.values():
         settle(axes_of(value.axes), "a leaf")
-    record = _Record([], [], Used([], []))
+    record = _Record([], [], Used([], []), {})
     jaxpr = jax.make_jaxpr(apply)(variables, *inputs)
     outputs = _run(jaxpr, operands, record, ())
     fix(factors_of(as_numbers(x.axes, "an output") for x in outputs), "an output")
@@ -138,7 +146,13 @@ def _run(
     """Evaluates a program and its axes at once, and records what its operations read."""
 
     def visit(eqn: JaxprEqn, operands: Sequence[_Value]) -> Sequence[_Value]:
-        shown = [x for x in operands if x.from_inputs and jnp.issubdtype(x.array.dtype, jnp.floating)]
+        for source, found in _choices(eqn, operands):
+            record.choices.setdefault(source, found)  # JAX counts from the end, too, and takes what is right
+        shown = [
+            _spread(x, record.choices)
+            for x in operands
+            if x.from_inputs and jnp.issubdtype(x.array.dtype, jnp.floating)
+        ]
         record.seen.extend(shown)
         if eqn.primitive.name in CONTRACTIONS:
             record.contracted.extend(shown)
@@ -149,10 +163,38 @@ def _run(
         results = evaluate(eqn, [x.array for x in operands])
         return [_Value(*result, from_inputs) for result in zip(results, axes, strict=True)]
 
+    axes_of_constant = constants(ambient)
+
     def constant(array: Any) -> _Value:
-        return _Value(jnp.asarray(array), constant_axes(array, ambient), False)
+        return _Value(jnp.asarray(array), axes_of_constant(array), False)
 
     return interpret(jaxpr, operands, constant, visit)
+
+
+def _choices(eqn: JaxprEqn, operands: Sequence[_Value]) -> Iterator[tuple[int, tuple[object, Array]]]:
+    """By which positions arrays may be looked up, for each source."""
+    for x in operands:
+        if isinstance(x.axes, Positions):
+            yield id(x.axes.source), (x.axes.source, x.array)
+    if eqn.primitive.name == "ragged_dot_general" and operands[2].array.ndim == 1:
+        rows, sizes = operands[0].array, operands[2]
+        count = rows.shape[eqn.params["ragged_dot_dimension_numbers"].lhs_ragged_dimensions[0]]
+        group = jnp.repeat(jnp.arange(len(sizes.array)), sizes.array, total_repeat_length=count)
+        yield id(sizes.axes), (sizes.axes, group)
+
+
+def _spread(value: _Value, choices: Mapping[int, tuple[object, Array]]) -> _Value:
+    """An array that was looked up, with an axis for what it was looked up in: 0 at all other positions."""
+    if not isinstance(value.axes, Chosen):
+        return value
+    array, axes = value.array, value.axes.axes
+    for (outer,), source, along in value.axes.among:
+        _, position = choices[id(source)]
+        position = position.reshape([array.shape[i] for i in along]).transpose(np.argsort(along).tolist())
+        position = jnp.expand_dims(position, [i for i in range(array.ndim) if i not in along])
+        array = jnp.where(jax.nn.one_hot(position, size_of(outer), dtype=bool), array[..., None], 0)
+        axes = (*axes, outer)
+    return _Value(array, axes, value.from_inputs)
 
 
 def _scan(eqn: JaxprEqn, operands: Sequence[_Value], record: _Record, ambient: Axis) -> Sequence[_Value]:
@@ -163,7 +205,7 @@ def _scan(eqn: JaxprEqn, operands: Sequence[_Value], record: _Record, ambient: A
 
     def run(slices: Sequence[Axes], iterations: Axis) -> Sequence[Axes]:
         inside: list[Axes] = []
-        inner = _Record([], [], record.used)
+        inner = _Record([], [], record.used, {})
         shows_inputs = [
             *(x.from_inputs for x in constants),
             *(from_inputs for _ in start),

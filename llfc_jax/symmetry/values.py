@@ -4,11 +4,11 @@ import jax
 
 from llfc_jax.program.flat import Flat
 from llfc_jax.symmetry.factors import Axes, Factor, factors_of, fix, new_axes
+from llfc_jax.symmetry.known import Known, as_numbers, axes_of
 from llfc_jax.symmetry.lookups import Used
-from llfc_jax.symmetry.positions import Known, as_numbers, axes_of
 from llfc_jax.symmetry.rotary import paired
 from llfc_jax.symmetry.spec import PermutationSpec
-from llfc_jax.symmetry.trace import constant_axes, propagate
+from llfc_jax.symmetry.trace import constants, propagate
 from llfc_jax.symmetry.unification import settle
 from llfc_jax.symmetry.units import name_like
 from llfc_jax.types import PyTree
@@ -39,8 +39,10 @@ def _axes_of_values(flat: Flat) -> tuple[list[Axes], list[Factor]]:
         settle(axes_of(known[value]), "a leaf")
     used = Used([], [])
 
+    axes_of_constant = constants()
+
     def read(value: int) -> Known:
-        return known[value] if value in known else constant_axes(flat.constants[value])
+        return known[value] if value in known else axes_of_constant(flat.constants[value])
 
     for instruction in flat.instructions:
         operands = [read(operand) for operand in instruction.operands]

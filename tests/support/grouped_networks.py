@@ -219,6 +219,23 @@ def looked_up_experts(w, x):
     return jnp.einsum("nf,nfk->nk", hidden, w["down"][chosen])
 
 
+def best_two_looked_up(w, x):
+    gates, chosen = lax.top_k(jax.nn.softmax(x @ w["route"]), 2)
+    hidden = jnp.tanh(jnp.einsum("nd,nkdf->nkf", x, w["up"][chosen]))
+    return jnp.einsum("nk,nkf,nkfo->no", gates, hidden, w["down"][chosen])
+
+
+def gated_looked_up(w, x):
+    """Example by example; gate and value are fused in each expert."""
+
+    def one(x):
+        chosen = jnp.argmax(x @ w["route"])
+        gate, value = jnp.split(x @ w["up"][chosen], 2)
+        return (jax.nn.silu(gate) * value + w["bias"][chosen]) @ w["down"][chosen]
+
+    return jax.vmap(one)(x)
+
+
 def ragged_experts(w, x):
     """Examples come sorted by their expert; the order of experts is the data's."""
     sizes = jnp.array([5, 7, 4], jnp.int32)
@@ -468,6 +485,20 @@ NETWORKS = {
     "looked-up experts": Small(
         looked_up_experts,
         {"route": (5, 3), "up": (3, 5, 4), "down": (3, 4, 2)},
+        X,
+        [(3,), (3, 4)],
+        {"route": 1},
+    ),
+    "best two looked up": Small(
+        best_two_looked_up,
+        {"route": (5, 3), "up": (3, 5, 4), "down": (3, 4, 2)},
+        X,
+        [(3,), (3, 4)],
+        {"route": 1},
+    ),
+    "gated looked-up experts": Small(
+        gated_looked_up,
+        {"route": (5, 3), "up": (3, 5, 8), "bias": (3, 4), "down": (3, 4, 2)},
         X,
         [(3,), (3, 4)],
         {"route": 1},

@@ -10,31 +10,12 @@ from jax import lax
 from llfc_jax import symmetry
 from llfc_jax.symmetry.spec import shape_of_permutation
 
-NOT_FOUND = ("looked-up experts", "ragged experts")
-"""Within each expert the units have an order of their own, which follows a position that is looked up.
-
-What moves within what is told by the axes of one array. The result of a lookup has the examples' axis in the
-place of the experts'; that example n reads expert c[n] is in the entries of the indices c. To find the group,
-a value would have to carry, beside its axes, which indices it was looked up by and along which of its axes
-they lie; every rule would have to say whether it keeps these examples apart (elementwise operations and
-batches of a product do, sums over examples and products between them don't); two values would be of one
-expert only where their indices are the same; and activations of such units, which have no axis of experts,
-would have to be shared out by expert for those who match by them. Until then all experts are given one order,
-and `describe` says so.
-"""
-
 
 def spec_of(network):
     return symmetry.permutation_spec(network.apply, network.weights, network.x)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True) if name in NOT_FOUND else ())
-        for name in NETWORKS
-    ],
-)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_group_is_the_derived_one(name):
     spec = spec_of(NETWORKS[name])
     found = [shape_of_permutation(spec, permutation) for permutation in spec.sizes]
@@ -45,12 +26,69 @@ def told_alike(spec):
     return [line for line in symmetry.held_fixed(spec) if line.startswith("alike at all positions")]
 
 
-@pytest.mark.parametrize("name", NOT_FOUND)
-def test_what_is_not_found_is_told(name):
-    spec = spec_of(NETWORKS[name])
+def looked_up(w, x, chosen):
+    """The units of the expert that each example has chosen."""
+    return jnp.tanh(jnp.einsum("nd,ndf->nf", x, w["up"][chosen]))
+
+
+def read_out(w, hidden, chosen):
+    return jnp.einsum("nf,nfo->no", hidden, w["down"][chosen])
+
+
+def best(w, x):
+    return jnp.argmax(x @ w["route"], -1)
+
+
+def centred(w, x):
+    hidden = looked_up(w, x, best(w, x))
+    return read_out(w, hidden - hidden.mean(0), best(w, x))
+
+
+def compared(w, x):
+    hidden = looked_up(w, x, best(w, x))
+    return (hidden @ hidden.T) @ read_out(w, hidden, best(w, x))
+
+
+def of_two(w, x):
+    chosen, other = best(w, x), jnp.argmin(x @ w["route"], -1)
+    return read_out(w, looked_up(w, x, chosen) * looked_up(w, x, other), chosen)
+
+
+def by_one_program(w, x):
+    """What two calls of one program look up is not of one expert."""
+    chosen, other = best(w, x), jnp.argmin(x @ w["route"], -1)
+    units = jax.jit(looked_up)
+    return read_out(w, units(w, x, chosen) + units(w, x, other), chosen)
+
+
+def of_the_next(w, x):
+    chosen = best(w, x)
+    return read_out(w, looked_up(w, x, chosen)[::-1], chosen)
+
+
+def in_other_groups(w, x):
+    sizes, others = jnp.array([5, 7, 4]), jnp.array([6, 6, 4])
+    return lax.ragged_dot(jnp.tanh(lax.ragged_dot(x, w["up"], sizes)), w["down"], others)
+
+
+@pytest.mark.parametrize("apply", [centred, compared, of_two, by_one_program, of_the_next, in_other_groups])
+def test_experts_whose_units_are_mixed_have_one_order_and_it_is_told(apply):
+    weights = {"route": jnp.ones((5, 3)), "up": jnp.ones((3, 5, 4)), "down": jnp.ones((3, 4, 2))}
+    spec = symmetry.permutation_spec(apply, weights, X)
+    assert [size for size in spec.sizes.values() if size == 4] == [4]
+    assert not any("/" in name for name in spec.sizes)
     (line,) = told_alike(spec)
     assert line.endswith(": down[1] (4), up[2] (4)")
-    assert "alike at all positions looked up by " in symmetry.describe(spec)
+
+
+def test_experts_that_one_layer_reads_have_the_order_of_its_inputs():
+    def apply(w, x):
+        return looked_up(w, x, best(w, x)) @ w["out"]
+
+    weights = {"route": jnp.ones((5, 3)), "up": jnp.ones((3, 5, 4)), "out": jnp.ones((4, 2))}
+    spec = symmetry.permutation_spec(apply, weights, X)
+    assert spec.sizes == {"P0": 3, "P1": 4}
+    assert not told_alike(spec)
 
 
 def test_layers_looked_up_in_a_loop_are_told_to_have_one_order():

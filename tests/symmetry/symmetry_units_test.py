@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from architectures import CASES
+from architectures import CASES, Case
+from grouped_networks import NETWORKS
 from planted import some_permutation
 
 from llfc_jax import symmetry
@@ -16,6 +17,15 @@ from llfc_jax.symmetry import LeafSpec, PermutationSpec
 pytestmark = pytest.mark.slow
 
 SHOWN = ("vit", "depthwise", "groupnorm", "lstm", "loops_and_branches")
+LOOKED_UP = ("best two looked up", "gated looked-up experts", "ragged experts")
+"""Of `grouped_networks`: experts whose units only those examples see that have chosen them."""
+
+
+def case_of(name):
+    if name in SHOWN:
+        return CASES[name]()
+    small = NETWORKS[name]
+    return Case(small.apply, small.weights, (small.x,), {})
 
 
 def activations(case, spec, variables):
@@ -25,9 +35,9 @@ def activations(case, spec, variables):
     )
 
 
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("name", [*SHOWN, *LOOKED_UP])
 def test_permuting_the_network_permutes_each_unit_and_nothing_else(name):
-    case = CASES[name]()
+    case = case_of(name)
     spec = symmetry.permutation_spec(case.apply, case.variables, *case.inputs)
     permutation = some_permutation(0, spec)
     before = activations(case, spec, case.variables)
