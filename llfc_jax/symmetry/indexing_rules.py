@@ -1,6 +1,7 @@
 """Rules of what takes arrays apart by position, and puts parts together.
 
-A position that is known cuts an axis into a sum of segments; one that is looked up fixes it.
+A position that is known cuts an axis into a sum of segments; one that is looked up, and of which no more is
+known (`positions.py`), fixes it.
 """
 
 from collections.abc import Sequence

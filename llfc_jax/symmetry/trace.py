@@ -147,9 +147,8 @@ def propagate(eqn: JaxprEqn, operands: Sequence[Known], used: Used, ambient: Axi
     elif all(0 in shape_of(result) for result in eqn.outvars):
         results = [new_axes(shape_of(result), fixed=eqn) for result in eqn.outvars]
     elif any(0 in shape_of(atom) for atom in (*eqn.invars, *eqn.outvars)) and name != "concatenate":
-        results = opaque(
-            eqn, _numbers(operands, eqn, ambient)
-        )  # the factors of an empty array don't tell its shape
+        # the factors of an empty array don't tell its shape
+        results = opaque(eqn, _numbers(operands, eqn, ambient))
     elif name in _CONTROL_FLOW:
         results = _CONTROL_FLOW[name](eqn, _numbers(operands, eqn, ambient), used, ambient)
     else:
