@@ -1,7 +1,6 @@
 """Strictness for all tests; one compilation cache for them, for what they start, and for the next run."""
 
 import contextlib
-import functools
 import gc
 import os
 import time
@@ -17,6 +16,7 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # nobody looks f
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # what takes the time is compiling
 
 import jax  # noqa: E402 (it reads the environment once, when it is imported)
+import lowering  # noqa: E402
 import pytest  # noqa: E402
 
 from llfc_jax.runtime import compilation  # noqa: E402
@@ -29,12 +29,7 @@ if compilation.TAKES_FLAGS:
 if compilation.TAKES_FLAGS and jax.__version_info__ < (0, 12):  # which knows this one no more
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"  # half the time of compiling
 
-if compilation.TAKES_FLAGS:  # versions of JAX that were tried, and have this
-    from jax._src.interpreters import mlir
-
-    # A context takes 4 ms, as long as lowering a small program; in one for all they don't see each other.
-    mlir.make_ir_context = functools.cache(mlir.make_ir_context)
-
+lowering.in_one_context()
 gc.disable()  # until all tests are imported, which leaves no garbage
 
 

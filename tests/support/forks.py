@@ -21,10 +21,14 @@ from subprocess import CompletedProcess
 from typing import Any
 from unittest import mock
 
+import lowering
+
 ROOT = Path(__file__).parents[2]
 OURS = ("llfc_jax.run.sweep", "llfc_jax.reporting.figures")
 OTHERS = ("scipy.optimize", "matplotlib.backends.backend_agg")
 TIMEOUT_S = 300
+
+lowering.in_one_context()  # in a fork, too, which imports this file first, and never the tests' own set-up
 
 
 def context() -> ForkServerContext:
