@@ -138,7 +138,7 @@ def _descend(
     exclude: tuple[str, ...],
 ) -> tuple[Variables, list[float]]:
     """B moved by permutations and maps of some classes, and the objective before and after each round."""
-    turned = [name for name, action in symmetry.actions.items() if action.kind in {*classes} - {"scaling"}]
+    turned = _turned(symmetry, classes)
     shrunk = [name for name in shrinking(symmetry) if symmetry[name].kind in classes]
     a, b = (fold_scales(symmetry, variables) for variables in (variables_a, variables_b))
     weights = tuple(matched_leaves(symmetry.spec, a, b, exclude)[0])
@@ -179,6 +179,16 @@ def _descend(
         found, trace = rounds(start)
     found = apply_maps(symmetry, inverse_maps(symmetry, own), found)
     return scales_of(symmetry, found, variables_a), trace
+
+
+def _turned(symmetry: Symmetry, classes: Sequence[str]) -> list[str]:
+    """What B is turned by: all maps of some classes but scalings, which are canonical.
+
+    So are the signs of scales that rotations need uniform: they have been folded.
+    """
+    names = [name for name, action in symmetry.actions.items() if action.kind in {*classes} - {"scaling"}]
+    folded = {path for name in names for path in symmetry[name].uniform}
+    return [name for name in names if symmetry[name].kind != "sign" or not folded & {*symmetry[name].powers}]
 
 
 def by_procrustes(key: PRNGKey, problem: Problem, options: Mapping[str, Any]) -> Moved:

@@ -113,6 +113,18 @@ def test_rotations_that_a_scale_forbids_are_left_out_and_told():
     np.testing.assert_array_equal(learned["embedding"], b["embedding"])
 
 
+def test_signs_of_scales_that_rotations_need_uniform_are_left_alone():
+    def drawn(seed):
+        rng = np.random.default_rng(seed)
+        return {
+            name: np.float32(rng.normal(size=leaf.shape) + (name == "scale")) for name, leaf in DEEP.items()
+        }
+
+    apply, a, b = stream(rms_norm), drawn(2), drawn(102)
+    found = llfc_jax.procrustes_matching(KEY, llfc_jax.symmetries(apply, a, X), a, b)
+    assert llfc_jax.check_equivalence(jax.jit(apply), b, found.variables, X) < 1e-5
+
+
 @pytest.mark.parametrize("method", ["procrustes_matching", "learned_matching"])
 def test_a_class_that_the_network_lacks_is_refused(method):
     apply, a, b = planted("scaling")
