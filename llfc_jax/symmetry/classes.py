@@ -8,6 +8,7 @@ fix the direction (1, ..., 1). The scale of a norm allows rotations where it doe
 numbers (`rotary`).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -23,7 +24,14 @@ from llfc_jax.symmetry.nullspace import nullspace
 from llfc_jax.symmetry.places import Places
 from llfc_jax.symmetry.reading import leaf_spec
 from llfc_jax.symmetry.rotary import Pairs, paired, with_rotary
-from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, Positions, around, readable_path
+from llfc_jax.symmetry.spec import (
+    LeafSpec,
+    PermutationSpec,
+    Positions,
+    around,
+    readable_path,
+    shape_of_permutation,
+)
 from llfc_jax.symmetry.trace import permutation_spec
 from llfc_jax.symmetry.values import named_axes
 from llfc_jax.types import PyTree
@@ -84,13 +92,35 @@ class Symmetry:
             raise UserError(f"symmetry: expected one that the network has ({found}); found {name!r}")
         return self.actions[name]
 
+    @property
+    def uniform(self) -> frozenset[tuple[str, int]]:
+        """The arrays that some maps need uniform, by path and piece."""
+        paths = {path for action in self.actions.values() for path in action.uniform}
+        return frozenset((path, i) for path in paths for i, _ in enumerate(self.units.leaves[path].pieces))
+
+    def folded_by(self, action: Action) -> frozenset[tuple[str, int]]:
+        """The arrays, by path and piece, that a scaling can make uniform: with one number for each unit."""
+        if action.kind != "scaling":
+            return frozenset()
+        shape = shape_of_permutation(self.units, action.group)
+        return frozenset(
+            (path, piece)
+            for path, of in action.powers.items()
+            for piece, _ in of
+            if math.prod(self.units.leaves[path].pieces[piece].view) == math.prod(shape)
+        )
+
     def kept_by(self, action: Action) -> tuple[str, ...]:
         """The arrays that a map needs uniform and that no scaling folds into another layer.
 
         Such as the scale of a last norm before tied embeddings: unless it is uniform, the map is no symmetry.
         """
-        folded = {path for one in self.actions.values() if one.kind == "scaling" for path in one.powers}
-        return tuple(path for path in action.uniform if path not in folded)
+        folded = {place for one in self.actions.values() for place in self.folded_by(one)}
+        return tuple(
+            path
+            for path in action.uniform
+            if not folded.issuperset((path, i) for i, _ in enumerate(self.units.leaves[path].pieces))
+        )
 
     @property
     def foldable(self) -> "Symmetry":

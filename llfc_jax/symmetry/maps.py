@@ -142,13 +142,15 @@ def act_on_leaf(
     """An array with T^e applied along each axis of each of its pieces that has a power e."""
     leaf = jnp.asarray(leaf)
     for i, piece in enumerate(leaf_spec.pieces):
-        block = piece.of(leaf)
-        for (of, axis), power in powers.items():
-            if of == i:
+        own = {axis: power for (of, axis), power in powers.items() if of == i}
+        if own:
+            block = piece.of(leaf)
+            for axis, power in own.items():
                 block = _along(piece, axis, action, value, power, block)
-        if len(leaf_spec.pieces) == 1:
-            return block.reshape(leaf.shape)
-        leaf = leaf.at[piece.index].set(block.reshape(piece.shape))
+            alone = len(leaf_spec.pieces) == 1
+            leaf = (
+                block.reshape(leaf.shape) if alone else leaf.at[piece.index].set(block.reshape(piece.shape))
+            )
     return leaf
 
 
@@ -276,18 +278,22 @@ def shrinking(symmetry: Symmetry) -> list[str]:
 
 def _rescaled(symmetry: Symmetry, variables: PyTree, divisor: Callable[[Array, str], Array]) -> PyTree:
     """Divides norms' scales, and multiplies the next layer, where rotations need the scales uniform."""
-    needed = {path for action in symmetry.actions.values() for path in action.uniform}
+    needed = symmetry.uniform
     for action in symmetry.actions.values():
-        own = [path for path in needed if action.kind in ("scaling", "invertible") and path in action.powers]
-        for path in own:
-            factor = jnp.asarray(divisor(_leaf(variables, path), path))
-            (power,) = action.powers[path].values()
+        for path, piece in symmetry.folded_by(action) & needed:
+            factor = (
+                symmetry.units.leaves[path]
+                .pieces[piece]
+                .of(jnp.asarray(divisor(_leaf(variables, path), path)))
+            )
+            (power,) = (power for (of, _), power in action.powers[path].items() if of == piece)
             if not isinstance(factor, jax.core.Tracer) and not np.all(np.asarray(factor)):
                 raise UserError(f"{readable_path(path)}: expected a scale without zeros; found one")
-            variables = act(symmetry.units, action, factor ** float(-1 / power), variables)
-            needed.discard(path)
+            value = factor.reshape(shape_of_permutation(symmetry.units, action.group)) ** float(-1 / power)
+            variables = act(symmetry.units, action, value, variables)
+            needed = needed - {(path, piece)}
     if needed:
-        raise UserError(f"{readable_path(min(needed))}: expected a scale that folds into the next layer")
+        raise UserError(f"{readable_path(min(needed)[0])}: expected a scale that folds into the next layer")
     return variables
 
 

@@ -1,7 +1,8 @@
 """Where groups of units are on the values of a program: along which axis, and in which parts of it.
 
 A matrix that makes queries and keys has the same units twice along one axis. A map may act in other ways on
-the two, so they are two places. Which is which after values are cut or joined is told by positions.
+the two, so they are two places. Which is which after values are cut or joined is told by positions. So it is
+with arrays that are stacked: those of scanned layers.
 """
 
 from collections import Counter
@@ -12,8 +13,9 @@ from typing import TypeAlias
 import numpy as np
 
 from llfc_jax.program.flat import Flat, Instruction
+from llfc_jax.symmetry.cutting import refine
 from llfc_jax.symmetry.exponents import Key
-from llfc_jax.symmetry.factors import Axes, Axis, Cases, Factor, Sum, expand, nodes
+from llfc_jax.symmetry.factors import Axes, Axis, Cases, Factor, Sum, expand, is_fixed, nodes
 from llfc_jax.symmetry.reading import Block, blocks
 
 Point: TypeAlias = tuple[int, ...]
@@ -33,8 +35,17 @@ class Places:
     flat: Flat
     axes: Sequence[Axes]
     names: Mapping[Factor, str | None]
+    _stacks: set[int] = field(default_factory=set)
     _parts: dict[frozenset[tuple[Factor, int]], int] = field(default_factory=lambda: {frozenset(): 0})
     _blocks: dict[int, list[tuple[Block, list[Key]]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Takes stacks apart."""
+        for value in range(self.flat.num_leaves):
+            for axis, labels in _slices(self.flat, value):
+                if is_fixed(self.axes[value][axis]):
+                    refine(self.axes[value][axis], labels, "a stack")
+                    self._stacks.add(value)
 
     def keys(self) -> dict[int, list[Key]]:
         """Value -> where groups are on it, axis by axis."""
@@ -87,17 +98,35 @@ class Places:
         return [(i, name) for i, factor in axes if (name := self.names.get(factor)) is not None]
 
     def _repeated(self, value: int) -> set[tuple[int, str]]:
-        return {place for place, count in Counter(self._groups(value)).items() if count > 1}
+        found = Counter(self._groups(value))
+        return {place for place, count in found.items() if count > 1 or value in self._stacks}
 
     def _on(
         self, value: int, block: Block, sums: Sequence[set[Factor]], repeated: set[tuple[int, str]]
     ) -> Iterator[Key]:
         for i, axis in enumerate(block.axes):
-            choices = frozenset((of, piece) for of, piece in block.choices.items() if of in sums[i])
+            stacked = value in self._stacks
+            choices = frozenset(item for item in block.choices.items() if stacked or item[0] in sums[i])
             for name in (self.names.get(factor) for factor in expand(axis)):
                 if name is not None:
                     part = self._parts.setdefault(choices, len(self._parts)) if (i, name) in repeated else 0
                     yield Key(value, i, name, part)
+
+
+def _slices(flat: Flat, value: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The axis along which all that read a value take it apart, if so, and of each position the slice."""
+    shape = flat.avals[value].shape
+    readers = [one for one in flat.instructions if value in one.operands]
+    if any(one.primitive != "slice" or {*(one.eqn.params["strides"] or (1,))} != {1} for one in readers):
+        return
+    params = [one.eqn.params for one in readers]
+    windows = [(*zip(one["start_indices"], one["limit_indices"], strict=True),) for one in params]
+    along = {i for window in windows for i, own in enumerate(window) if own != (0, shape[i])}
+    if len(along) == 1:
+        (axis,) = along
+        starts, limits = zip(*sorted({window[axis] for window in windows}), strict=True)
+        if (*starts, shape[axis]) == (0, *limits):
+            yield axis, np.repeat(np.arange(len(starts)), np.subtract(limits, starts))
 
 
 def _sums(axis: Axis) -> set[Factor]:

@@ -35,6 +35,22 @@ from llfc_jax.symmetry.maps import (
 )
 
 KEY = jax.random.key(0)
+
+
+def scanned(w, x):
+    """Blocks that are scanned over, each with a norm's scale of its own."""
+
+    def block(x, own):
+        return x + jax.nn.gelu((rms_norm(x) * own["scale"]) @ own["read"]) @ own["write"], None
+
+    layers = {name: w[name] for name in ("scale", "read", "write")}
+    return rms_norm(jax.lax.scan(block, x @ w["in"], layers)[0]) @ w["out"]
+
+
+STACKED = {
+    **{"in": normal(5, WIDTH), "scale": 1 + normal(2, WIDTH) / 4, "read": normal(2, WIDTH, 9)},
+    **{"write": normal(2, 9, WIDTH), "out": normal(WIDTH, 3)},
+}
 SCALE = ["P0 scaling (8): bias[0]^1, in[1]^1, out[0]^-1"]
 SIGN = ["P0 sign (8): bias[0], in[1], out[0]"]
 FOLDED = "P0 {}orthogonal (8): in[1], out[0], read[0], write[1]; where uniform: scale"
@@ -70,6 +86,17 @@ NETWORKS = {
             FOLDED.format("mean-fixing "),
             "P0 scaling (8): read[0]^1, scale[0]^-1",
             "P0 sign (8): read[0], scale[0]",
+        ],
+    ),
+    "scanned norms": (
+        scanned,
+        STACKED,
+        [
+            FOLDED.format("").replace("write[1]", "write[2]").replace("read[0]", "read[1]"),
+            "P0 scaling (8): read[1:2][1]^1, scale[1:2][1]^-1",
+            "P0 scaling 2 (8): read[0:1][1]^1, scale[0:1][1]^-1",
+            "P0 sign (8): read[1:2][1], scale[1:2][1]",
+            "P0 sign 2 (8): read[0:1][1], scale[0:1][1]",
         ],
     ),
     "normalised once": (lambda w, x: rms_norm(x @ w["in"]), {"in": normal(5, WIDTH)}, []),
