@@ -122,7 +122,8 @@ def _merge(seen: Covariances, x: tuple[Array, Array], y: tuple[Array, Array]) ->
 
 def _compared(state: Covariances) -> dict[str, list[float]]:
     xx, xy = (np.asarray(leaf, np.float64) for leaf in (state.xx, state.xy))
-    each = [compared(own, cross, xx[0]) for own, cross in zip(xx, xy, strict=True)]
+    sides = [_side(own) for own in xx]
+    each = [_distances(own, cross, sides[0]) for own, cross in zip(sides, xy, strict=True)]
     return {name: [float(one[name]) for one in each] for name in QUANTITIES}
 
 
@@ -136,25 +137,49 @@ def compared(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray) -> dict[str, float]
         >>> {name: round(value, 6) + 0.0 for name, value in found.items()}
         {'cka': 1.0, 'angular_cka': 0.0, 'procrustes': 0.0, 'svcca': 0.0}
     """
-    if not (np.trace(xx) > 0 and np.trace(yy) > 0):
+    return _distances(_side(xx), xy, _side(yy))
+
+
+class _Side(NamedTuple):
+    """Units' covariances, in units of their sum: of 1e20 they have squares with no place even in float64."""
+
+    scale: float
+    """The root of that sum; 0 where no unit varies."""
+    norm: float
+    """Frobenius."""
+    whitening: np.ndarray
+    """See `_whitening`."""
+
+
+def _side(covariance: np.ndarray) -> _Side:
+    scale = np.sqrt(np.trace(covariance))
+    if not scale > 0:
+        return _Side(0.0, 0.0, covariance)
+    scaled = covariance / scale / scale
+    return _Side(scale, np.linalg.norm(scaled), _whitening(scaled))
+
+
+def _distances(x: _Side, xy: np.ndarray, y: _Side) -> dict[str, float]:
+    if not (x.scale and y.scale):
         return dict.fromkeys(QUANTITIES, float("nan"))
-    # Units of 1e20 have covariances whose squares have no place even in float64.
-    x_scale, y_scale = np.sqrt(np.trace(xx)), np.sqrt(np.trace(yy))
-    xx, xy, yy = xx / x_scale / x_scale, xy / x_scale / y_scale, yy / y_scale / y_scale
-    cka = np.sum(xy**2) / (np.linalg.norm(xx) * np.linalg.norm(yy))
+    xy = xy / x.scale / y.scale
+    cka = np.sum(xy**2) / (x.norm * y.norm)
     found = {
         "cka": cka,
         "angular_cka": np.degrees(np.arccos(np.clip(cka, 0, 1))),
         "procrustes": 2 - 2 * np.linalg.norm(xy, "nuc"),
-        "svcca": 1 - np.mean(canonical_correlations(xx, xy, yy)),
+        "svcca": 1 - np.mean(_cosines(x.whitening, xy, y.whitening)),
     }
     return {name: float(value) for name, value in found.items()}
 
 
 def canonical_correlations(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray) -> np.ndarray:
     """Of the leading directions that hold `KEPT_VARIANCE` of each side; falling, in [0, 1]."""
-    whitened = _whitening(xx).T @ xy @ _whitening(yy)
-    return np.clip(np.linalg.svd(whitened, compute_uv=False), 0, 1)
+    return _cosines(_whitening(xx), xy, _whitening(yy))
+
+
+def _cosines(of_x: np.ndarray, xy: np.ndarray, of_y: np.ndarray) -> np.ndarray:
+    return np.clip(np.linalg.svd(of_x.T @ xy @ of_y, compute_uv=False), 0, 1)
 
 
 def _whitening(covariance: np.ndarray) -> np.ndarray:
