@@ -58,12 +58,9 @@ def layerwise_lmc(program: Program, loss_fn: LossFn | None = None) -> Tally:
 
     def look(point: Point) -> dict[str, Scores]:
         theta, a = point.theta, point.a
-        logits = {
-            "alone": stitched(program, prefix=a, suffix=a, graft=theta),
-            "all_but": stitched(program, prefix=theta, suffix=theta, graft=a),
-            "prefix": stitched(program, prefix=theta, suffix=a),
-            "suffix": stitched(program, prefix=a, suffix=theta),
-        }
+        alone, prefix = stitched(program, [(a, theta), (theta, theta)], a)
+        all_but, suffix = stitched(program, [(theta, a), (a, a)], theta)
+        logits = {"alone": alone, "all_but": all_but, "prefix": prefix, "suffix": suffix}
         of_each = jax.vmap(partial(scores_of_logits, loss_fn=loss_fn), (0, None, None))
         return {which: of_each(own, point.labels, point.mask) for which, own in logits.items()}
 

@@ -1,6 +1,6 @@
 """Stitching: the first layers of one network feed the last layers of the other, without an adapter."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -46,7 +46,8 @@ def stitching(program: Program, loss_fn: LossFn | None = None) -> Tally:
         of_each = jax.vmap(partial(scores_of_logits, loss_fn=loss_fn), (0, None, None))
 
         def direction(prefix: View, suffix: View) -> Scores:
-            return of_each(stitched(point.program, prefix, suffix), point.labels, point.mask)
+            (logits,) = stitched(point.program, [(prefix, prefix)], suffix)
+            return of_each(logits, point.labels, point.mask)
 
         return {"prefix_a": direction(point.a, point.b), "prefix_b": direction(point.b, point.a)}
 
@@ -72,40 +73,47 @@ def join(found: dict[str, Any], program: Program) -> list[dict[str, Any]]:
     ]
 
 
-def stitched(program: Program, prefix: View, suffix: View, graft: View | None = None) -> PyTree:
-    """Outputs of `suffix` fed, behind each node with weights in turn, with what `prefix` has there.
+def stitched(program: Program, heads: Sequence[tuple[View, View]], suffix: View) -> list[PyTree]:
+    """Outputs of `suffix` fed, behind each node with weights in turn, with what each head has there.
 
-    Or with what `graft` makes there of what `prefix` has before. All stitched networks run side by side under
-    `vmap`, in a stack that grows from cut to cut, so that each node of the suffix is applied once. At a cut,
-    whatever later nodes still read comes from the prefix: also the entry of a residual branch that is cut in
-    the middle.
+    A head is a network, and the one that the node at the cut itself belongs to: its own, or what another
+    makes there of what the head has before.
+
+    All stitched networks run side by side under `vmap`, in a stack that grows from cut to cut, so that each
+    node of the suffix is applied once, and compiled once. At a cut, whatever later nodes still read comes
+    from the head: also the entry of a residual branch that is cut in the middle.
 
     Args:
         program: the network.
-        prefix: the one that the first nodes belong to.
+        heads: those that the first nodes belong to.
         suffix: the one that the last nodes belong to.
-        graft: the one that the node at the cut itself belongs to; by default `prefix`.
 
     Returns:
-        (cuts, n, ..., classes), or what else the network returns, along a first axis of the cuts.
+        For each head (cuts, n, ..., classes), or what else the network returns, along a first axis of the
+        cuts.
     """
     flat, nodes = program.flat, _nodes(program)
-    stacked: dict[int, Array] = {}  # value of a node -> (cuts so far, ...)
+    stacked: dict[int, Array] = {}  # value of a node -> (heads * cuts so far, ...)
     for position, node in enumerate(nodes):
         if stacked:
             stacked[node.value] = _rerun_each(flat, node, suffix.values, stacked)
         if node.weights:
             awaited = {*program.ends, *(entry for later in nodes[position + 1 :] for entry in later.entries)}
             alive = [earlier.value for earlier in nodes[:position] if earlier.value in awaited]
-            new = {value: prefix.values[value] for value in (*alive, node.value)}
-            if graft is not None:
-                before = {entry: prefix.values[entry] for entry in node.entries}
-                new[node.value] = rerun(flat, node, graft.values, before)
+            new = {value: jnp.stack([head.values[value] for head, _ in heads]) for value in alive}
+            new[node.value] = jnp.stack([_grafted(flat, node, *head) for head in heads])
             stacked = {
-                value: jnp.concatenate([*([stacked[value]] if value in stacked else []), array[None]])
-                for value, array in new.items()
+                value: jnp.concatenate([*([stacked[value]] if value in stacked else []), arrays])
+                for value, arrays in new.items()
             }
-    return _outputs(program, suffix, stacked)
+    found = _outputs(program, suffix, stacked)
+    return [jax.tree.map(lambda leaf, at=at: leaf[at :: len(heads)], found) for at in range(len(heads))]
+
+
+def _grafted(flat: Flat, node: Node, head: View, own: View) -> Array:
+    if own is head:
+        return head.values[node.value]
+    return rerun(flat, node, own.values, {entry: head.values[entry] for entry in node.entries})
 
 
 def _nodes(program: Program) -> list[Node]:
