@@ -1,6 +1,7 @@
 """How sharp the loss is along the path: the largest eigenvalue of its Hessian, and the trace."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -88,6 +89,8 @@ def sharpness(
     the mean of v^T H v over vectors v of +-1 (Ghorbani et al. 2019, arXiv 1901.10159). Where ReLU has its
     kink, H is that of the pieces beside it.
 
+    ResNet-20 takes eight convolutions for every one of a forward pass for H v, and five for v^T H v alone.
+
     Args:
         program: the network, read with inputs of the batch's shape.
         variables: theta.
@@ -98,7 +101,8 @@ def sharpness(
         `{top, trace, trace_std_error, parameters}`.
     """
     step = partial(_lanczos, program, loss_fn, variables, batch)
-    along = [step(v, v, 1.0, 0.0)[0] for v in (_signs(program, i) for i in range(1, PROBES + 1))]
+    probes = (_signs(program, i) for i in range(1, PROBES + 1))
+    along = [_curvature(program, loss_fn, variables, batch, v) for v in probes]
     traces = np.asarray(sharding.fetch(along), np.float64)
     return {
         "top": _largest_eigenvalue(step, _signs(program, 0)),
@@ -138,7 +142,7 @@ def _lanczos(
     factor: float,
     beta: float,
 ) -> tuple[Array, Array, Values, Values]:
-    """One step, and all that both methods compile: with v = factor now, r = H v - beta before - alpha v.
+    """One step: with v = factor now, r = H v - beta before - alpha v.
 
     Returns:
         alpha = v^T (H v - beta before), |r|, v, r.
@@ -150,14 +154,45 @@ def _lanczos(
     return alpha, jnp.sqrt(_dot(rest, rest)), v, rest
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def _curvature(program: Program, loss_fn: LossFn | None, variables: Any, batch: Any, v: Values) -> Array:
+    """v^T H v, the second derivative of the loss along v, by forward mode alone: half of what H v takes.
+
+    Where a network has a rule for reverse mode alone, by H v.
+    """
+    loss, weights = _loss(program, loss_fn, variables, batch, v)
+
+    def slope(weights: Values) -> Array:
+        return jax.jvp(loss, (weights,), (v,))[1]
+
+    with jax.default_matmul_precision("highest"):
+        try:
+            return jax.jvp(slope, (weights,), (v,))[1]
+        except TypeError:
+            return _dot(_hessian_times(program, loss_fn, variables, batch, v), v)
+
+
 def _hessian_times(program: Program, loss_fn: LossFn | None, variables: Any, batch: Any, v: Values) -> Values:
     """H v, the derivative of the gradient along v.
 
     Forward over reverse: the second reverse mode of a convolution is one with its input for a kernel, which
     takes a CPU six times as long. Where a network has a rule for reverse mode alone, that.
     """
+    loss, weights = _loss(program, loss_fn, variables, batch, v)
+    with jax.default_matmul_precision("highest"):
+        try:
+            _, along = jax.jvp(jax.grad(loss), (weights,), (v,))
+            return jax.tree.map(jnp.conj, along)  # as complex gradients are conjugate to the steepest ascent
+        except TypeError:
+            return jax.grad(lambda w: _dot(jax.grad(loss)(w), v))(weights)
+
+
+def _loss(
+    program: Program, loss_fn: LossFn | None, variables: Any, batch: Any, moved: Values
+) -> tuple[Callable[[Values], Array], Values]:
+    """The mean loss of a batch as a function of some leaves, those of `moved`, and these leaves."""
     flat, (inputs, labels, mask) = program.flat, batch
-    weights = {leaf: jnp.asarray(jax.tree.leaves(variables)[leaf]) for leaf in v}
+    leaves = jax.tree.leaves(variables)
 
     def loss(weights: Values) -> Array:
         known = with_leaves(flat, arguments(flat, variables, inputs), weights)
@@ -165,12 +200,7 @@ def _hessian_times(program: Program, loss_fn: LossFn | None, variables: Any, bat
         counted = spread(mask, losses.shape)
         return jnp.sum(jnp.where(counted > 0, losses, 0)) / counted.sum()
 
-    with jax.default_matmul_precision("highest"):
-        try:
-            _, along = jax.jvp(jax.grad(loss), (weights,), (v,))
-            return jax.tree.map(jnp.conj, along)  # as complex gradients are conjugate to the steepest ascent
-        except TypeError:
-            return jax.grad(lambda w: _dot(jax.grad(loss)(w), v))(weights)
+    return loss, {leaf: jnp.asarray(leaves[leaf]) for leaf in moved}
 
 
 @partial(jax.jit, static_argnums=0)
