@@ -236,18 +236,25 @@ def _joined(pieces: Sequence[Piece], axis: int) -> list[Piece]:
     return [piece for group in groups.values() for piece in _union(group, axis)]
 
 
-def _union(pieces: Sequence[Piece], axis: int) -> Sequence[Piece]:
-    """One piece for several, where they share out each position of the major factors in the same way."""
-    first = pieces[0]
+def _union(pieces: Sequence[Piece], axis: int) -> list[Piece]:
+    """As few pieces as they make, in order of where they are."""
+    found: list[Piece] = []
+    for piece in sorted(pieces, key=lambda piece: piece.positions[axis][0]):
+        both = _together(found[-1], piece, axis) if found else None
+        found[-1:] = [*found[-1:], piece] if both is None else [both]
+    return found
+
+
+def _together(first: Piece, second: Piece, axis: int) -> Piece | None:
+    """One piece for two, where they share out each position of the major factors in the same way."""
     major = first.axes[axis][:-1]
     rows = math.prod(size for size, _ in major)
-    own = np.concatenate([np.reshape(piece.positions[axis], (rows, -1)) for piece in pieces], axis=1)
+    own = np.concatenate([np.reshape(piece.positions[axis], (rows, -1)) for piece in (first, second)], axis=1)
     order = np.argsort(own[0])
     together = own[:, order]
-    if len(pieces) == 1 or not (np.diff(together.ravel()) > 0).all():
-        return pieces
-    joined = Piece(
+    if not (np.diff(together.ravel()) > 0).all():
+        return None
+    return Piece(
         (*first.positions[:axis], positions_of(together.ravel()), *first.positions[axis + 1 :]),
         (*first.axes[:axis], (*major, (len(order), None)), *first.axes[axis + 1 :]),
     )
-    return [joined]

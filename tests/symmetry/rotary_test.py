@@ -104,6 +104,22 @@ def test_pairs_of_queries_are_found_in_every_form_and_multiplied_leave_the_outpu
     assert check_equivalence(jax.jit(apply), WEIGHTS, moved, X) < 1e-5
 
 
+def heads_of_one_matrix(w, x):
+    """Queries, keys and values side by side, as in GPT-2."""
+    q, k, v = (h.reshape(*x.shape[:2], GROUPS, INNER) for h in jnp.split(x @ w["qkv"], 3, -1))
+    pattern = jax.nn.softmax(jnp.einsum("nqhd,nshd->nhqs", hugging_face(q), hugging_face(k)), -1)
+    return jnp.einsum("nhqs,nshd->nqhd", pattern, v).reshape(*x.shape[:2], -1) @ w["o"]
+
+
+def test_queries_and_keys_of_one_matrix_are_turned_against_each_other():
+    weights = {"qkv": normal(8, 3 * GROUPS * INNER), "o": normal(GROUPS * INNER, 3)}
+    symmetry = symmetries(heads_of_one_matrix, weights, X)
+    expected = "P0/R0 rotary (3 pairs in each of 2): qkv[:, 12:24][1]^1, qkv[:, 0:12][1]^-1"
+    assert expected in describe_actions(symmetry).splitlines()
+    moved = apply_maps(symmetry, random_maps(KEY, symmetry, "P0/R0 rotary"), weights)
+    assert check_equivalence(jax.jit(heads_of_one_matrix), weights, moved, X) < 1e-5
+
+
 def unequal(x):
     """The two of a pair are turned by different angles: nothing but signs of whole pairs commutes."""
     cosine, sine = np.cos(BOTH * SIDES)[None, :, None], np.sin(BOTH * (1.5 + SIDES / 2))[None, :, None]
