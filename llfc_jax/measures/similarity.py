@@ -152,11 +152,11 @@ class _Side(NamedTuple):
 
 
 def _side(covariance: np.ndarray) -> _Side:
-    scale = np.sqrt(np.trace(covariance))
+    scale = float(np.sqrt(np.trace(covariance)))
     if not scale > 0:
         return _Side(0.0, 0.0, covariance)
     scaled = covariance / scale / scale
-    return _Side(scale, np.linalg.norm(scaled), _whitening(scaled))
+    return _Side(scale, float(np.linalg.norm(scaled)), _whitening(scaled))
 
 
 def _distances(x: _Side, xy: np.ndarray, y: _Side) -> dict[str, float]:
