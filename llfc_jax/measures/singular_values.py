@@ -27,9 +27,11 @@ def measure(options: Options) -> Measure:
     their spaces as those of the ends do.
     """
     alphas = tuple(sorted({0.0, min(options.alphas, key=lambda one: abs(one - 0.5)), 1.0}))
+    taken = options.alphas_and_ends  # as effective ranks: XLA makes one program of both
 
     def entry(found: Found) -> dict[str, Any]:
-        weights, features = singular_values_along(found, alphas), found.folds[TEST]["features"]
+        weights, along = singular_values_along(found, alphas), found.folds[TEST]["features"]
+        features = {name: [values[taken.index(alpha)] for alpha in alphas] for name, values in along.items()}
         layers = [
             {"layer": node.name, "kind": node.label}
             | {
@@ -43,7 +45,7 @@ def measure(options: Options) -> Measure:
 
     return Measure(
         name="singular_values",
-        folds=lambda program: {"features": Planned(feature_singular_values(program), alphas)},
+        folds=lambda program: {"features": Planned(feature_singular_values(program), taken)},
         entry=entry,
     )
 

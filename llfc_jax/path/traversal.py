@@ -35,7 +35,7 @@ class Planned(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Alphas at which the same measures are taken: one end of the path, or inner points in one loop."""
+    """Alphas at which the same measures are taken: one end of the path, or both, or inner points, in a loop."""
 
     alphas: tuple[float, ...]
     names: tuple[str, ...]
@@ -53,7 +53,8 @@ def measure_path(
     """Take all planned measures in one stream over the batches.
 
     Each batch costs one forward pass per distinct alpha of the plan, plus those of A and B where 0 and 1 are
-    not among them and a measure looks at them. Features live for one batch only.
+    not among them and a measure looks at them, and one more where `_share_lone` says so. Features live for
+    one batch only.
 
     Args:
         program: the network, best read with inputs of the batches' shape. Give an equal one and the same
@@ -130,11 +131,39 @@ def chunk_for(backend: str, width: int = 8) -> int:
 
 
 def _groups(plan: Mapping[str, Planned]) -> tuple[_Group, ...]:
-    members: dict[tuple, list[float]] = {}
-    for alpha in sorted({alpha for planned in plan.values() for alpha in planned.alphas}):
-        names = tuple(name for name, planned in plan.items() if alpha in planned.alphas)
-        members.setdefault((alpha if alpha in ENDS else None, names), []).append(alpha)
-    return tuple(_Group(tuple(alphas), names) for (_, names), alphas in members.items())
+    """So that what is long to compile is compiled once for both ends, and once for inner points."""
+    names = {
+        alpha: tuple(name for name, planned in plan.items() if alpha in planned.alphas)
+        for alpha in sorted({alpha for planned in plan.values() for alpha in planned.alphas})
+    }
+    at_ends = [names.get(end, ()) for end in ENDS]
+    both = tuple(x for x in at_ends[0] if x in at_ends[1] and isinstance(plan[x].measure, Fold))
+    groups = [_Group(ENDS, both)]
+    groups += [
+        _Group((end,), tuple(x for x in own if x not in both)) for end, own in zip(ENDS, at_ends, strict=True)
+    ]
+    loops: dict[tuple[str, ...], list[float]] = {}
+    for alpha, taken in names.items():
+        if alpha not in ENDS:
+            loops.setdefault(taken, []).append(alpha)
+    _share_lone(loops)
+    groups += [_Group(tuple(sorted(alphas)), taken) for taken, alphas in loops.items()]
+    return tuple(group for group in groups if group.names)
+
+
+def _share_lone(loops: dict[tuple[str, ...], list[float]]) -> None:
+    """One alpha at which a little more is taken than in another loop joins that.
+
+    What is left has a loop of its own, at the price of another forward pass, where all of the other's
+    measures would be compiled twice.
+    """
+    for taken in [taken for taken, alphas in loops.items() if len(alphas) == 1]:
+        within = max((other for other in loops if {*other} < {*taken}), key=len, default=())
+        rest = tuple(name for name in taken if name not in within)
+        if len(within) > len(rest):
+            alphas = loops.pop(taken)
+            loops[within] += alphas
+            loops.setdefault(rest, []).extend(alphas)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnums=5)
@@ -178,16 +207,23 @@ def _step(
         # A corrected theta_alpha, or one on a bent curve, isn't linear in alpha.
         return update(group, state, alpha, look(variables, correction))
 
+    def update_end(group: _Group, xs: tuple[PyTree, Array]) -> tuple[PyTree, PyTree]:
+        state, alpha = xs
+        return update(group, state, alpha, jax.tree.map(partial(jnp.where, alpha > 0), ends[1.0], ends[0.0]))
+
     new = []
     for group, state in zip(groups, states, strict=True):
         (first, *_), size = group.alphas, len(group.alphas)
-        if first in ENDS:
+        alphas = jnp.asarray(group.alphas, jnp.float32)
+        if group.alphas == ENDS:
+            new.append(jax.lax.map(partial(update_end, group), (state, alphas)))
+        elif first in ENDS:
             new.append(_stack([update(group, jax.tree.map(itemgetter(0), state), first, ends[first])]))
         else:
             corrections = _stack([_correction(path, alpha) for alpha in group.alphas])
-            xs = (state, jnp.asarray(group.alphas, jnp.float32), corrections)
             at_once = size if chunk is None else min(chunk, size)
             own = partial(update_inner, group)
+            xs = (state, alphas, corrections)
             new.append(jax.lax.map(own, xs, batch_size=at_once if at_once > 1 else None))
     return [state for state, _ in new], sharding.constrain_everywhere([seen for _, seen in new])
 
