@@ -35,7 +35,7 @@ class Planned(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Alphas at which the same measures are taken: one end of the path, or both, or inner points, in a loop."""
+    """Alphas at which the same measures are taken: one end, or both, or inner points, in a loop."""
 
     alphas: tuple[float, ...]
     names: tuple[str, ...]
