@@ -8,7 +8,7 @@ different experts, these have one order.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from jax.extend.core import JaxprEqn
@@ -19,6 +19,7 @@ from llfc_jax.symmetry.known import (
     Chosen,
     Coordinates,
     Direct,
+    Itself,
     Known,
     Positions,
     axes_of,
@@ -46,14 +47,16 @@ def taken_apart(
         among = tuple(_each_once(eqn, [*_in_groups(eqn, operands), *_kept(eqn, operands)]))
     for operand in chosen:  # an axis of which two positions are around is none that units may depend on
         settle(operand.axes, eqn, (*ambient, *surroundings(among)))
-    return [operand.axes if isinstance(operand, Chosen) else operand for operand in operands], among
+    axes_there_are = min((len(shape_of(result)) for result in eqn.outvars), default=0)
+    left = tuple(one for one in among if all(place < axes_there_are for place in one.along))
+    return [operand.axes if isinstance(operand, Chosen) else operand for operand in operands], left
 
 
 def _each_once(eqn: JaxprEqn, among: Iterable[Among]) -> Iterator[Among]:
     """By one source along the same axes, the position is the same, and of the same axis."""
-    seen: dict[tuple[int, tuple[int, ...]], Among] = {}
+    seen: dict[tuple[Hashable, tuple[int, ...]], Among] = {}
     for one in among:
-        same = seen.setdefault((id(one.source), one.along), one)
+        same = seen.setdefault((one.source, one.along), one)
         if same is one:
             yield one
         for first, second in zip(same.outer, one.outer, strict=True):
@@ -73,14 +76,16 @@ def _in_groups(eqn: JaxprEqn, operands: Sequence[Known]) -> Iterator[Among]:
     if eqn.primitive.name == "ragged_dot_general":
         numbers = eqn.params["ragged_dot_dimension_numbers"]
         places = _multiplied(eqn, numbers.dot_dimension_numbers, 0, tuple(numbers.lhs_ragged_dimensions))
-        if places is not None:
-            weights = axes_of(operands[1])
-            outer = tuple(weights[i] for i in numbers.rhs_group_dimensions)
-            yield Among(outer, operands[2], places)
+        weights = axes_of(operands[1])
+        outer = tuple(weights[i] for i in numbers.rhs_group_dimensions)
+        yield Among(outer, Itself(operands[2]), places)
 
 
 def _places(eqn: JaxprEqn, operand: int, along: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Where in the results some axes of an operand are, if each position along them is read by itself."""
+    """Where in the results some axes of an operand are, if each position along them is read by itself.
+
+    What is summed over is, before it is: as axes behind those of the results.
+    """
     if not along:  # one position for the whole array
         return ()
     name, params, shape = eqn.primitive.name, eqn.params, shape_of(eqn.invars[operand])
@@ -100,9 +105,11 @@ def _places(eqn: JaxprEqn, operand: int, along: tuple[int, ...]) -> tuple[int, .
             numbers = params["ragged_dot_dimension_numbers"].dot_dimension_numbers
             return _multiplied(eqn, numbers, operand, along)
         case "squeeze":
-            return _without(params["dimensions"], along)
+            return (
+                None if {*along} & {*params["dimensions"]} else _in_front(params["dimensions"], shape, along)
+            )
         case "reduce_sum" | "reduce_prod" | "reduce_max" | "reduce_min" | "reduce_and" | "reduce_or":
-            return _without(params["axes"], along)
+            return _in_front(params["axes"], shape, along)
         case "concatenate":
             mixed = (params["dimension"],)
         case "split" | "cumsum" | "cumprod" | "cummax" | "cummin" | "cumlogsumexp":
@@ -116,25 +123,25 @@ def _places(eqn: JaxprEqn, operand: int, along: tuple[int, ...]) -> tuple[int, .
     return None if {*along} & {*mixed} else along
 
 
-def _without(removed: Sequence[int], along: tuple[int, ...]) -> tuple[int, ...] | None:
-    if {*along} & {*removed}:
-        return None
-    return tuple(i - sum(other < i for other in removed) for i in along)
+def _in_front(removed: Sequence[int], shape: Sequence[int], along: tuple[int, ...]) -> tuple[int, ...]:
+    """Where axes are once those removed are behind all others."""
+    order = [*(i for i in range(len(shape)) if i not in removed), *removed]
+    return tuple(order.index(i) for i in along)
 
 
-def _multiplied(
-    eqn: JaxprEqn, numbers: Dimensions, operand: int, along: tuple[int, ...]
-) -> tuple[int, ...] | None:
+def _multiplied(eqn: JaxprEqn, numbers: Dimensions, operand: int, along: tuple[int, ...]) -> tuple[int, ...]:
     """Of a product's result the batch's axes come first, then the others of the left and the right side."""
     contracting, batch = numbers
     free = [
         [i for i in range(len(shape_of(atom))) if i not in (*summed, *shared)]
         for atom, summed, shared in zip(eqn.invars, contracting, batch, strict=False)
     ]
-    before = len(batch[0]) + (len(free[0]) if operand else 0)
     places = {i: place for place, i in enumerate(batch[operand])}
+    before = len(batch[0]) + (len(free[0]) if operand else 0)
     places |= {i: before + place for place, i in enumerate(free[operand])}
-    return tuple(places[i] for i in along) if {*along} <= {*places} else None
+    behind = len(shape_of(eqn.outvars[0]))
+    places |= {i: behind + place for place, i in enumerate(contracting[operand])}
+    return tuple(places[i] for i in along)
 
 
 def _reshaped(old: Sequence[int], new: Sequence[int], along: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -1,9 +1,24 @@
 """What is known of a value of the computation: its axes, and what they alone don't tell."""
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from llfc_jax.symmetry.factors import Axes, Axis, Cases, Factor, dependencies, fix, flatten, nodes
 from llfc_jax.symmetry.unification import settle, settle_along
+
+
+@dataclass(frozen=True, eq=False)
+class Itself:
+    """A value as the source of positions, by its identity: others may have the same axes."""
+
+    value: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
 class Positions(NamedTuple):
@@ -11,8 +26,8 @@ class Positions(NamedTuple):
 
     axes: Axes
     into: Axis
-    source: object
-    """One for arrays of the same entries in the same order, whatever their shapes; `into` of 0, 1, 2, ..."""
+    source: Hashable
+    """Equal for arrays of the same entries in the same order, whatever their shapes; `into`: of 0, 1, ..."""
 
 
 class Coordinates(NamedTuple):
@@ -33,7 +48,7 @@ class Among(NamedTuple):
     """
 
     outer: tuple[Axis, ...]
-    source: object
+    source: Hashable
     along: tuple[int, ...]
 
 

@@ -110,7 +110,7 @@ def _chosen(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None
     for other in others:
         unify(first.into, other.into, eqn)
     (axes,) = RULES["select_n"](eqn, [which, *(axes_of(case) for case in cases)])
-    same = all(other.source is first.source for other in others)
+    same = all(other.source == first.source for other in others)
     return [Positions(axes, first.into, first.source if same else object())]
 
 
@@ -204,9 +204,11 @@ def _carried(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | Non
     if not isinstance(first, Positions) or others or eqn.params.get("new_dtype") == np.dtype(bool):
         return None
     (axes,) = RULES[eqn.primitive.name](eqn, [first.axes])
-    counts = [math.prod(shape_of(atom)) for atom in (eqn.invars[0], eqn.outvars[0])]
-    same = eqn.primitive.name not in _REORDERING and counts[0] == counts[1]
-    return [Positions(axes, first.into, first.source if same else object())]
+    before, after = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
+    same = eqn.primitive.name not in _REORDERING and math.prod(before) == math.prod(after)
+    # Where a program takes the same part of the same positions twice, it is the same.
+    part = (first.source, before, eqn.primitive.name, *sorted(eqn.params.items()))
+    return [Positions(axes, first.into, first.source if same else part)]
 
 
 _REORDERING = ("rev", "transpose")

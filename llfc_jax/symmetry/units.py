@@ -1,6 +1,6 @@
 """What the units that a permutation moves compute, in any model."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ from llfc_jax.program.interpreter import evaluate, interpret
 from llfc_jax.program.operations import CONTRACTIONS
 from llfc_jax.program.scans import scan_of
 from llfc_jax.symmetry.factors import Axes, Axis, Factor, expand, factors_of, fix, new_axes, size_of
-from llfc_jax.symmetry.known import Chosen, Known, Positions, as_numbers, axes_of
+from llfc_jax.symmetry.known import Chosen, Itself, Known, Positions, as_numbers, axes_of
 from llfc_jax.symmetry.lookups import Used
 from llfc_jax.symmetry.reading import blocks, leaf_spec, name_factors, positions_of
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, around, check_fit, index_of, readable_path
@@ -37,13 +37,13 @@ class _Record(NamedTuple):
         seen: what is made of the inputs.
         contracted: that which contractions read.
         used: the factors and lookups.
-        choices: identity of a source -> the source itself, and the positions that it stands for.
+        choices: source -> the positions that it stands for.
     """
 
     seen: list[_Value]
     contracted: list[_Value]
     used: Used
-    choices: dict[int, tuple[object, Array]]
+    choices: dict[Hashable, Array]
 
 
 class _Part(NamedTuple):
@@ -171,26 +171,27 @@ def _run(
     return interpret(jaxpr, operands, constant, visit)
 
 
-def _choices(eqn: JaxprEqn, operands: Sequence[_Value]) -> Iterator[tuple[int, tuple[object, Array]]]:
+def _choices(eqn: JaxprEqn, operands: Sequence[_Value]) -> Iterator[tuple[Hashable, Array]]:
     """By which positions arrays may be looked up, for each source."""
     for x in operands:
         if isinstance(x.axes, Positions):
-            yield id(x.axes.source), (x.axes.source, x.array)
+            yield x.axes.source, x.array
     if eqn.primitive.name == "ragged_dot_general" and operands[2].array.ndim == 1:
         rows, sizes = operands[0].array, operands[2]
         count = rows.shape[eqn.params["ragged_dot_dimension_numbers"].lhs_ragged_dimensions[0]]
         group = jnp.repeat(jnp.arange(len(sizes.array)), sizes.array, total_repeat_length=count)
-        yield id(sizes.axes), (sizes.axes, group)
+        yield Itself(sizes.axes), group
 
 
-def _spread(value: _Value, choices: Mapping[int, tuple[object, Array]]) -> _Value:
+def _spread(value: _Value, choices: Mapping[Hashable, Array]) -> _Value:
     """An array that was looked up, with an axis for what it was looked up in: 0 at all other positions."""
     if not isinstance(value.axes, Chosen):
         return value
     array, axes = value.array, value.axes.axes
     for (outer,), source, along in value.axes.among:
-        _, position = choices[id(source)]
-        position = position.reshape([array.shape[i] for i in along]).transpose(np.argsort(along).tolist())
+        position = (
+            choices[source].reshape([array.shape[i] for i in along]).transpose(np.argsort(along).tolist())
+        )
         position = jnp.expand_dims(position, [i for i in range(array.ndim) if i not in along])
         array = jnp.where(jax.nn.one_hot(position, size_of(outer), dtype=bool), array[..., None], 0)
         axes = (*axes, outer)

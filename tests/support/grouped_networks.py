@@ -5,6 +5,7 @@ the other's name, as in `4 in 3`: 4 positions, at each of 3 others.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -234,6 +235,21 @@ def gated_looked_up(w, x):
         return (jax.nn.silu(gate) * value + w["bias"][chosen]) @ w["down"][chosen]
 
     return jax.vmap(one)(x)
+
+
+def scanned_looked_up(w, x):
+    """In each layer, each token's best two, one after the other."""
+
+    def one(token, layer):
+        gates, chosen = lax.top_k(jax.nn.softmax(token @ layer["route"]), 2)
+        experts = (jnp.tanh(token @ layer["up"][i]) @ layer["down"][i] for i in chosen)
+        return token + sum(gate * expert for gate, expert in zip(gates, experts, strict=True))
+
+    def block(h, layer):
+        return jax.vmap(jax.vmap(partial(one, layer=layer)))(h), None
+
+    layers = {name: w[name] for name in ("route", "up", "down")}
+    return lax.scan(jax.checkpoint(block), x @ w["embed"], layers)[0] @ w["out"]
 
 
 def ragged_experts(w, x):
@@ -502,6 +518,15 @@ NETWORKS = {
         X,
         [(3,), (3, 4)],
         {"route": 1},
+    ),
+    "scanned looked-up experts": Small(
+        scanned_looked_up,
+        {
+            **{"embed": (5, 6), "route": (2, 6, 3), "up": (2, 3, 6, 4), "down": (2, 3, 4, 6)},
+            "out": (6, 2),
+        },
+        SEQUENCE,
+        [(6,), (3,), (3,), (3, 4), (3, 4)],
     ),
     "ragged experts": Small(ragged_experts, {"up": (3, 5, 4), "down": (3, 4, 2)}, X, [(4,), (4,), (4,)]),
     "sparse autoencoder": Small(

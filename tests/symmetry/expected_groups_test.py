@@ -54,6 +54,12 @@ def of_two(w, x):
     return read_out(w, looked_up(w, x, chosen) * looked_up(w, x, other), chosen)
 
 
+def of_the_best_two(w, x):
+    """Parts of one array of positions are of one expert where they are one part."""
+    first, second = lax.top_k(x @ w["route"], 2)[1].T
+    return read_out(w, looked_up(w, x, first) * looked_up(w, x, second), first)
+
+
 def by_one_program(w, x):
     """What two calls of one program look up is not of one expert."""
     chosen, other = best(w, x), jnp.argmin(x @ w["route"], -1)
@@ -71,7 +77,9 @@ def in_other_groups(w, x):
     return lax.ragged_dot(jnp.tanh(lax.ragged_dot(x, w["up"], sizes)), w["down"], others)
 
 
-@pytest.mark.parametrize("apply", [centred, compared, of_two, by_one_program, of_the_next, in_other_groups])
+@pytest.mark.parametrize(
+    "apply", [centred, compared, of_two, of_the_best_two, by_one_program, of_the_next, in_other_groups]
+)
 def test_experts_whose_units_are_mixed_have_one_order_and_it_is_told(apply):
     weights = {"route": jnp.ones((5, 3)), "up": jnp.ones((3, 5, 4)), "down": jnp.ones((3, 4, 2))}
     spec = symmetry.permutation_spec(apply, weights, X)

@@ -17,7 +17,7 @@ from llfc_jax.symmetry import LeafSpec, PermutationSpec
 pytestmark = pytest.mark.slow
 
 SHOWN = ("vit", "depthwise", "groupnorm", "lstm", "loops_and_branches")
-LOOKED_UP = ("best two looked up", "gated looked-up experts", "ragged experts")
+LOOKED_UP = ("best two looked up", "gated looked-up experts", "scanned looked-up experts", "ragged experts")
 """Of `grouped_networks`: experts whose units only those examples see that have chosen them."""
 
 
