@@ -203,18 +203,26 @@ def _carried(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | Non
     first, *others = operands
     if not isinstance(first, Positions) or others or eqn.params.get("new_dtype") == np.dtype(bool):
         return None
-    (axes,) = RULES[eqn.primitive.name](eqn, [first.axes])
-    before, after = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
-    same = eqn.primitive.name not in _REORDERING and math.prod(before) == math.prod(after)
+    name, before = eqn.primitive.name, shape_of(eqn.invars[0])
+    count = math.prod(before)
+    parts = zip(RULES[name](eqn, [first.axes]), map(shape_of, eqn.outvars), strict=True)
     # Where a program takes the same part of the same positions twice, it is the same.
-    part = (first.source, before, eqn.primitive.name, *sorted(eqn.params.items()))
-    return [Positions(axes, first.into, first.source if same else part)]
+    return [
+        Positions(
+            axes,
+            first.into,
+            first.source
+            if name not in _REORDERING and math.prod(shape) == count
+            else (first.source, before, name, i, *sorted(eqn.params.items())),
+        )
+        for i, (axes, shape) in enumerate(parts)
+    ]
 
 
 _REORDERING = ("rev", "transpose")
 _CARRYING = (
     *("broadcast_in_dim", "convert_element_type", "copy", "copy_p", "name", "reshape", "sharding_constraint"),
-    *("slice", "squeeze", "stop_gradient", *_REORDERING),
+    *("slice", "split", "squeeze", "stop_gradient", "unstack", *_REORDERING),
 )
 """Operations that only move entries about."""
 
