@@ -1,6 +1,6 @@
 """Evaluating a jaxpr over any kind of value: axis identities, arrays, or both at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -13,6 +13,18 @@ Value = TypeVar("Value")
 
 _CONTROL_FLOW = ("cond", "scan", "while")
 """Primitives that may run a jaxpr many times or never, even where one fits their operands."""
+
+
+def _unstacked(array: Array, *, axis: int) -> list[Array]:
+    return [jax.lax.index_in_dim(array, i, axis, keepdims=False) for i in range(array.shape[axis])]
+
+
+def _stacked(*arrays: Array, axis: int) -> list[Array]:
+    return [jax.lax.concatenate([jax.lax.expand_dims(array, [axis]) for array in arrays], axis)]
+
+
+_MADE_OF: Mapping[str, Callable[..., list[Array]]] = {"stack": _stacked, "unstack": _unstacked}
+"""Primitives since JAX 0.12 -> the older ones that do the same."""
 
 
 def interpret(
@@ -58,9 +70,11 @@ def called_jaxpr(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
     Not told by name, so that composites, custom derivatives and batching rules, checkpoints and what JAX will
     add are all entered: a call carries one jaxpr, and this takes the operands and returns the results. What
     carries none, but is made of other operations, is expanded: since JAX 0.12 `jnp.interp`, `jnp.digitize`
-    and `jax.lax.custom_root` are.
+    and `jax.lax.custom_root` are. So is what is new and does what slices and concatenations do.
     """
     carried = [value for value in eqn.params.values() if isinstance(value, ClosedJaxpr | Jaxpr)]
+    if eqn.primitive.name in _MADE_OF:
+        return _expanded(eqn)
     if not carried and eqn.primitive.is_high(*(atom.aval for atom in eqn.invars), **eqn.params):
         return _expanded(eqn)
     if len(carried) != 1 or eqn.primitive.name in _CONTROL_FLOW:
@@ -75,7 +89,8 @@ def _expanded(eqn: JaxprEqn) -> ClosedJaxpr:
     """The operations that one is made of; the same object each time, since equations are told by identity."""
 
     def expand(*operands: Array) -> Sequence[Array]:
-        return eqn.primitive.to_lojax(*operands, **eqn.params)
+        made_of = _MADE_OF.get(eqn.primitive.name, eqn.primitive.to_lojax)
+        return made_of(*operands, **eqn.params)
 
     avals: list[Any] = [atom.aval for atom in eqn.invars]
     with eqn.ctx.manager:

@@ -61,20 +61,6 @@ def split(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     return [take(operands[0], cut, positions, int(ends[-1]), eqn) for positions in parts]
 
 
-def stack(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
-    """Joins arrays as the positions of a new axis."""
-    new = eqn.params["axis"]
-    rows = [(np.array([i]), (*axes[:new], (), *axes[new:])) for i, axes in enumerate(operands)]
-    return [join(rows, new, len(operands), eqn)]
-
-
-def unstack(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
-    """The inverse of `stack`."""
-    cut, count = eqn.params["axis"], len(eqn.outvars)
-    rows = [take(operands[0], cut, np.array([i]), count, eqn) for i in range(count)]
-    return [(*axes[:cut], *axes[cut + 1 :]) for axes in rows]
-
-
 def dynamic_slice(eqn: JaxprEqn, operands: Sequence[Axes]) -> Sequence[Axes]:
     """Carries the axes that are kept whole, cuts those at a known position and fixes the others."""
     axes, shape = operands[0], shape_of(eqn.invars[0])

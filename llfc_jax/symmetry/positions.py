@@ -222,7 +222,7 @@ def _carried(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | Non
 _REORDERING = ("rev", "transpose")
 _CARRYING = (
     *("broadcast_in_dim", "convert_element_type", "copy", "copy_p", "name", "reshape", "sharding_constraint"),
-    *("slice", "split", "squeeze", "stop_gradient", "unstack", *_REORDERING),
+    *("slice", "split", "squeeze", "stop_gradient", *_REORDERING),
 )
 """Operations that only move entries about."""
 

@@ -37,7 +37,7 @@ _MOVING = (
         "copy_p",
     ),
     *("gather", "imag", "neg", "pad", "real", "reshape", "rev", "select_n", "slice", "split", "squeeze"),
-    *("stack", "sub", "transpose", "unstack"),
+    *("sub", "transpose"),
 )
 """Operations that are linear in all that they read."""
 _PRODUCTS = ("div", "dot_general", "mul")

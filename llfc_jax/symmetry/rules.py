@@ -180,9 +180,7 @@ RULES: dict[str, Rule] = {
     "sort": _ordered("dimension"),
     "split": indexing_rules.split,
     "squeeze": _squeeze,
-    "stack": indexing_rules.stack,
     "tile": _tile,
     "transpose": _transpose,
-    "unstack": indexing_rules.unstack,
 }
 """Primitive name -> rule."""
