@@ -147,10 +147,9 @@ def act_on_leaf(
             block = piece.of(leaf)
             for axis, power in own.items():
                 block = _along(piece, axis, action, value, power, block)
-            alone = len(leaf_spec.pieces) == 1
-            leaf = (
-                block.reshape(leaf.shape) if alone else leaf.at[piece.index].set(block.reshape(piece.shape))
-            )
+            if len(leaf_spec.pieces) == 1:
+                return block.reshape(leaf.shape)
+            leaf = leaf.at[piece.index].set(block.reshape(piece.shape))
     return leaf
 
 
@@ -281,11 +280,8 @@ def _rescaled(symmetry: Symmetry, variables: PyTree, divisor: Callable[[Array, s
     needed = symmetry.uniform
     for action in symmetry.actions.values():
         for path, piece in symmetry.folded_by(action) & needed:
-            factor = (
-                symmetry.units.leaves[path]
-                .pieces[piece]
-                .of(jnp.asarray(divisor(_leaf(variables, path), path)))
-            )
+            divided_by = jnp.asarray(divisor(_leaf(variables, path), path))
+            factor = symmetry.units.leaves[path].pieces[piece].of(divided_by)
             (power,) = (power for (of, _), power in action.powers[path].items() if of == piece)
             if not isinstance(factor, jax.core.Tracer) and not np.all(np.asarray(factor)):
                 raise UserError(f"{readable_path(path)}: expected a scale without zeros; found one")

@@ -8,7 +8,7 @@ Of entries that tie, an order prefers one; where ties are common, the check on t
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal
@@ -152,10 +152,8 @@ def _cut_out(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | Non
     kept = all(size == (1 if i in columns else shape[i]) for i, size in enumerate(sizes))
     if not columns or not kept or isinstance(operand, Positions | Coordinates):
         return None
-    if any(size_of(operand[i]) != size_of(column.into) for i, column in columns.items()):
+    if not _are_of(eqn, operand, columns):
         return None
-    for i, column in columns.items():
-        unify(operand[i], column.into, eqn)
     kept_whole = tuple(() if i in columns else axis for i, axis in enumerate(operand))
     return [_among(kept_whole, operand, columns, ())]
 
@@ -191,12 +189,19 @@ def _pointed_at(
     columns = columns_of(indices)
     if isinstance(operand, Positions | Coordinates) or not any(columns) or len(columns) != len(dimensions):
         return None
-    chosen = {i: column.into for i, column in zip(dimensions, columns, strict=True) if column is not None}
-    if any(size_of(operand[i]) != size_of(into) for i, into in chosen.items()):
+    chosen = {i: column for i, column in zip(dimensions, columns, strict=True) if column is not None}
+    if not _are_of(eqn, operand, chosen):
         return None
-    for i, into in chosen.items():
-        unify(operand[i], into, eqn)
     return tuple(new_axis(size_of(axis)) if i in chosen else axis for i, axis in enumerate(operand))
+
+
+def _are_of(eqn: JaxprEqn, axes: Axes, columns: Mapping[int, Positions]) -> bool:
+    """States that axes are those that columns point into; returns whether they can be."""
+    if any(size_of(axes[i]) != size_of(column.into) for i, column in columns.items()):
+        return False
+    for i, column in columns.items():
+        unify(axes[i], column.into, eqn)
+    return True
 
 
 def _carried(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | None:
@@ -204,19 +209,16 @@ def _carried(eqn: JaxprEqn, operands: Sequence[Direct]) -> Sequence[Known] | Non
     if not isinstance(first, Positions) or others or eqn.params.get("new_dtype") == np.dtype(bool):
         return None
     name, before = eqn.primitive.name, shape_of(eqn.invars[0])
-    count = math.prod(before)
-    parts = zip(RULES[name](eqn, [first.axes]), map(shape_of, eqn.outvars), strict=True)
-    # Where a program takes the same part of the same positions twice, it is the same.
-    return [
-        Positions(
-            axes,
-            first.into,
-            first.source
-            if name not in _REORDERING and math.prod(shape) == count
-            else (first.source, before, name, i, *sorted(eqn.params.items())),
-        )
-        for i, (axes, shape) in enumerate(parts)
-    ]
+
+    def source(result: int) -> Hashable:
+        whole = math.prod(shape_of(eqn.outvars[result])) == math.prod(before)
+        if whole and name not in _REORDERING:
+            return first.source
+        # Where a program takes the same part of the same positions twice, it is the same.
+        return (first.source, before, name, result, *sorted(eqn.params.items()))
+
+    results = RULES[name](eqn, [first.axes])
+    return [Positions(axes, first.into, source(i)) for i, axes in enumerate(results)]
 
 
 _REORDERING = ("rev", "transpose")

@@ -47,17 +47,19 @@ def test_an_output_that_takes_nothing_is_named_in_one_line(where, line):
     assert (process.returncode, process.stderr) == (2, f"llfc_jax: {line}\n")
 
 
-def test_help_that_can_not_be_written_is_named_in_one_line():
-    process = subprocess.run(
-        ["bash", "-c", f"exec {sys.executable} -m llfc_jax export --help >/dev/full"],
+def in_shell(arguments):
+    return subprocess.run(
+        ["bash", "-c", f"exec {sys.executable} -m llfc_jax {arguments}"],
         cwd=command.ROOT,
         capture_output=True,
         text=True,
     )
-    assert (process.returncode, process.stderr) == (
-        2,
-        "llfc_jax: standard output: No space left on device\n",
-    )
+
+
+def test_help_that_can_not_be_written_is_named_in_one_line():
+    process = in_shell("export --help >/dev/full")
+    line = "llfc_jax: standard output: No space left on device\n"
+    assert (process.returncode, process.stderr) == (2, line)
 
 
 def test_a_pipe_that_nobody_reads_is_named_in_one_line():
@@ -69,10 +71,5 @@ def test_a_pipe_that_nobody_reads_is_named_in_one_line():
 
 
 def test_without_standard_error_nothing_goes_to_standard_output_instead():
-    process = subprocess.run(
-        ["bash", "-c", f"exec {sys.executable} -m llfc_jax --workdri=x 2>&-"],
-        cwd=command.ROOT,
-        capture_output=True,
-        text=True,
-    )
+    process = in_shell("--workdri=x 2>&-")
     assert (process.returncode, process.stdout) == (2, "")
