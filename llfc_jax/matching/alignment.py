@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from llfc_jax.errors import UserError
 from llfc_jax.matching.activations import by_activations
@@ -21,6 +22,7 @@ from llfc_jax.matching.straight_through import by_straight_through
 from llfc_jax.matching.universe import universe_matching
 from llfc_jax.matching.weights import by_weights
 from llfc_jax.path.interpolation import check_same_structure
+from llfc_jax.program.widening import is_short, stored_as, widened
 from llfc_jax.symmetry import (
     PermutationSpec,
     Symmetry,
@@ -72,7 +74,8 @@ class Aligned(NamedTuple):
     """None where B was moved by more than a permutation."""
     info: MatchInfo
     summary: dict[str, Any]
-    """The same for `results.json`, with the symmetries, and by how much B's outputs moved."""
+    """The same for `results.json`, with the symmetries, and by how much B's outputs moved: by rounding alone,
+    which may be more where B is stored in a short format and moved by more than a permutation."""
 
 
 def align(
@@ -112,7 +115,8 @@ def align(
     spec = _symmetries_of([a, b], apply, some)
     started = time.monotonic()
     match = MATCHERS[method] if isinstance(method, str) else method
-    found = match(key, Problem(spec, a, b, apply, loss, batches, inputs, keeper), options)
+    problem = _in_single_precision(Problem(spec, a, b, apply, loss, batches, inputs, keeper))
+    found = match(key, problem, options)
     permutation, moved = (None, found) if isinstance(found, Moved) else _permuted(spec, a, b, *found)
     name = method if isinstance(method, str) else method.__name__
     timed = {"method": name, "seconds": time.monotonic() - started}
@@ -164,6 +168,19 @@ def _symmetries_of(
     return permutation_spec(apply, networks[0], some)
 
 
+def _in_single_precision(problem: Problem) -> Problem:
+    """The same of networks stored in short formats, which rotations would round at every step."""
+    stored = problem.b
+    if not any(is_short(jnp.result_type(leaf)) for leaf in jax.tree.leaves(stored)):
+        return problem
+    return problem._replace(
+        a=widened(problem.a),
+        b=widened(stored),
+        apply=lambda variables, *given: problem.apply(stored_as(variables, stored), *given),
+        loss=lambda variables, batch: problem.loss(stored_as(variables, stored), batch),
+    )
+
+
 def _aligned(
     apply: Callable[[Variables, Any], PyTree],
     b: Variables,
@@ -174,14 +191,18 @@ def _aligned(
 ) -> Aligned:
     """What was found, checked on some inputs, and told for `results.json`."""
     moved = moved._replace(info=jax.device_get(moved.info))
-    error = check_equivalence(jax.jit(apply), b, moved.variables, some)
+    compiled = jax.jit(apply)
+    error = check_equivalence(compiled, b, moved.variables, some)
     if not error <= MAX_EQUIVALENCE_ERROR:
         raise UserError(
             f"align: moving B moved its logits by {error:.1e} (relative), expected at most "
             f"{MAX_EQUIVALENCE_ERROR}: is the network a function of its variables and inputs alone?"
         )
+    stored = stored_as(moved.variables, b)
+    if any(x is not y for x, y in zip(*map(jax.tree.leaves, (stored, moved.variables)), strict=True)):
+        error = check_equivalence(compiled, b, stored, some)  # told, as rounding alone has its part in it
     summary = _summary(moved) | {"equivalence_error": error, **told}
-    return Aligned(moved.variables, permutation, moved.info, summary)
+    return Aligned(stored, permutation, moved.info, summary)
 
 
 def _permuted(

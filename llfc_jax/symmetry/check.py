@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from llfc_jax.errors import UserError
+from llfc_jax.program.widening import in_single_precision
 from llfc_jax.types import PyTree
 
 _REPEATABLE = 1e-4
@@ -54,6 +55,7 @@ def check_equivalence(
     """Measures by how much permuting a network changed its outputs.
 
     Runs at the highest matmul precision, so that the result on an accelerator is rounding error and no more.
+    For the same reason what a network computes in bfloat16 or float16 is computed in single precision.
 
     Args:
         apply: `apply(variables, *inputs)` returns an array or a pytree of arrays.
@@ -71,4 +73,6 @@ def check_equivalence(
         reference = check_deterministic(apply, variables, *inputs)
         if not sum(np.size(output) for output in jax.tree.leaves(reference)):
             raise UserError("apply: expected outputs to compare; found none, as of no examples")
+        if (wide := in_single_precision(apply, variables, *inputs)) is not None:
+            apply, reference = wide, wide(variables, *inputs)
         return _relative_error(apply(permuted, *inputs), reference)

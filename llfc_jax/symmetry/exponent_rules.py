@@ -17,7 +17,7 @@ The solutions are the symmetries: what a new operation isn't known to allow is o
 
 from collections.abc import Sequence
 
-import numpy as np
+import jax.numpy as jnp
 
 from llfc_jax.program.flat import Instruction
 from llfc_jax.symmetry import exponent_products as products
@@ -106,7 +106,7 @@ def _select(found: Equations, instruction: Instruction) -> None:
 def _moved(found: Equations, instruction: Instruction) -> None:
     """Numbers in another order or form, some left out, zeros put in."""
     types = [found.flat.avals[value].dtype for value in (instruction.operands[0], instruction.results[0])]
-    if np.issubdtype(types[0], np.inexact) and not np.issubdtype(types[1], np.inexact):
+    if jnp.issubdtype(types[0], jnp.inexact) and not jnp.issubdtype(types[1], jnp.inexact):
         unknown(found, instruction)
         return
     carried: dict[Key, list[Key]] = {}

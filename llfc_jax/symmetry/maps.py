@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.errors import UserError
+from llfc_jax.program.widening import widened
 from llfc_jax.symmetry.classes import Action, Symmetry
 from llfc_jax.symmetry.exponents import MATRICES, ROTARY, TURNS
 from llfc_jax.symmetry.spec import (
@@ -60,7 +61,7 @@ def apply_maps(symmetry: Symmetry, maps: Maps, variables: PyTree) -> PyTree:
         variables: the network's arrays.
 
     Returns:
-        Variables that compute the same function.
+        Variables of the same formats that compute the same function, but for rounding to these.
 
     Raises:
         UserError: the network lacks a symmetry of that name; a map has another shape, or isn't one of its
@@ -112,8 +113,9 @@ def _check_uniform(name: str, action: Action, variables: PyTree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         where = jax.tree_util.keystr(path)
         if where in action.uniform and not isinstance(leaf, jax.core.Tracer):
-            values = np.asarray(leaf)
-            if np.ptp(values) > 1e-5 * np.abs(values).max():
+            values = np.asarray(widened(leaf))
+            tolerance = max(1e-5, 4 * float(jnp.finfo(leaf.dtype).eps))
+            if np.ptp(values) > tolerance * np.abs(values).max():
                 raise UserError(f"{name}: expected {readable_path(where)} uniform, as by fold_scales")
 
 
@@ -131,7 +133,8 @@ def act(spec: PermutationSpec, action: Action, value: Array, variables: PyTree) 
         where = jax.tree_util.keystr(path)
         if where not in action.powers:
             return leaf
-        return act_on_leaf(spec.leaves[where], action, action.powers[where], value, leaf)
+        moved = act_on_leaf(spec.leaves[where], action, action.powers[where], value, widened(leaf))
+        return moved.astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(move, variables)
 

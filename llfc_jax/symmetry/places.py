@@ -42,10 +42,11 @@ class Places:
     def __post_init__(self) -> None:
         """Takes stacks apart."""
         for value in range(self.flat.num_leaves):
-            for axis, labels in _slices(self.flat, value):
+            copies = _copies(self.flat, value)
+            for axis, labels in _slices(self.flat, copies):
                 if is_fixed(self.axes[value][axis]):
                     refine(self.axes[value][axis], labels, "a stack")
-                    self._stacks.add(value)
+                    self._stacks |= copies
 
     def keys(self) -> dict[int, list[Key]]:
         """Value -> where groups are on it, axis by axis."""
@@ -113,10 +114,19 @@ class Places:
                     yield Key(value, i, name, part)
 
 
-def _slices(flat: Flat, value: int) -> Iterator[tuple[int, np.ndarray]]:
+def _copies(flat: Flat, value: int) -> set[int]:
+    """A value, and the same in other formats."""
+    copies = {value}
+    for one in flat.instructions:
+        if one.primitive in _COPYING and copies & {*one.operands}:
+            copies |= {*one.results}
+    return copies
+
+
+def _slices(flat: Flat, copies: set[int]) -> Iterator[tuple[int, np.ndarray]]:
     """The axis along which all that read a value take it apart, if so, and of each position the slice."""
-    shape = flat.avals[value].shape
-    readers = [one for one in flat.instructions if value in one.operands]
+    shape = flat.avals[min(copies)].shape
+    readers = [one for one in flat.instructions if copies & {*one.operands} and not copies & {*one.results}]
     if any(one.primitive != "slice" or {*(one.eqn.params["strides"] or (1,))} != {1} for one in readers):
         return
     params = [one.eqn.params for one in readers]
@@ -170,8 +180,6 @@ def _source(flat: Flat, instruction: Instruction, operand: int, result: int, poi
     return tuple(found) if inside else None
 
 
-MOVING = (
-    *("concatenate", "convert_element_type", "copy", "copy_p", "name", "pad", "reduce_precision", "reshape"),
-    *("sharding_constraint", "slice", "split", "squeeze"),
-)
+_COPYING = ("convert_element_type", "copy", "copy_p", "name", "reduce_precision", "sharding_constraint")
+MOVING = ("concatenate", "pad", "reshape", "slice", "split", "squeeze", *_COPYING)
 """Primitives of which positions tell where each number of a result is from."""

@@ -153,11 +153,11 @@ def _ends(flat: Flat, value: int, read_by: Mapping[int, Sequence[int]]) -> Itera
 
 
 def _linear_part(flat: Flat, last: int, made_by: Mapping[int, int]) -> tuple[int, tuple[int, ...]] | None:
-    """The nearest value of the same kind that one is made of alone, linearly, and the way."""
+    """The nearest value of the same shape that one is made of alone, linearly, and the way."""
     open_, inside = {last}, set[int]()
     while open_:
         newest = max(open_)
-        if len(open_) == 1 and len(inside) > 1 and _kind(flat, newest) == _kind(flat, last):
+        if len(open_) == 1 and len(inside) > 1 and flat.avals[newest].shape == flat.avals[last].shape:
             return newest, tuple(sorted(inside))
         index = made_by.get(newest)
         if index is None or not _is_linear(flat, flat.instructions[index]):
@@ -166,10 +166,6 @@ def _linear_part(flat: Flat, last: int, made_by: Mapping[int, int]) -> tuple[int
         open_.difference_update(flat.instructions[index].results)
         open_.update(value for value in flat.instructions[index].operands if flat.moves(value))
     return None
-
-
-def _kind(flat: Flat, value: int) -> tuple[Any, Any]:
-    return flat.avals[value].shape, flat.avals[value].dtype
 
 
 def _is_linear(flat: Flat, instruction: Instruction) -> bool:
@@ -196,7 +192,8 @@ def _turned(flat: Flat, first: int, last: int, inside: tuple[int, ...]) -> _Turn
         entered = jnp.asarray(x, flat.avals[first].dtype)
         return np.asarray(run(flat, known | {first: entered}, inside)[last], np.float64)
 
-    tolerance = max(_TOLERANCE, 8 * float(jnp.finfo(flat.avals[first].dtype).eps))
+    rounding = max(float(jnp.finfo(flat.avals[value].dtype).eps) for value in (first, last))
+    tolerance = max(_TOLERANCE, 8 * rounding)
     for axis in reversed(range(len(shape))):
         along = np.moveaxis(drawn, axis, -1)
 

@@ -78,6 +78,19 @@ def test_a_planted_map_of_each_kind_is_undone(kind):
     assert last < 1e-3 < first
 
 
+@pytest.mark.parametrize("method", ["procrustes_matching", "learned_matching"])
+def test_networks_stored_in_bfloat16_are_moved_in_single_precision(method):
+    """What is handed back is rounded once, and is told by how much that moves outputs."""
+    apply, a, b = planted("orthogonal")
+    a, b = (jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), network) for network in (a, b))
+    found = llfc_jax.align(apply, a, b, BATCHES, method=method, options={"epochs": 1})
+    for path, leaf in found.variables.items():
+        assert leaf.dtype == jnp.bfloat16
+        if method == "procrustes_matching":
+            np.testing.assert_allclose(np.float32(leaf), np.float32(a[path]), atol=0.02)
+    assert 1e-4 < found.summary["equivalence_error"] < 0.02
+
+
 def test_a_class_that_is_not_asked_for_is_left_alone():
     apply, a, b = planted("orthogonal")
     options = {"classes": ("sign",)}

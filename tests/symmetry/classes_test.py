@@ -186,6 +186,31 @@ def test_no_map_is_claimed_that_constants_beside_the_units_forbid(name, through)
         assert check_equivalence(jax.jit(apply), SHALLOW, moved, X) < 1e-5, action
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("name", ["relu", "RMS norm", "layer norm", "attention", "scanned norms"])
+def test_networks_that_compute_in_short_formats_have_all_maps(name, dtype):
+    exact, weights, expected = NETWORKS[name]
+
+    def short(w, x):
+        w = jax.tree.map(lambda leaf: leaf.astype(dtype), w)
+        return exact(w, x.astype(dtype)).astype(jnp.float32)
+
+    symmetry = symmetries(short, weights, X)
+    assert sorted(describe_actions(symmetry).splitlines()) == sorted(expected)
+    for action, moved in moved_by_each(symmetry, weights).items():
+        assert check_equivalence(short, weights, moved, X) < 1e-5, action
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_arrays_that_are_stored_in_short_formats_stay_so(dtype):
+    weights = jax.tree.map(lambda leaf: leaf.astype(dtype), DEEP)
+    symmetry = symmetries(stream(rms_norm), weights, X.astype(dtype))
+    for moved in moved_by_each(symmetry, weights).values():
+        assert {leaf.dtype for leaf in moved.values()} == {jnp.dtype(dtype)}
+        error = check_equivalence(stream(rms_norm), weights, moved, X.astype(dtype))
+        assert error < 4 * jnp.finfo(dtype).eps
+
+
 CUT_AND_LOOKED_UP = [
     *(
         "scanned transformer",

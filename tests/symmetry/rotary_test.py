@@ -104,6 +104,18 @@ def test_pairs_of_queries_are_found_in_every_form_and_multiplied_leave_the_outpu
     assert check_equivalence(jax.jit(apply), WEIGHTS, moved, X) < 1e-5
 
 
+@pytest.mark.parametrize("rotate", [hugging_face, gpt_neox], ids=lambda rotate: rotate.__name__)
+def test_pairs_are_found_where_angles_of_single_precision_turn_bfloat16(rotate):
+    def apply(w, x):
+        short = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), w)
+        return attention(rotate)(short, x.astype(jnp.bfloat16))
+
+    symmetry = symmetries(apply, WEIGHTS, X)
+    assert IN_EACH_GROUP in describe_actions(symmetry).splitlines()
+    moved = apply_maps(symmetry, random_maps(KEY, symmetry, "P0/R0 rotary"), WEIGHTS)
+    assert check_equivalence(apply, WEIGHTS, moved, X) < 1e-5
+
+
 def heads_of_one_matrix(w, x):
     """Queries, keys and values side by side, as in GPT-2."""
     q, k, v = (h.reshape(*x.shape[:2], GROUPS, INNER) for h in jnp.split(x @ w["qkv"], 3, -1))
