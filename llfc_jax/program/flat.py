@@ -21,6 +21,9 @@ from llfc_jax.types import Array, PyTree
 Values = dict[int, Array]
 """Number of a value -> the array."""
 
+Evaluate = Callable[[JaxprEqn, Sequence[Array]], list[Array]]
+"""An equation, its operands -> its results."""
+
 
 class Instruction(NamedTuple):
     """One primitive applied to values."""
@@ -98,7 +101,12 @@ def arguments(flat: Flat, variables: PyTree, inputs: Any) -> Values:
     return {**flat.constants, **known}
 
 
-def run(flat: Flat, known: Mapping[int, Array], instructions: Iterable[int] | None = None) -> Values:
+def run(
+    flat: Flat,
+    known: Mapping[int, Array],
+    instructions: Iterable[int] | None = None,
+    evaluate: Evaluate = evaluate,
+) -> Values:
     """Evaluate instructions, by default all, on top of known values; those that are known are not evaluated.
 
     Returns:
