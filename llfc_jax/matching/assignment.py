@@ -94,7 +94,7 @@ def _solve_on_host(similarity: AnyArray) -> np.ndarray:
     batch = np.asarray(similarity)
     permutations = np.empty(batch.shape[:-1], np.int32)
     for index in np.ndindex(batch.shape[:-2]):
-        finite = _finite(batch[index], np)
+        finite = batch[index] if np.isfinite(batch[index]).all() else _finite(batch[index], np)
         permutations[index] = linear_sum_assignment(np.negative(finite, dtype=np.float64))[1]
     return permutations
 

@@ -87,7 +87,7 @@ def search(
         for i in draw.permutation(len(order)):
             if not stale[i]:
                 continue
-            met = visits[i]
+            met = visits[i] = visits[i].at(permutation, compute)
             candidate, gain = compute.bettered(
                 met.visit, met.known(permutation), met.known(allowed), assignment
             )
@@ -107,7 +107,8 @@ def search(
     still: Permutation = jax.device_get(identity(spec))
     # A permutation assigned after all its neighbours is as good as just visited, if not as part of another's.
     stale = np.asarray([_is_stale(i, order, neighbours) for i in range(len(order))], bool)
-    best = descend(still | _propagated(visits, compute, allowed, assignment), stale)
+    propagated, visits = _propagated(visits, compute, allowed, assignment)
+    best = descend(still | propagated, stale)
     ends = [best.objective]
     for _ in range(1, restarts):
         descent = descend(_kicked(draw, jax.device_get(best.permutation)), np.ones_like(stale))
@@ -196,7 +197,7 @@ def _is_stale(i: int, order: list[str], neighbours: np.ndarray) -> bool:
 
 def _propagated(
     visits: Sequence[Met], compute: Computing, allowed: Mapping[str, Array], assignment: str
-) -> Permutation:
+) -> tuple[Permutation, list[Met]]:
     """Assigns each permutation once, outwards from the fixed axes, those not reached yet averaged out.
 
     From the identity, the first permutations visited would be fitted to neighbours that aren't aligned, that
@@ -204,7 +205,9 @@ def _propagated(
     well below the objective reached from here.
     """
     permutation: Permutation = {}
+    seen = []
     for met in visits:
+        seen.append(met := met.at(permutation, compute))
         found = compute.best(met.visit, met.known(permutation), met.known(allowed), assignment)
         permutation |= met.named(found)
-    return permutation
+    return permutation, seen

@@ -61,13 +61,6 @@ class Term:
         shape = (*lengths[:outer], *(math.prod(part) for part in (lengths[outer:others], lengths[others:])))
         return array.transpose(self._order).reshape(shape)
 
-    def laid_out(self) -> "Term":
-        """The same with its axes in this order, which a host reads as matrices where they are."""
-        places = {old: new for new, old in enumerate(self._order)}
-        a, b = (np.ascontiguousarray(array.transpose(self._order)) for array in (self.a, self.b))
-        chain, outer = (tuple(places[i] for i in part) for part in (self.chain, self.outer))
-        return Term(a, b, chain, outer, tuple(self.perms[i] for i in self._order))
-
     @cached_property
     def _order(self) -> tuple[int, ...]:
         return (*self.outer, *self.others, *self.chain)
@@ -121,7 +114,18 @@ def similarity_of(term: Term, permutation: Permutation) -> Array:
         if name is not None and name not in permutation:
             a = a.sum(axis, keepdims=True, dtype=accumulator(a, b))
             b = b.mean(axis, keepdims=True, dtype=accumulator(a, b))
-    return by_level(_product(term.as_matrices(a).mT, term.as_matrices(b)), [a.shape[i] for i in term.chain])
+    return by_level(_contracted(term, a, b), [a.shape[i] for i in term.chain])
+
+
+def _contracted(term: Term, a: Array, b: Array) -> Array:
+    """`(outer..., m, m)`: all pairs of matched positions, summed over the other axes."""
+    first = term.chain[0]
+    size, behind = a.shape[first], math.prod(a.shape[first + 1 :])
+    if isinstance(a, np.ndarray) and len(term.chain) == 1 and not term.outer and behind >= size:
+        # No axis has to be moved, which takes as long as a quarter of the products.
+        x, y = (array.reshape(-1, size, behind) for array in (a, b))
+        return _product(x, y.mT).sum(0)
+    return _product(term.as_matrices(a).mT, term.as_matrices(b))
 
 
 def _product(x: Array, y: Array) -> Array:
@@ -279,7 +283,9 @@ def at_assigned(similarity: Array, names: Sequence[str], permutation: Permutatio
 
 def inner_product(a: Array, b: Array, perms: Sequence[str | None], permutation: Permutation) -> Array:
     """`<A, pi(B)>` of one piece, whose axes `perms` move."""
-    return (a * permuted(b, perms, permutation)).sum(dtype=accumulator(a, b))
+    b = permuted(b, perms, permutation)
+    products = np.vecdot(a, b) if isinstance(a, np.ndarray) and a.ndim else a * b
+    return products.sum(dtype=accumulator(a, b))
 
 
 def accumulator(a: Array, b: Array) -> np.dtype:

@@ -6,7 +6,7 @@ meet arrays of the same shapes in the same way; so it knows permutations by name
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llfc_jax.matching.assignment import host_assignment, linear_assignment
+from llfc_jax.matching.counted import Counted, can_be_counted, counted, recounted
 from llfc_jax.matching.leaves import Leaves, cut_up
 from llfc_jax.matching.similarity import (
     Term,
@@ -44,7 +45,7 @@ class Touched:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("terms", "settled", "touched"),
+    data_fields=("terms", "settled", "touched", "counted"),
     meta_fields=("name", "names"),
 )
 @dataclass(frozen=True, eq=False)
@@ -54,10 +55,11 @@ class Visit:
     Attributes:
         name: of the permutation.
         names: of it and of all that it meets.
-        terms: where others change what is alike.
-        settled: the similarities that no other changes.
+        terms: where others change what is alike, without those that are counted.
+        settled: the similarities that no other changes, and of what is counted.
         touched: all that the permutation moves, where the value of an assignment isn't by how much the
             objective grows: where it moves several axes of an array, or moves within others, or others in it.
+        counted: what others can change of `settled`; on the host alone.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Visit:
     terms: dict[str, list[Term]]
     settled: dict[str, Array]
     touched: list[Touched]
+    counted: dict[str, list[Counted]] = field(default_factory=dict)
 
 
 class Met(NamedTuple):
@@ -77,6 +80,10 @@ class Met(NamedTuple):
         """What there is of each permutation, by the visit's names."""
         pairs = zip(self.visit.names, self.names, strict=True)
         return {short: of_all[name] for short, name in pairs if name in of_all}
+
+    def at(self, permutation: Permutation, compute: "Computing") -> "Met":
+        """The visit, others being where they are."""
+        return self._replace(visit=compute.up_to_date(self.visit, self.known(permutation)))
 
     def named(self, own: Mapping[str, Array]) -> dict[str, Array]:
         """The reverse."""
@@ -121,16 +128,32 @@ def visit_of(
     visit = Visit(
         short[name],
         tuple(short[other] for other in met),
-        {
-            member: [compute.laid_out(term) for term in found if not term.is_settled]
-            for member, found in own.items()
-        },
+        {member: [term for term in found if not term.is_settled] for member, found in own.items()},
         compute.similarities(
             {member: [term for term in found if term.is_settled] for member, found in own.items()}, {}
         ),
         [] if is_linear else touched,
     )
     return Met(visit, tuple(met))
+
+
+def up_to_date(visit: Visit, permutation: Permutation) -> Visit:
+    """The visit with all counted that is known, as others are now."""
+    settled = {**visit.settled}
+    known = {member: [*visit.counted.get(member, [])] for member in visit.terms}
+    for member, own in known.items():
+        for i, before in enumerate(own):
+            own[i], settled[member] = recounted(before, permutation, settled[member])
+        for term in visit.terms[member]:
+            if can_be_counted(term, permutation):
+                now, similarity = counted(term, permutation)
+                own.append(now)
+                settled[member] = settled[member] + similarity if member in settled else similarity
+    unknown = {
+        member: [term for term in own if not can_be_counted(term, permutation)]
+        for member, own in visit.terms.items()
+    }
+    return replace(visit, terms=unknown, settled=settled, counted=known)
 
 
 def best(
@@ -199,7 +222,8 @@ class Computing(NamedTuple):
     held: Callable[[Mapping[str, AnyArray]], dict[str, AnyArray]]
     """Arrays, to where they are computed with."""
     cut_up: Callable[..., tuple[dict[str, Piece], Leaves]]
-    laid_out: Callable[[Term], Term]
+    up_to_date: Callable[[Visit, Permutation], Visit]
+    """A visit, as others are now; what isn't kept from visit to visit is left as it is."""
     similarities: Callable[..., dict[str, Array]]
     best: Callable[..., Permutation]
     bettered: Callable[..., tuple[Permutation, Array]]
@@ -219,11 +243,11 @@ def _of_numpy(arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
     }
 
 
-ON_HOST = Computing(_of_numpy, cut_up, Term.laid_out, similarities, best, bettered, agreement)
+ON_HOST = Computing(_of_numpy, cut_up, up_to_date, similarities, best, bettered, agreement)
 COMPILED = Computing(
     dict,
     jax.jit(cut_up, static_argnums=0),
-    lambda term: term,
+    lambda visit, permutation: visit,
     jax.jit(similarities),
     jax.jit(best, static_argnums=3),
     jax.jit(bettered, static_argnums=3),

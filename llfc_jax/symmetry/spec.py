@@ -311,11 +311,12 @@ def permuted(array: AnyArray, perms: Sequence[str | None], permutation: Mapping[
 
 def identity(spec: PermutationSpec) -> Permutation:
     """Returns the permutation that moves nothing: name -> int32 indices."""
-    return {
-        name: jax.device_put(np.broadcast_to(np.arange(size, dtype=np.int32), shape).copy())
+    still = {
+        name: np.broadcast_to(np.arange(size, dtype=np.int32), shape).copy()
         for name, size in spec.sizes.items()
         for shape in [shape_of_permutation(spec, name)]
     }
+    return jax.device_put(still)
 
 
 def random_permutation(key: PRNGKey, spec: PermutationSpec) -> Permutation:
