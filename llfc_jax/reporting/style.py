@@ -68,7 +68,7 @@ RC: dict[Any, Any] = {
     "lines.linewidth": 1.2,
     "lines.markersize": 3,
     "errorbar.capsize": 1.5,
-    "figure.dpi": 100,
+    "figure.dpi": 300,  # as that of files, which then are drawn by the measures of the layout
     "savefig.dpi": 300,
     "svg.fonttype": "path",
     "svg.hashsalt": "llfc_jax",  # without a salt, the identifiers in an SVG change with every run
@@ -88,9 +88,12 @@ def applied() -> Iterator[None]:
 
 def figure(width: float, height: float) -> "Figure":
     """An empty figure, in inches. Made without pyplot, it needs no display and leaves no state behind."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    made = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(made)  # what knows the sizes of texts: else each pass of the layout measures them anew
+    return made
 
 
 def path_colours(paths: Sequence[str]) -> dict[str, Any]:
