@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from llfc_jax.corrections.correction import Correction
+from llfc_jax.runtime import compilation
 from llfc_jax.types import Array, Features, Params, PRNGKey, PyTree, Variables
 
 
@@ -27,7 +28,7 @@ class FunctionModel:
 
     def draw(self, key: PRNGKey, inputs: Array) -> Variables:
         """As one program."""
-        return jax.jit(self.init)(key, inputs)
+        return compilation.jit_once(self.init)(key, inputs)
 
     def apply(self, variables: Variables, inputs: Array) -> Array:
         """Logits."""

@@ -6,7 +6,7 @@ feature of any stage, a prefix of one network feeding a suffix of another, a lay
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from llfc_jax.corrections.batchnorm import recompute_by
 from llfc_jax.corrections.correction import Correction
 from llfc_jax.models import attention, convolution, layers, tokens
+from llfc_jax.runtime import compilation
 from llfc_jax.types import Array, Features, Params, PRNGKey, PyTree, Variables
 
 INPUT = "input"
@@ -135,7 +136,7 @@ class Network:
 
     def draw(self, key: PRNGKey, inputs: Array | jax.ShapeDtypeStruct) -> Variables:
         """`init` as one program, the same for all keys."""
-        return _drawn(self, key, jax.ShapeDtypeStruct(inputs.shape, inputs.dtype))
+        return _drawer(self, jax.ShapeDtypeStruct(inputs.shape, inputs.dtype))(key)
 
     def shapes(self, inputs: Any) -> PyTree:
         """The shapes of all variables."""
@@ -255,9 +256,9 @@ def _in_training(layer: nn.Module, momentum: float | None) -> nn.Module:
     return layer
 
 
-@partial(jax.jit, static_argnames=("network", "inputs"))
-def _drawn(network: Network, key: PRNGKey, inputs: jax.ShapeDtypeStruct) -> Variables:
-    return network.init(key, jnp.zeros(inputs.shape, inputs.dtype))
+@lru_cache(maxsize=8)
+def _drawer(network: Network, inputs: jax.ShapeDtypeStruct) -> Callable[[PRNGKey], Variables]:
+    return compilation.jit_once(lambda key: network.init(key, jnp.zeros(inputs.shape, inputs.dtype)))
 
 
 # Layers that are alike, of which deep networks have many, are traced, lowered and compiled once.

@@ -9,6 +9,7 @@ import sys
 import command
 import forks
 import jax
+import numpy as np
 import pytest
 
 from llfc_jax.runtime import compilation
@@ -121,3 +122,17 @@ def test_a_second_run_beside_the_first_compiles_nothing(tmp_path):
     kept = tmp_path / ".jax_cache"
     newest = max(entry.stat().st_mtime for entry in kept.iterdir())
     assert newest < (tmp_path / "second" / "config.json").stat().st_mtime
+
+
+@pytest.mark.parametrize("draw", ["lecun_normal", "he_uniform", "xavier_normal"])
+def test_what_runs_once_gives_the_same_numbers(draw):
+    def drawn(key):
+        return getattr(jax.nn.initializers, draw)()(key, (33, 7))
+
+    key, tests = jax.random.key(3), jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)  # as it is for users
+    try:
+        found = compilation.jit_once(drawn)(key), jax.jit(drawn)(key)
+    finally:
+        jax.config.update("jax_disable_most_optimizations", tests)
+    np.testing.assert_array_equal(*found)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.models.own.network import as_saved, by_path
+from llfc_jax.runtime import compilation
 from llfc_jax.types import Array, Features, PRNGKey, PyTree, Variables
 
 
@@ -22,7 +23,7 @@ class FunctionsDefinition:
         inputs: jax.ShapeDtypeStruct,
     ) -> None:
         self._apply = apply
-        self._draw = jax.jit(lambda key: init(key, jnp.zeros(inputs.shape, inputs.dtype)))
+        self._draw = compilation.jit_once(lambda key: init(key, jnp.zeros(inputs.shape, inputs.dtype)))
         self.variables = jax.eval_shape(self._draw, jax.random.key(0))
         leaves = by_path(self.variables).items()
         self.trainable = frozenset(path for path, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating))

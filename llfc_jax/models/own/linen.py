@@ -8,6 +8,7 @@ import jax
 
 from llfc_jax.errors import UserError
 from llfc_jax.models.own.network import as_saved, by_path
+from llfc_jax.runtime import compilation
 from llfc_jax.types import Array, Features, PRNGKey, Variables
 
 _TRAINING = {"train": True, "training": True, "is_training": True} | {
@@ -27,7 +28,9 @@ class LinenDefinition:
 
     def __init__(self, module: nn.Module, inputs: jax.ShapeDtypeStruct) -> None:
         self._module, self._mode = module, _mode(module)
-        self._draw = jax.jit(lambda key: self._init(key, jax.numpy.zeros(inputs.shape, inputs.dtype)))
+        self._draw = compilation.jit_once(
+            lambda key: self._init(key, jax.numpy.zeros(inputs.shape, inputs.dtype))
+        )
         self.variables = jax.eval_shape(self._draw, jax.random.key(0))
         self.trainable = frozenset(
             path for path in by_path(self.variables) if path.partition("/")[0] == "params"

@@ -8,6 +8,7 @@ from flax import nnx
 from flax.traverse_util import unflatten_dict
 
 from llfc_jax.models.own.network import as_saved, by_path
+from llfc_jax.runtime import compilation
 from llfc_jax.types import Array, Features, PRNGKey, PyTree, Variables
 
 
@@ -27,7 +28,7 @@ class NnxDefinition:
         self.variables = self._to_variables(self._params, self._others)
         self.trainable = frozenset(_paths(self._params))
         self.entries = as_saved(self.variables)
-        self._draw = jax.jit(self._drawn)
+        self._draw = compilation.jit_once(self._drawn)
 
     def draw(self, key: PRNGKey) -> Variables:
         """What the module is born with."""
