@@ -98,8 +98,8 @@ def search(
                 stale |= neighbours[i]
         return Descent(permutation, (*descent.trace, objective), stale)
 
-    def descend(permutation: Permutation, stale: np.ndarray) -> Descent:
-        descent = Descent(permutation, (float(compute.agreement(everything, permutation)),), stale)
+    def descend(permutation: Permutation, objective: AnyArray, stale: np.ndarray) -> Descent:
+        descent = Descent(permutation, (float(objective),), stale)
         while descent.stale.any() and len(descent.trace) <= max_sweeps:
             descent = sweep(descent)
         return descent
@@ -107,11 +107,12 @@ def search(
     still: Permutation = jax.device_get(identity(spec))
     # A permutation assigned after all its neighbours is as good as just visited, if not as part of another's.
     stale = np.asarray([_is_stale(i, order, neighbours) for i in range(len(order))], bool)
-    propagated, visits = _propagated(visits, compute, allowed, assignment)
-    best = descend(still | propagated, stale)
+    start, visits = _propagated(visits, compute, allowed, assignment)
+    best = descend(still | start, compute.agreement_assigned(everything, still | start, visits), stale)
     ends = [best.objective]
     for _ in range(1, restarts):
-        descent = descend(_kicked(draw, jax.device_get(best.permutation)), np.ones_like(stale))
+        kicked = _kicked(draw, jax.device_get(best.permutation))
+        descent = descend(kicked, compute.agreement(everything, kicked), np.ones_like(stale))
         if descent.objective - best.objective > ROUNDING * abs(best.objective):
             best = descent
         ends.append(min(descent.objective, best.objective))  # none above the best, by rounding
@@ -203,9 +204,12 @@ def _propagated(
     From the identity, the first permutations visited would be fitted to neighbours that aren't aligned, that
     is to noise, and the search can lock onto it: it misses planted permutations of residual streams, and ends
     well below the objective reached from here.
+
+    Returns:
+        The permutation, and the visits, each as it was when its permutation was assigned.
     """
     permutation: Permutation = {}
-    seen = []
+    seen: list[Met] = []
     for met in visits:
         seen.append(met := met.at(permutation, compute))
         found = compute.best(met.visit, met.known(permutation), met.known(allowed), assignment)

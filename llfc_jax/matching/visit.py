@@ -216,6 +216,24 @@ def agreement(touched: Sequence[Touched], permutation: Permutation) -> AnyArray:
     return sum(inner, start=np.float32(0))
 
 
+def agreement_assigned(
+    everything: Sequence[Touched], permutation: Permutation, visits: Sequence[Met]
+) -> AnyArray:
+    """`agreement` where permutations were assigned one after the other, each visit as it was then.
+
+    What a visit had counted is all that was known with its permutation, and not before.
+    """
+    if any(met.visit.touched for met in visits):
+        return agreement(everything, permutation)
+    fixed = [piece for piece in everything if not any(piece.perms)]
+    counted_then = (
+        at_assigned(met.visit.settled[met.visit.name], [met.visit.name], met.known(permutation)).sum()
+        for met in visits
+        if met.visit.settled
+    )
+    return sum(counted_then, start=agreement(fixed, permutation))
+
+
 class Computing(NamedTuple):
     """How visits are computed."""
 
@@ -228,6 +246,7 @@ class Computing(NamedTuple):
     best: Callable[..., Permutation]
     bettered: Callable[..., tuple[Permutation, Array]]
     agreement: Callable[..., AnyArray]
+    agreement_assigned: Callable[..., AnyArray]
 
 
 def computing(leaves_a: Leaves, leaves_b: Leaves) -> Computing:
@@ -243,7 +262,9 @@ def _of_numpy(arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
     }
 
 
-ON_HOST = Computing(_of_numpy, cut_up, up_to_date, similarities, best, bettered, agreement)
+ON_HOST = Computing(
+    _of_numpy, cut_up, up_to_date, similarities, best, bettered, agreement, agreement_assigned
+)
 COMPILED = Computing(
     dict,
     jax.jit(cut_up, static_argnums=0),
@@ -251,5 +272,6 @@ COMPILED = Computing(
     jax.jit(similarities),
     jax.jit(best, static_argnums=3),
     jax.jit(bettered, static_argnums=3),
-    jax.jit(agreement),
+    (_agreement := jax.jit(agreement)),
+    lambda everything, permutation, visits: _agreement(everything, permutation),
 )

@@ -176,6 +176,8 @@ def around(name: str, known: Container[str | None]) -> tuple[str, ...]:
         >>> around("P0/P2/P3", {"P0": 2, "P0/P2": 3, "P0/P2/P3": 4})
         ('P0', 'P0/P2')
     """
+    if "/" not in name:  # as most are, and it is asked for often
+        return ()
     parts = name.split("/")
     prefixes = ("/".join(parts[:i]) for i in range(1, len(parts)))
     return tuple(prefix for prefix in prefixes if prefix in known)
