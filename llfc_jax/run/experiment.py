@@ -265,8 +265,7 @@ def _align_each(bench: Workbench, checkpoints: Path, first: str, others: Sequenc
     """Each to the first by itself."""
     config, a = bench.config, checkpoint.restore(checkpoints / first)
     data = bench.alignment_data()
-    keeps = config.align.method in KEPT and processes.count() == 1
-    epochs = config.align.epochs if keeps else None  # are told by what keeps each
+    epochs = config.align.epochs if config.align.method in KEPT else None  # are told by what keeps each
     for name in others:
         other = checkpoint.restore(checkpoints / name)
         with (

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from llfc_jax.matching.keeping import Kept
-from llfc_jax.runtime import processes, progress
+from llfc_jax.runtime import processes, progress, sharding
 from llfc_jax.storage import checkpoint
 from llfc_jax.types import PyTree
 
@@ -17,6 +17,8 @@ UNFINISHED = ".unfinished"
 
 class CheckpointKeeper(NamedTuple):
     """A `Keeper` whose checkpoint holds B as the descent started, and beside it all that moves since.
+
+    Of several processes each descends by itself, all alike; what is kept they write, and read, together.
 
     Attributes:
         directory: of the checkpoint.
@@ -30,28 +32,29 @@ class CheckpointKeeper(NamedTuple):
 
     def restore(self, like: PyTree) -> Kept | None:
         """What was kept last, its arrays like these; None where nothing was."""
-        if not checkpoint.steps(self.directory):
+        if not processes.of_first(lambda: checkpoint.steps(self.directory)):
             return None
-        found = checkpoint.restore(self.directory, training=_beside(like))
+        with sharding.together():
+            found = checkpoint.restore(self.directory, training=_beside(like))
         self.advance(found.step, "")
-        by_number: Any = found.training
+        variables, by_number = sharding.replicate((found.variables, found.training))
         leaves = [by_number[number] for number in _beside(like)]
         beside = jax.tree.unflatten(jax.tree.structure([*like[1:]]), leaves)
-        return Kept((found.variables, *beside), found.metadata["descent"])
+        return Kept((variables, *beside), found.metadata["descent"])
 
     def keep(self, epoch: int, kept: Kept) -> None:
         """Keep what an epoch ended at."""
         metadata = {"config": self.config, "descent": dict(kept.told)}
-        checkpoint.save(self.directory, epoch, kept.arrays[0], metadata, _beside(kept.arrays))
+        with sharding.together():
+            checkpoint.save(self.directory, epoch, kept.arrays[0], metadata, _beside(kept.arrays))
         self.advance(1, f"loss {kept.told['losses'][-1]:.3g}")
 
 
 def keeper_of(
     directory: Path, config: dict[str, Any], advance: progress.Advance = lambda epochs, note: None
-) -> CheckpointKeeper | None:
-    """A keeper for the network that `directory` shall hold; none of several processes, each by itself."""
-    beside = directory.with_name(f"{directory.name}{UNFINISHED}")
-    return CheckpointKeeper(beside, config, advance) if processes.count() == 1 else None
+) -> CheckpointKeeper:
+    """A keeper for the network that `directory` shall hold."""
+    return CheckpointKeeper(directory.with_name(f"{directory.name}{UNFINISHED}"), config, advance)
 
 
 def discard(directory: Path) -> None:

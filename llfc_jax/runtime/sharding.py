@@ -123,12 +123,25 @@ def padded(size: int) -> int:
 @contextlib.contextmanager
 def apart() -> Iterator[None]:
     """A stretch in which every process does the same work on its own devices, without the others."""
+    with _set_apart(True):
+        yield
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """A stretch, within one apart, on the devices of all again."""
+    with _set_apart(False):
+        yield
+
+
+@contextlib.contextmanager
+def _set_apart(is_apart: bool) -> Iterator[None]:
     global _is_apart
-    _is_apart = True
+    before, _is_apart = _is_apart, is_apart
     try:
         yield
     finally:
-        _is_apart = False
+        _is_apart = before
 
 
 @contextlib.contextmanager

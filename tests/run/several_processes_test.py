@@ -3,17 +3,20 @@
 import itertools
 import json
 import os
+import shutil
 import socket
 
 import command
 import forks
+import jax
 import numpy as np
 import pytest
 import record_files
 
 from llfc_jax.errors import UserError
-from llfc_jax.run import configuration, experiment
+from llfc_jax.run import configuration, experiment, keeping
 from llfc_jax.runtime import interrupts, processes
+from llfc_jax.storage import checkpoint
 from llfc_jax.training import loop
 
 FIELDS = {
@@ -46,11 +49,20 @@ if "LLFC_JAX_GUARDED" in os.environ:  # the process that works, not the one that
             os.kill(os.getpid(), signal.SIGKILL)
         return order(*arguments)
     loop.epoch_batches = deadly
+    from llfc_jax.run.keeping import CheckpointKeeper
+    def deadly_keep(keeper, epoch, kept, keep=CheckpointKeeper.keep):
+        if epoch in {kept}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return keep(keeper, epoch, kept)
+    CheckpointKeeper.keep = deadly_keep
 """
 
 
-def start(workdir, *further, dies=(0, 0), number=2):
-    """The command in several processes of two devices each; `dies`: in which epoch each is killed, or 0."""
+def start(workdir, *further, dies=(0, 0), dies_at=((), ()), number=2):
+    """The command in several processes of two devices each.
+
+    Each is killed in an epoch of training, `dies`, if not 0, or where it would keep an epoch of `dies_at`.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = (f"--coordinator=127.0.0.1:{free.getsockname()[1]}", f"--processes={number}")
@@ -58,7 +70,8 @@ def start(workdir, *further, dies=(0, 0), number=2):
     environment = command.environment() | {"XLA_FLAGS": flags}
     started = []
     for index in range(number):
-        code = GUARDED.format(epoch=dies[index]) + command.AS_MAIN.format(module="llfc_jax.main")
+        code = GUARDED.format(epoch=dies[index], kept=dies_at[index])
+        code += command.AS_MAIN.format(module="llfc_jax.main")
         given = (*ARGUMENTS, f"--workdir={workdir}", *place, f"--process={index}", *further)
         started.append(forks.Started(code, *given, environment=environment))
     ends = [one.finished() for one in started]
@@ -72,6 +85,15 @@ def run_alone(workdir, monkeypatch, fields=FIELDS, **replaced):
     config = configuration.load("configs/test.py", list(fields.items()))
     return experiment.run(config, workdir, "")
 
+
+LEARNED = {
+    "model.norm": "none",
+    "train.epochs": "1",
+    "measures": "lmc",
+    "align.method": "learned_matching",
+    "align.epochs": "4",
+    "fsdp": "4",
+}
 
 STREAMED = {
     "data.name": "ragged",
@@ -181,3 +203,26 @@ def test_a_streamed_set_goes_on_in_two_processes_with_the_numbers_of_one(tmp_pat
     )
     for entry in ("data", "training", "endpoints", "lmc", "llfc"):
         assert_close(found[entry], expected[entry], entry)
+
+
+@pytest.mark.slow
+def test_a_descent_that_was_killed_goes_on_bit_for_bit(tmp_path):
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    given = [f"--config.{name}={value}" for name, value in LEARNED.items()]
+    ends = start(killed, *given, dies_at=((), (3,)))
+    assert [code for _, code in ends] == [processes.LOST_CODE] * 2, ends
+    unfinished = killed / "checkpoints" / f"b_aligned{keeping.UNFINISHED}"
+    assert checkpoint.steps(unfinished) == [1, 2]
+    shutil.copytree(killed, undisturbed, ignore=shutil.ignore_patterns(unfinished.name))
+    for workdir, never in ((killed, (1, 2)), (undisturbed, ())):
+        ends = start(workdir, *given, dies_at=(never, never))
+        assert [code for _, code in ends] == [0, 0], ends
+    found, expected = (
+        checkpoint.restore(workdir / "checkpoints" / "b_aligned") for workdir in (killed, undisturbed)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found.variables, expected.variables)
+    for one in (found, expected):
+        del one.metadata["alignment"]["seconds"]
+    assert found.metadata == expected.metadata
+    assert len(found.metadata["alignment"]["objective"]) == 5
+    assert not unfinished.exists()
