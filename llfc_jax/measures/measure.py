@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from llfc_jax.errors import UserError
 from llfc_jax.measures import MEASURES
 from llfc_jax.path.curves import Curve
-from llfc_jax.path.traversal import Correct, Planned, measure_path
+from llfc_jax.path.traversal import Correct, Planned, compile_path, measure_path
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import reread
 from llfc_jax.types import Array, Batch, PyTree, Variables
@@ -186,3 +186,26 @@ def measure_along(
             named = {"quantities": dict(measure.quantities)} if measure.quantities else {}
             entries[measure.name] = {**entry, **named}
     return entries
+
+
+def compile_along(
+    program: Program,
+    path: Curve,
+    first: Mapping[str, Batch],
+    measures: Sequence[Measure],
+    *,
+    chunk: int | None = None,
+) -> None:
+    """Compile what `measure_along` runs over the data along a path without corrections.
+
+    Args:
+        program: as there.
+        path: as `compile_path` takes it.
+        first: split -> the first batch of its stream, in the order of the splits there.
+        measures: as there.
+        chunk: as there.
+    """
+    for split, batch in first.items():
+        if any(split in measure.splits for measure in measures):
+            program = reread(program, path.a, batch.images, batch.mask.shape)
+            compile_path(program, path, batch, plan_for(program, measures, split), chunk=chunk)

@@ -99,6 +99,29 @@ def measure_path(
     }
 
 
+def compile_path(
+    program: Program, path: Curve, batch: Batch, plan: Mapping[str, Planned], *, chunk: int | None = None
+) -> None:
+    """Compile what `measure_path` runs along a path without corrections; it then finds that compiled.
+
+    Args:
+        program: as there.
+        path: of `jax.ShapeDtypeStruct`s that say where they are placed.
+        batch: the first of those there.
+        plan: as there.
+        chunk: as there.
+    """
+    groups, measures = _groups(plan), tuple((name, planned.measure) for name, planned in plan.items())
+    with jax.default_matmul_precision("highest"):
+        program = fitting(program, path.a, batch.images, batch.mask.shape)
+        states: list[PyTree] = [{} for _ in groups]
+        if _any_folds(measures):
+            empty = _empty_folds.lower(program, measures, groups, path, batch)
+            empty.compile()
+            states = sharding.replicated_shapes(empty.out_info)
+        _step.lower(program, measures, groups, None, chunk, states, path, batch).compile()
+
+
 def _one_behind(items: Iterator[_Item]) -> Iterator[_Item]:
     """Each when the next one is there: devices go on while the host looks at what they have made."""
     waiting: list[_Item] = []
@@ -244,9 +267,13 @@ def _empty_states(
     batch: Batch,
 ) -> list[PyTree]:
     """Every group's states before the first batch."""
-    if not any(isinstance(measure, Fold) for _, measure in measures):
+    if not _any_folds(measures):
         return [{} for _ in groups]
     return sharding.replicate(_empty_folds(program, measures, groups, path, batch))
+
+
+def _any_folds(measures: tuple[tuple[str, Fold | Tally], ...]) -> bool:
+    return any(isinstance(measure, Fold) for _, measure in measures)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

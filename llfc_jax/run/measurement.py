@@ -70,7 +70,7 @@ def measure(bench: Workbench, checkpoints: Path) -> dict[str, Any]:
     }
     if bench.config.plane.size:  # first, as three networks may span none
         results["plane"] = measure_plane(bench, checkpoints)
-    measures = build(bench.config.measures, _options(bench))
+    measures = build(bench.config.measures, options(bench))
     corrected_at = _all_alphas(bench) if any(one.along_corrected for one in measures) else []
     program = read_network(bench, networks[names[0]].variables)
     mended_by = corrections(bench, program) if corrected_at else ()
@@ -176,10 +176,16 @@ def read_network(bench: Workbench, variables: Variables) -> Program:
     return read_features(bench.pipeline.apply_with_features, variables, first.images)
 
 
-def _options(bench: Workbench) -> Options:
+def options(bench: Workbench) -> Options:
+    """What the measures are told."""
     config = bench.config
     alphas = tuple(sorted({*config.llfc.alphas}))
     return Options(config.lmc.num_alphas, alphas, config.principal_angles.top_k)
+
+
+def chunk_of(bench: Workbench) -> int:
+    """How many networks theta_alpha to evaluate at a time."""
+    return bench.config.eval.alpha_chunk or chunk_for(jax.default_backend())
 
 
 def _measure_path(
@@ -193,5 +199,5 @@ def _measure_path(
         measures,
         (TRAIN, TEST),
         correct=path.correct,
-        chunk=bench.config.eval.alpha_chunk or chunk_for(jax.default_backend()),
+        chunk=chunk_of(bench),
     )

@@ -74,6 +74,16 @@ def place(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: _put(leaf, placement_of(np.shape(leaf))), tree)
 
 
+def replicated_shapes(shapes: PyTree) -> PyTree:
+    """The `jax.ShapeDtypeStruct`s of what `replicate` returns."""
+    return jax.tree.map(lambda leaf: leaf.update(sharding=everywhere()), shapes)
+
+
+def placed_shapes(shapes: PyTree) -> PyTree:
+    """The `jax.ShapeDtypeStruct`s of what `place` returns."""
+    return jax.tree.map(lambda leaf: leaf.update(sharding=placement_of(leaf.shape)), shapes)
+
+
 def everywhere() -> NamedSharding:
     """The placement of what every device holds."""
     return NamedSharding(_mesh(), PartitionSpec())

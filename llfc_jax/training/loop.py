@@ -117,6 +117,7 @@ def _train_epoch(
     key = jax.random.fold_in(jax.random.key(setting.seed), lineage.stream)
     epoch, done = divmod(step, setting.steps_per_epoch)
     todo = min(setting.steps_per_epoch - done, lineage.last_step - step)
+    learning_rate = float(setting.schedule(step + todo - 1))
     indices = epoch_batches(key, epoch, setting.num_examples, setting.batch_size)[done : done + todo]
     losses, errors = [], []
     for new_state, metrics in setting.run(key, state, indices):
@@ -135,7 +136,7 @@ def _train_epoch(
         train_error=float(np.concatenate(errors).mean()),
         test_loss=test_loss,
         test_error=test_error,
-        learning_rate=float(setting.schedule(step - 1)),
+        learning_rate=learning_rate,
     )
 
 

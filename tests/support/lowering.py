@@ -1,9 +1,10 @@
-"""One context for all programs that a process of tests lowers.
+"""One context for all programs that a thread of tests lowers.
 
 A context takes JAX 4 ms, as long as lowering a small program. In one for all, they don't see each other.
 """
 
-import functools
+import threading
+from typing import Any
 
 from llfc_jax.runtime import compilation
 
@@ -13,4 +14,11 @@ def in_one_context() -> None:
     if compilation.TAKES_FLAGS:
         from jax._src.interpreters import mlir
 
-        mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+        make, kept = mlir.make_ir_context, threading.local()
+
+        def of_this_thread() -> Any:
+            if not hasattr(kept, "context"):
+                kept.context = make()
+            return kept.context
+
+        mlir.make_ir_context = of_this_thread
