@@ -30,8 +30,8 @@ half of its time for the MLP. On 2 cores of an AMD EPYC with AVX2, jax 0.10.2, P
 Weight matching takes 7.1, 3.5 and 18.9 times less time than Git Re-Basin's published procedure in NumPy and
 SciPy, with a higher objective; a process's first search, of which on CPU nothing is compiled, 5.3, 3.5 and
 18.7 times less. Both took turns, medians of 5, in one thread (`OPENBLAS_NUM_THREADS=1`, as others kept both
-cores busy, at a load of 7 to 10: 0.185, 0.272 and 1.34 s of ours; the table is of an earlier search). With two
-threads at such a load, 8.2, 8.5 and 14.5 times. Products of once each array for each of its permutations,
+cores busy, at a load of 7 to 10: 0.185, 0.272 and 1.34 s of ours; the table is of an earlier search). With
+two threads at such a load, 8.2, 8.5 and 14.5 times. Products of once each array for each of its permutations,
 which any proof takes that none can be bettered, are 1.49, 3.74 and 28.6 GFLOP; we multiply 1.50, 3.97 and
 28.9, the published procedure as much as once in each of 12, 5 and 24 sweeps. By products alone 5 times is the
 most for ResNet-20; they are under half of our time, and assignments, 19 instead of 60, an eighth.
