@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
 
 from llfc_jax.measures.evaluation import LossFn, Scores, add_scores, means, no_scores, scores_of_logits
 from llfc_jax.measures.fold import Point, Tally, by_value
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options
+from llfc_jax.path.chord import excess
 from llfc_jax.path.interpolation import alpha_grid
 from llfc_jax.path.moments import Moments, add_moments
 from llfc_jax.path.traversal import Planned
@@ -81,17 +81,6 @@ def barrier(alphas: Sequence[float], values: Sequence[float]) -> float:
         2.0
     """
     return float(np.max(excess(alphas, values)))
-
-
-def excess(alphas: ArrayLike, values: ArrayLike) -> np.ndarray:
-    """L(theta_alpha) - ((1 - alpha) L(theta_A) + alpha L(theta_B)) at every alpha, in float64.
-
-    Example:
-        >>> excess([0.0, 0.5, 1.0], [1.0, 4.0, 3.0]).tolist()
-        [0.0, 2.0, 0.0]
-    """
-    x, y = np.asarray(alphas, np.float64), np.asarray(values, np.float64)
-    return y - ((1 - x) * y[0] + x * y[-1])
 
 
 def midpoint_gap(alphas: Sequence[float], values: Sequence[float]) -> float:

@@ -14,8 +14,6 @@ from llfc_jax.measures.singular_values import singular_values_along
 
 SLACK = 1e-3
 """A bound counts as kept up to this relative error: that of float32 sums over a dataset."""
-VACUOUS = 1.0
-"""A bound on ||delta|| / ||v|| from here on says nothing: features that vanish keep it."""
 
 
 def measure(options: Options) -> Measure:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from llfc_jax.path.interpolation import lerp
+from llfc_jax.results.keys import BEZIER, POLYGON
 from llfc_jax.types import Array, PyTree, Variables
 
 LINE = "line"
@@ -25,8 +26,8 @@ def polygon(a: Variables, bend: Variables, b: Variables, alpha: Array | float) -
 
 
 BENT: dict[str, Callable[[Variables, Variables, Variables, Array | float], Variables]] = {
-    "bezier": bezier,
-    "polygon": polygon,
+    BEZIER: bezier,
+    POLYGON: polygon,
 }
 """Curves with one bend C (Garipov et al. 2018, arXiv 1802.10026, section 3.2)."""
 

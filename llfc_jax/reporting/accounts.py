@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llfc_jax.measures.lmc import excess
-from llfc_jax.measures.theory import VACUOUS
+from llfc_jax.path.chord import excess
 from llfc_jax.reporting import reading
 from llfc_jax.reporting.reading import Results
+
+VACUOUS = 1.0
+"""A bound on ||delta|| / ||v|| from here on says nothing: features that vanish keep it."""
 
 WORSE = 0.005
 """An end whose error a correction raises by more than this has been hurt by it."""

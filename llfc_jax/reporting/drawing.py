@@ -2,10 +2,11 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from llfc_jax.reporting import style
+from llfc_jax.reporting import helpers, style
 from llfc_jax.reporting.figures import FIGURES
 from llfc_jax.reporting.reading import Results
 from llfc_jax.storage.files import write_bytes
@@ -49,9 +50,17 @@ def draw(results: Results) -> Iterator[Drawing]:
     Args:
       results: The contents of `results.json`.
     """
-    for name, figure in drawn(results):
+    yield from filter(None, helpers.draw_each(partial(draw_one, results=results), FIGURES, results))
+
+
+def draw_one(name: str, results: Results) -> Drawing | None:
+    """Draws a figure of the registry and encodes it; None where the results lack its measure."""
+    with style.applied():
+        if (figure := FIGURES[name].draw(results)) is None:
+            return None
+        _lay_out(figure)
         files = {suffix: _encode(figure, suffix) for suffix in UNDATED}
-        yield Drawing(name, files, wide=figure.get_figwidth() > style.COLUMN)
+        return Drawing(name, files, wide=figure.get_figwidth() > style.COLUMN)
 
 
 def write(drawings: Iterable[Drawing], directory: Path | str) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llfc_jax.errors import UserError
-from llfc_jax.measures.lmc import excess
+from llfc_jax.path.chord import excess
 from llfc_jax.reporting import reading
 from llfc_jax.reporting.reading import Results
 from llfc_jax.results import PathKey

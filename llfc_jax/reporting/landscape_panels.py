@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llfc_jax.path.curves import BENT
 from llfc_jax.reporting import reading, style
 from llfc_jax.reporting.path_panels import LABELS, SCALE
 from llfc_jax.reporting.reading import Results
+from llfc_jax.results.keys import CURVES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def draw_plane(results: Results) -> "Figure | None":
 def plane_caption(results: Results) -> str:
     """What the figure shows."""
     networks = results.get("plane", {}).get("networks", ["a", "b", "c"])
-    curve = "dashed: the curve that it bends; " if networks[2] in BENT else ""
+    curve = "dashed: the curve that it bends; " if networks[2] in CURVES else ""
     return (
         f"Loss and error on the test set over the plane through {', '.join(map(_name, networks))}, by "
         "distances in weights; loss in steps of equal ratio. White: the line between the first two; "
@@ -107,7 +107,9 @@ def _mark(ax: Any, plane: Results) -> None:
     places = np.asarray(plane["places"], float)
     ax.plot(*places[:2].T, "-", color="white")
     kind = plane["networks"][2]
-    if kind in BENT:
+    if kind in CURVES:
+        from llfc_jax.path.curves import BENT  # with JAX
+
         a, b, bend = places
         along = np.array([BENT[kind](a, bend, b, alpha) for alpha in np.linspace(0, 1, 49)])
         ax.plot(*along.T, "--", color="white")
@@ -117,4 +119,4 @@ def _mark(ax: Any, plane: Results) -> None:
 
 
 def _name(network: str) -> str:
-    return "bend" if network in BENT else reading.network_label(network)
+    return "bend" if network in CURVES else reading.network_label(network)

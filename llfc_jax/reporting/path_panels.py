@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from llfc_jax.measures.lmc import excess
+from llfc_jax.path.chord import excess
 from llfc_jax.reporting import reading, style
 from llfc_jax.reporting.judgement import Criteria, band
 from llfc_jax.reporting.reading import Results

@@ -6,11 +6,13 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from llfc_jax.errors import UserError
-from llfc_jax.path.curves import BENT
 
 _NETWORK = re.compile(
     r"(?:(?P<run>.+)\|)?(?P<name>[a-z]+)(?:@(?P<epoch>\d+(?:\.\d+)?))?(?P<aligned>_aligned)?"
 )
+
+CURVES = BEZIER, POLYGON = "bezier", "polygon"
+"""How curves between two networks are bent."""
 
 CONTROL, STAR, TASK = "control", "star", "task"
 """The network that shares nothing with the others; the centre of the star whose tips they are; what precedes
@@ -86,7 +88,7 @@ class PathKey(NamedTuple):
         """
         run, _, path = key.rpartition("|")
         pair, *modes = path.split("/")
-        curve = modes.pop(0) if modes and modes[0] in BENT else ""
+        curve = modes.pop(0) if modes and modes[0] in CURVES else ""
         names = pair.split("-")
         if len(names) != 2 or len(modes) > 1:
             raise UserError(f"expected a path such as a-b or a-b_aligned/recompute; found {key!r}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from llfc_jax.errors import UserError
 from llfc_jax.run import configuration, points, reproduction
 from llfc_jax.run.published import REPRODUCTIONS
-from llfc_jax.runtime import command_line, guard, output, processes
+from llfc_jax.runtime import command_line, guard, importing, output, processes
 from llfc_jax.storage.paths import expand
 
 
@@ -70,13 +70,15 @@ def _experiment(arguments: Sequence[str], text: str | None) -> None:
     if place and not guard.is_inside():
         raise SystemExit(guard.run_again())
     with command_line.logs_to(workdir / "log.txt"):
-        from llfc_jax.run import sweep
-        from llfc_jax.runtime import compilation
+        with importing.without_collection():
+            from llfc_jax.reporting import helpers
+            from llfc_jax.run import sweep
+            from llfc_jax.runtime import compilation
 
         compilation.avoid_slow_fusions()
         if place:
             output.divert_libraries(workdir / "log.txt")
-        with processes.joined(place) if place else contextlib.nullcontext():
+        with processes.joined(place) if place else contextlib.nullcontext(), helpers.helped():
             alone = _typed([f"--config={found.config}", *_flags(overrides)])
             output.show(str(sweep.run(config, axes, workdir, _typed(arguments), alone)))
 
@@ -92,9 +94,12 @@ def _compare(arguments: Sequence[str], text: str | None) -> None:
         raise UserError("--out: expected a directory for the report; found none")
     runs, out = [expand(run, "RUN") for run in found.runs], expand(found.out, "--out")
     with command_line.logs_to(out / "log.txt"):
-        from llfc_jax.run import compare
+        with importing.without_collection():
+            from llfc_jax.reporting import helpers
+            from llfc_jax.run import compare
 
-        output.show(str(compare.compare(runs, out, _typed(["compare", *arguments]))))
+        with helpers.helped():
+            output.show(str(compare.compare(runs, out, _typed(["compare", *arguments]))))
 
 
 def _export(arguments: Sequence[str], text: str | None) -> None:
@@ -115,7 +120,8 @@ def _export(arguments: Sequence[str], text: str | None) -> None:
     by_default = run / "exports" / f"{found.what}.{found.format}"
     out = expand(found.out, "--out") if found.out else by_default
     with command_line.logs_to(run / "log.txt"):
-        from llfc_jax.run import export
+        with importing.without_collection():
+            from llfc_jax.run import export
 
         output.show(str(export.export(run, found.what, found.format, out)))
 
@@ -137,13 +143,15 @@ def _reproduce(arguments: Sequence[str], text: str | None) -> None:
     config = configuration.load(entry.config, overrides)
     workdir = expand(found.workdir or Path("runs") / name, "--workdir")
     with command_line.logs_to(workdir / "log.txt"):
-        from llfc_jax.reporting import reproduced
-        from llfc_jax.run import reproducing
-        from llfc_jax.runtime import compilation
+        with importing.without_collection():
+            from llfc_jax.reporting import helpers, reproduced
+            from llfc_jax.run import reproducing
+            from llfc_jax.runtime import compilation
 
         compilation.avoid_slow_fusions()
         alone = _typed([f"--config={entry.config}", *_flags(overrides)])
-        page, record = reproducing.run(name, config, workdir, _typed(["reproduce", *arguments]), alone)
+        with helpers.helped():
+            page, record = reproducing.run(name, config, workdir, _typed(["reproduce", *arguments]), alone)
         note = reproduction.note(name, config, found.scale)
         output.show(reproduced.terminal(record, note=note))
         output.show(str(page))
