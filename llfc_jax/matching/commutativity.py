@@ -135,7 +135,7 @@ def _weights(known: Sequence[Contraction], flat: Flat, variables: Variables, inp
     """The weight of every layer."""
     blind = [i for i, one in enumerate(flat.instructions) if not flat.sees_input[one.results[0]]]
     values = run(flat, arguments(flat, variables, inputs), blind)
-    return [values[layer.weight].astype(jnp.float32) for layer in known]
+    return [layer.weight(values).astype(jnp.float32) for layer in known]
 
 
 def _descend(

@@ -122,7 +122,7 @@ def loosened(
     """
     variables, inputs = _shapes(variables), _shapes(inputs)
     flat = flatten(apply, variables, inputs)
-    axes, names = named_axes(flat, variables, permutation_spec(apply, variables, inputs))
+    axes, names, _ = named_axes(flat, variables, permutation_spec(apply, variables, inputs))
     moved = [[i for i, own in enumerate(of) if any(names.get(f) for f in expand(own))] for of in axes]
     units = {value: own[0] for value, own in enumerate(moved) if len(own) == 1}
     return Loosened(apply, (*_skips(flat, units), *_readers(flat)))

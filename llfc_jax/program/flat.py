@@ -58,6 +58,8 @@ class Flat:
     """Values 0 to num_leaves are the leaves of the variables."""
     num_arguments: int = 0
     """Values from num_leaves to num_arguments are the leaves of the inputs."""
+    unrolled: list[tuple[JaxprEqn, tuple[range, ...]]] = field(default_factory=list)
+    """Each scan over layers, and the values that each of its iterations has made, in their order."""
     outputs: tuple[int, ...] = ()
     structure: Any = None
     """Of the outputs."""
@@ -218,7 +220,9 @@ def _unroll(flat: Flat, eqn: JaxprEqn, operands: Sequence[int], scope: str) -> l
     scan = scan_of(eqn)
     constants, carry, taken_apart = scan.operands(operands)
     steps, stacked = range(scan.length), []
+    made: list[range] = []
     for step in reversed(steps) if scan.reverse else steps:
+        start = len(flat.avals)
         taken = [
             _call(flat, partial(jax.lax.index_in_dim, index=step, keepdims=False), [x], f"{scope}/{step}")
             for x in taken_apart
@@ -226,8 +230,10 @@ def _unroll(flat: Flat, eqn: JaxprEqn, operands: Sequence[int], scope: str) -> l
         results = _inline(flat, scan.body, [*constants, *carry, *taken], f"{scope}/{step}")
         carry, returned = scan.results(results)
         stacked.append(returned)
+        made.append(range(start, len(flat.avals)))
     if scan.reverse:
         stacked.reverse()
+    flat.unrolled.append((eqn, tuple(made)))
     return [
         *carry,
         *(_call(flat, lambda *rows: jnp.stack(rows), rows, scope) for rows in zip(*stacked, strict=True)),

@@ -21,6 +21,7 @@ from llfc_jax.symmetry.known import (
     Direct,
     Itself,
     Known,
+    Partial,
     Positions,
     axes_of,
     surroundings,
@@ -44,15 +45,28 @@ def taken_apart(
     if any(isinstance(operand, Positions | Coordinates) for operand in operands):
         among: tuple[Among, ...] = ()
     else:
-        among = tuple(_each_once(eqn, [*_in_groups(eqn, operands), *_kept(eqn, operands)]))
+        among = tuple(each_once(eqn, [*_in_groups(eqn, operands), *_kept(eqn, operands)]))
     for operand in chosen:  # an axis of which two positions are around is none that units may depend on
         settle(operand.axes, eqn, (*ambient, *surroundings(among)))
     axes_there_are = min((len(shape_of(result)) for result in eqn.outvars), default=0)
     left = tuple(one for one in among if all(place < axes_there_are for place in one.along))
-    return [operand.axes if isinstance(operand, Chosen) else operand for operand in operands], left
+    return [operand.axes if isinstance(operand, Chosen | Partial) else operand for operand in operands], left
 
 
-def _each_once(eqn: JaxprEqn, among: Iterable[Among]) -> Iterator[Among]:
+def at_one_position(eqn: JaxprEqn, operands: Sequence[Known]) -> tuple[list[Known], tuple[Among, ...]]:
+    """Operands without what they have one position of as a whole, which is as an iteration around them."""
+    found: list[Known] = []
+    whole: list[Among] = []
+    for operand in operands:
+        if isinstance(operand, Chosen):
+            left = tuple(one for one in operand.among if one.along)
+            whole += [one for one in operand.among if not one.along]
+            operand = Chosen(operand.axes, left) if left else operand.axes
+        found.append(operand)
+    return found, tuple(each_once(eqn, whole))
+
+
+def each_once(eqn: JaxprEqn, among: Iterable[Among]) -> Iterator[Among]:
     """By one source along the same axes, the position is the same, and of the same axis."""
     seen: dict[tuple[Hashable, tuple[int, ...]], Among] = {}
     for one in among:

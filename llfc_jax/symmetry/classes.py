@@ -146,7 +146,7 @@ def symmetries(apply: Callable[..., PyTree], variables: PyTree, inputs: PyTree) 
     """
     spec = permutation_spec(apply, variables, inputs)
     flat = with_rotary(flatten(apply, variables, inputs))
-    axes, names = named_axes(flat, variables, spec)
+    axes, names, _ = named_axes(flat, variables, spec)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
     places = Places(flat, axes, names)
     found = equations(places)

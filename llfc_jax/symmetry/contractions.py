@@ -10,7 +10,7 @@ from jax import lax
 from llfc_jax.program.flat import Flat, Instruction, Values
 from llfc_jax.program.operations import weight_operand
 from llfc_jax.symmetry.reading import leaf_spec
-from llfc_jax.symmetry.spec import Factors, LeafSpec, PermutationSpec, Piece, check_fit, made_of
+from llfc_jax.symmetry.spec import Factors, LeafSpec, PermutationSpec, Piece, around, check_fit, made_of
 from llfc_jax.symmetry.values import named_axes
 from llfc_jax.types import Array, PyTree
 
@@ -19,10 +19,13 @@ from llfc_jax.types import Array, PyTree
 class Contraction:
     """W H of a weight with an activation, for each position of a batch: numbers of the flat program.
 
+    Of a loop that Python has run, all its parts, whose weights are side by side along axes in front.
+
     Attributes:
-        instruction: that computes it.
-        weight: the value W.
-        entry: the value H.
+        parts: the instructions that compute it, one for each part.
+        weights: the value W of each.
+        entries: the value H of each.
+        loops: the sizes of the axes in front.
         leaf: how permutations move W.
         view: the shape of W with its groups, if any, as an axis of their own.
         batch: the axes of the view that W and H share without a sum.
@@ -30,9 +33,10 @@ class Contraction:
         columns: those that are summed over.
     """
 
-    instruction: int
-    weight: int
-    entry: int
+    parts: tuple[int, ...]
+    weights: tuple[int, ...]
+    entries: tuple[int, ...]
+    loops: tuple[int, ...]
     leaf: LeafSpec
     view: tuple[int, ...]
     batch: tuple[int, ...]
@@ -46,6 +50,11 @@ class Contraction:
             math.prod(self.view[axis] for axis in axes) for axes in (self.batch, self.rows, self.columns)
         )
         return count, height, width
+
+    def weight(self, values: Values) -> Array:
+        """W, of all parts."""
+        each = jnp.stack([values[weight] for weight in self.weights])
+        return each.reshape(self.leaf.shape)
 
     def matrices(self, weight: Array) -> Array:
         """W as `(batch, rows, columns)`."""
@@ -112,20 +121,26 @@ class Contraction:
         return range(start, end)
 
     def _named(self, piece: Piece, roles: str) -> tuple[Factors, ...]:
-        """The factors of a piece, those on axes of other roles without a name."""
+        """The factors of a piece; a name on axes of other roles only where what has one moves within it."""
         kept = {axis for role in roles.split() for axis in getattr(self, role)}
-        axes, start = [], 0
+        axes: list[list[tuple[int, str | None, bool]]] = []
+        start = 0
         for own, size in zip(piece.axes, self.leaf.shape, strict=True):
             in_view = self._axes_of_view(start, size)
             factors, before = [], 1
             for count, name in own:
                 # Where an axis is groups times the rest, the factors that make up the groups come first.
                 axis = in_view[-1] if before >= self.view[start] else start
-                factors.append((count, name if axis in kept else None))
+                factors.append((count, name, axis in kept))
                 before *= count
-            axes.append(tuple(factors))
+            axes.append(factors)
             start += len(in_view)
-        return tuple(axes)
+        named = {name for factors in axes for _, name, own in factors if name and own}
+        around_them = {outer for name in named for outer in around(name, piece.perms)}
+        return tuple(
+            tuple((count, name if own or name in around_them else None) for count, name, own in factors)
+            for factors in axes
+        )
 
 
 def contractions(flat: Flat, variables: PyTree, spec: PermutationSpec) -> tuple[Contraction, ...]:
@@ -142,7 +157,7 @@ def contractions(flat: Flat, variables: PyTree, spec: PermutationSpec) -> tuple[
         UserError: the spec was not derived from this model.
     """
     check_fit(spec, variables)
-    axes, names = named_axes(flat, variables, spec)
+    axes, names, plan = named_axes(flat, variables, spec)
     moving = {factor: name for factor, name in names.items() if name is not None}
     found = []
     for index, instruction in enumerate(flat.instructions):
@@ -150,21 +165,41 @@ def contractions(flat: Flat, variables: PyTree, spec: PermutationSpec) -> tuple[
         layout = None if position is None else _layout(flat, instruction, position)
         if position is None or layout is None:
             continue
-        weight, entry = instruction.operands[position], instruction.operands[1 - position]
-        leaf = leaf_spec(axes[weight], flat.avals[weight].shape, moving)
-        found.append(Contraction(index, weight, entry, leaf, *layout))
+        if index in plan.again:
+            continue
+        parts, loops = plan.parts(index)
+        operands = [flat.instructions[part].operands for part in parts]
+        weights, entries = (tuple(own[side] for own in operands) for side in (position, 1 - position))
+        sizes = tuple(loop.size for loop in loops)
+        shape = (*sizes, *flat.avals[weights[0]].shape)
+        leaf = leaf_spec((*(loop.axis for loop in loops), *axes[weights[0]]), shape, moving)
+        view, *roles = layout
+        batch, rows, columns = (tuple(axis + len(sizes) for axis in own) for own in roles)
+        around = (*range(len(sizes)), *batch)
+        found.append(
+            Contraction(parts, weights, entries, sizes, leaf, (*sizes, *view), around, rows, columns)
+        )
     return tuple(found)
 
 
 def entry_matrices(flat: Flat, contraction: Contraction, values: Values) -> Array:
     """H as `(batch, observations, columns)`: a convolution sees a patch for each position of its result."""
-    instruction = flat.instructions[contraction.instruction]
-    entry, params = values[contraction.entry], instruction.eqn.params
+    width = contraction.shape[2]
+    each = [
+        _entry(flat, flat.instructions[part], entry, width, values)
+        for part, entry in zip(contraction.parts, contraction.entries, strict=True)
+    ]
+    return jnp.concatenate(each)
+
+
+def _entry(flat: Flat, instruction: Instruction, value: int, width: int, values: Values) -> Array:
+    entry, params = values[value], instruction.eqn.params
+    side = instruction.operands.index(value)
     if instruction.primitive == "conv_general_dilated":
-        numbers = params["dimension_numbers"]
+        numbers, kernel = params["dimension_numbers"], flat.avals[instruction.operands[1]].shape
         patches = lax.conv_general_dilated_patches(
             entry,
-            [flat.avals[contraction.weight].shape[axis] for axis in numbers.rhs_spec[2:]],
+            [kernel[axis] for axis in numbers.rhs_spec[2:]],
             params["window_strides"],
             params["padding"],
             params["lhs_dilation"],
@@ -172,12 +207,10 @@ def entry_matrices(flat: Flat, contraction: Contraction, values: Values) -> Arra
             dimension_numbers=numbers,
         )
         patches = jnp.moveaxis(patches, numbers.out_spec[1], -1)
-        count, _, width = contraction.shape
-        return jnp.moveaxis(patches.reshape(-1, count, width), 1, 0)
-    side = 1 - instruction.operands.index(contraction.weight)
+        return jnp.moveaxis(patches.reshape(-1, params["feature_group_count"], width), 1, 0)
     contracting, batch = (dims[side] for dims in params["dimension_numbers"])
     rest = [axis for axis in range(entry.ndim) if axis not in (*contracting, *batch)]
-    count, _, width = contraction.shape
+    count = math.prod(entry.shape[axis] for axis in batch)
     return jnp.transpose(entry, (*batch, *rest, *contracting)).reshape(count, -1, width)
 
 

@@ -28,7 +28,7 @@ from llfc_jax.symmetry.places import MOVING, Places
 def equations(places: Places) -> Equations:
     """All that a program asks of the exponents of its groups."""
     flat = places.flat
-    found = Equations(flat, places.keys(), places.before)
+    found = Equations(flat, places.keys(), places.before, places.lost)
     for instruction in flat.instructions:
         if any(found.of(value) for value in (*instruction.operands, *instruction.results)):
             RULES.get(instruction.primitive, unknown)(found, instruction)
@@ -128,7 +128,10 @@ def _moved(found: Equations, instruction: Instruction) -> None:
             from_all = {old.value for old in carried.get(key, ())}.issuperset(filled)
             if key not in carried or not (from_all or along == {key.axis}):
                 found.none(KINDS, key)
-    if instruction.primitive not in ("slice", "split"):  # which leave whole groups out, or none of one
+    if instruction.primitive in ("slice", "split"):  # which leave whole groups out, or take one position
+        for j in range(len(instruction.results)):
+            found.none(KINDS, *found.lost(instruction, 0, j))
+    else:
         kept = {old for own in carried.values() for old in own}
         left = [key for operand in instruction.operands for key in found.of(operand) if key not in kept]
         found.none(KINDS, *left)

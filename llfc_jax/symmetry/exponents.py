@@ -60,6 +60,7 @@ class Equations:
         flat: the program.
         keys: value -> where groups are on it, axis by axis.
         before: see `Places`.
+        lost: the same.
         rows: kind of map -> equations.
         uniform: values that don't vary along a group's axis.
         squares: values that are squares of others, unit by unit, as long as they are only summed.
@@ -71,6 +72,7 @@ class Equations:
     flat: Flat
     keys: Mapping[int, Sequence[Key]]
     before: Callable[[Instruction, int, int], Iterable[tuple[Key, Key]]]
+    lost: Callable[[Instruction, int, int], Iterable[Key]]
     rows: dict[str, list[Row]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     uniform: set[Key] = field(default_factory=set)
     squares: dict[Key, Key] = field(default_factory=dict)

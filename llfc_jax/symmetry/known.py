@@ -59,15 +59,27 @@ class Chosen(NamedTuple):
     among: tuple[Among, ...]
 
 
+class Partial(NamedTuple):
+    """A sum of some parts of a loop that Python has run: one with all of them has the same axes.
+
+    Attributes:
+        axes: of the whole sum.
+        terms: those that stand for all.
+    """
+
+    axes: Axes
+    terms: "tuple[Known, ...]"
+
+
 Direct: TypeAlias = Axes | Positions | Coordinates
 """Of an array that has nothing around it but the iterations of loops."""
 
-Known: TypeAlias = Direct | Chosen
+Known: TypeAlias = Direct | Chosen | Partial
 
 
 def axes_of(value: Known) -> Axes:
     """The axes of an array, whatever its entries are."""
-    return value.axes if isinstance(value, Positions | Coordinates | Chosen) else value
+    return value.axes if isinstance(value, Positions | Coordinates | Chosen | Partial) else value
 
 
 def columns_of(value: Known) -> tuple[Positions | None, ...]:
@@ -104,7 +116,7 @@ def settle_value(value: Known, why: object, ambient: Axis) -> None:
 
 def told_of(value: Known, among: tuple[Among, ...]) -> Known:
     """An array of numbers that has one position of some axes; of positions, none is told."""
-    if not among or isinstance(value, Positions | Coordinates | Chosen):
+    if not among or isinstance(value, Positions | Coordinates | Chosen | Partial):
         return value
     return Chosen(value, among)
 

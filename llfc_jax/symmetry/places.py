@@ -84,6 +84,21 @@ class Places:
                 for here in self.at(old, source) if source is not None else ():
                     yield from ((here, key) for key in keys if key.group == here.group)
 
+    def lost(self, instruction: Instruction, operand: int, result: int) -> Iterator[Key]:
+        """What an operand has where a result's numbers are from, and the result has not: one position of it.
+
+        Args:
+            instruction: one of `MOVING`.
+            operand: which.
+            result: which.
+        """
+        for block, keys in self.blocks(instruction.results[result]):
+            point = tuple(int(own[0]) for own in block.positions)
+            source = _source(self.flat, instruction, operand, result, point)
+            for here in self.at(instruction.operands[operand], source) if source is not None else ():
+                if here.group not in {key.group for key in keys}:
+                    yield here
+
     def _keys(self, value: int) -> list[Key]:
         plain = self._groups(value)
         if not self._repeated(value):

@@ -6,7 +6,6 @@ the output of the permuted network is the output of the network.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from llfc_jax.program.interpreter import interpret
 from llfc_jax.program.scans import scan_of
 from llfc_jax.symmetry.carrying import carried
-from llfc_jax.symmetry.chosen import taken_apart
+from llfc_jax.symmetry.chosen import at_one_position, taken_apart
 from llfc_jax.symmetry.factors import (
     Axes,
     Axis,
@@ -37,6 +36,7 @@ from llfc_jax.symmetry.known import (
     axes_of,
     settle_value,
     simplest,
+    surroundings,
     told_of,
 )
 from llfc_jax.symmetry.lookups import Used, lookups
@@ -46,7 +46,10 @@ from llfc_jax.symmetry.reading import read
 from llfc_jax.symmetry.rule import opaque, shape_of
 from llfc_jax.symmetry.rules import RULES
 from llfc_jax.symmetry.spec import PermutationSpec
+from llfc_jax.symmetry.steps import is_summed, steps_of
 from llfc_jax.symmetry.unification import settle, unify_all, unify_arrays
+from llfc_jax.symmetry.unrolled import plan
+from llfc_jax.symmetry.unrolled_rules import Propagation
 from llfc_jax.types import PyTree
 
 
@@ -55,8 +58,9 @@ def permutation_spec(apply: Callable[..., PyTree], variables: PyTree, *inputs: P
 
     The model is traced, not run. What is found is always a symmetry; it may not be all of them: an axis that
     an operation without a rule acts on is fixed, and so is one along which a constant varies. Positions that
-    are cut out one by one stay where they are, such as experts in a loop over a stack of them, and whole
-    arrays are not exchanged, such as those of experts that are summed.
+    are cut out one by one stay where they are, unless all of them are, for parts that differ in nothing else
+    and are summed, such as experts in a loop over a stack of them. Whole arrays are not exchanged, such as
+    those of experts that are summed.
 
     Args:
         apply: `apply(variables, *inputs)` returns the outputs that have to stay, a pytree.
@@ -125,9 +129,14 @@ def _run(
     ambient: Axis = (),
 ) -> list[Axes]:
     """Propagates axes through a jaxpr; appends to `used` what its primitives read, in order."""
-    visit = partial(propagate, used=used, ambient=ambient)
+    visit = propagation(jaxpr, len(operands), used, ambient)
     results = interpret(jaxpr, operands, constants(ambient), visit)
     return _numbers(results, "positions that leave a program", ambient)
+
+
+def propagation(jaxpr: ClosedJaxpr | Jaxpr, count: int, used: Used, ambient: Axis) -> Propagation:
+    """What returns the axes of the results of each primitive of a program, one after the other."""
+    return Propagation(plan(*steps_of(jaxpr, count)), propagate, used, ambient)
 
 
 def propagate(eqn: JaxprEqn, operands: Sequence[Known], used: Used, ambient: Axis = ()) -> Sequence[Known]:
@@ -150,11 +159,14 @@ def propagate(eqn: JaxprEqn, operands: Sequence[Known], used: Used, ambient: Axi
         # the factors of an empty array don't tell its shape
         results = opaque(eqn, _numbers(operands, eqn, ambient))
     elif name in _CONTROL_FLOW:
-        results = _CONTROL_FLOW[name](eqn, _numbers(operands, eqn, ambient), used, ambient)
+        bare, among = at_one_position(eqn, operands)
+        around = (*ambient, *surroundings(among))
+        found = _CONTROL_FLOW[name](eqn, _numbers(bare, eqn, around), used, around)
+        results = [told_of(value, among) for value in found]
     else:
         taken, among = taken_apart(eqn, operands, ambient)
-        found = positions_rule(eqn, taken)
-        results = RULES.get(name, carried)(eqn, _numbers(taken, eqn, ambient)) if found is None else found
+        known = positions_rule(eqn, taken)
+        results = RULES.get(name, carried)(eqn, _numbers(taken, eqn, ambient)) if known is None else known
         results = [told_of(value, among) for value in results]
     for value in (*operands, *results):
         settle_value(value, eqn, ambient)
@@ -178,9 +190,10 @@ def _unify_each(first: Sequence[Axes], second: Sequence[Axes], eqn: JaxprEqn) ->
 def scan_axes(
     eqn: JaxprEqn, operands: Sequence[Axes], run: Callable[[Sequence[Axes], Axis], Sequence[Axes]]
 ) -> Sequence[Axes]:
-    """The axes of a scan's results: the carry is permuted alike in all iterations, whose order is fixed.
+    """The axes of a scan's results: the carry is permuted alike in all iterations.
 
-    What is taken apart may be permuted in another way in each iteration.
+    What is taken apart may be permuted in another way in each iteration. The order of iterations is fixed,
+    unless all that is carried on is a sum.
 
     Args:
         eqn: the scan.
@@ -190,7 +203,7 @@ def scan_axes(
     scan = scan_of(eqn)
     constants, carry, taken_apart = scan.operands(operands)
     counted = (axes[0] for axes in taken_apart)
-    iterations = unify_all([new_axis(scan.length, fixed=eqn), *counted], eqn)
+    iterations = unify_all([new_axis(scan.length, None if is_summed(eqn) else eqn), *counted], eqn)
     rows = (axes[1:] for axes in taken_apart)
     carried_on, stacked = scan.results(run([*constants, *carry, *rows], iterations))
     _unify_each(carry, carried_on, eqn)

@@ -15,6 +15,7 @@ from llfc_jax.symmetry.factors import (
     Reason,
     Sum,
     TooManyParts,
+    canonical,
     dependencies,
     expand,
     fix,
@@ -270,15 +271,17 @@ def separate(axes: Iterable[Axis], others: Iterable[Axis], why: Reason) -> None:
     """States that axes don't depend on others: what is contracted is permuted alike along what is not."""
     excluded = {factor for axis in others for factor in nodes(axis)}
     for factor in [factor for axis in axes for factor in nodes(axis)]:
-        _narrow(factor, set(dependencies(factor.root()) - excluded), why)
+        root = factor.root()
+        if not root.within or excluded & frozenset().union(*map(canonical, root.within)):
+            _narrow(factor, set(dependencies(root) - excluded), why)
 
 
 def _narrow(factor: Factor, allowed: set[Factor], why: Reason) -> bool:
     """States what one factor may depend on; returns whether this made something alike."""
     if factor.parent is not None or factor.fixed is not None:
         return False
-    found = frozenset(allowed & dependencies(factor) if factor.within else allowed) - {factor}
     if isinstance(factor.split, Cases):
+        found = frozenset(allowed & dependencies(factor) if factor.within else allowed) - {factor}
         if factor.split.of.root() in allowed and (not factor.within or factor.split.of.root() in found):
             return False
         axes = factor.split.axes
@@ -289,8 +292,26 @@ def _narrow(factor: Factor, allowed: set[Factor], why: Reason) -> bool:
         unify_all(axes, why)
         return True
     if factor.split is None:
-        factor.within = [found]
+        _allow(factor, frozenset(allowed) - {factor})
     return False
+
+
+def _allow(factor: Factor, allowed: frozenset[Factor]) -> None:
+    """States what a class may depend on, beside what was stated.
+
+    All statements are kept of which none follows from another: what two of them allow by different names may
+    turn out to be one.
+    """
+    if any(names <= allowed for names in factor.within):
+        return
+    stated = [canonical(names) for names in factor.within]
+    if not any(names <= allowed for names in stated):
+        kept = [names for names in stated if not allowed <= names] + [allowed]
+        factor.within = kept if len(kept) <= _MOST_STATED else [frozenset.intersection(*kept)]
+
+
+_MOST_STATED = 8
+"""Statements of what a class may depend on that are kept; of more, what all of them allow by now."""
 
 
 def take(axes: Axes, dimension: int, positions: np.ndarray, size: int, why: Reason) -> Axes:

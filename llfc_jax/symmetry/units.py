@@ -17,8 +17,9 @@ from llfc_jax.symmetry.known import Chosen, Itself, Known, Positions, as_numbers
 from llfc_jax.symmetry.lookups import Used
 from llfc_jax.symmetry.reading import blocks, leaf_spec, name_factors, positions_of
 from llfc_jax.symmetry.spec import LeafSpec, PermutationSpec, around, check_fit, index_of, readable_path
-from llfc_jax.symmetry.trace import constants, propagate, scan_axes
+from llfc_jax.symmetry.trace import constants, propagation, scan_axes
 from llfc_jax.symmetry.unification import settle
+from llfc_jax.symmetry.unrolled import Loop
 from llfc_jax.types import Array, PyTree
 
 
@@ -37,13 +38,13 @@ class _Record(NamedTuple):
         seen: what is made of the inputs.
         contracted: that which contractions read.
         used: the factors and lookups.
-        choices: source -> the positions that it stands for.
+        choices: source -> the positions that it stands for, in each part of loops that Python has run.
     """
 
     seen: list[_Value]
     contracted: list[_Value]
     used: Used
-    choices: dict[Hashable, Array]
+    choices: dict[Hashable, list[tuple[Mapping[Loop, int], Array]]]
 
 
 class _Part(NamedTuple):
@@ -144,22 +145,32 @@ def _run(
     jaxpr: ClosedJaxpr | Jaxpr, operands: Sequence[_Value], record: _Record, ambient: Axis
 ) -> list[_Value]:
     """Evaluates a program and its axes at once, and records what its operations read."""
+    axes_of_results = propagation(jaxpr, len(operands), record.used, ambient)
+    plan = axes_of_results.plan
+    shown: dict[tuple[int, int], _Shown] = {}
 
     def visit(eqn: JaxprEqn, operands: Sequence[_Value]) -> Sequence[_Value]:
+        step = axes_of_results.number
+        part = plan.inside.get(step, {})
         for source, found in _choices(eqn, operands):
-            record.choices.setdefault(source, found)  # JAX counts from the end, too, and takes what is right
-        shown = [
-            _spread(x, record.choices)
-            for x in operands
-            if x.from_inputs and jnp.issubdtype(x.array.dtype, jnp.floating)
-        ]
-        record.seen.extend(shown)
-        if eqn.primitive.name in CONTRACTIONS:
-            record.contracted.extend(shown)
-        if eqn.primitive.name == "scan":
+            if source not in _chosen_in(
+                part, record
+            ):  # JAX counts from the end, too, and takes what is right
+                record.choices.setdefault(source, []).append((part, found))
+        chosen = _chosen_in(part, record)
+        outside = step in plan.sums or step in plan.joined  # which see parts of loops from outside
+        for i, x in enumerate(() if outside else operands):
+            if x.from_inputs and jnp.issubdtype(x.array.dtype, jnp.floating):
+                spread, first = _spread(x, chosen), plan.first(step)
+                if first == step:
+                    shown[step, i] = _Shown(record, spread, contracted=eqn.primitive.name in CONTRACTIONS)
+                elif _is_of_part(x, part, plan.inside[first]):
+                    shown[first, i].add(spread)
+        if eqn.primitive.name == "scan" and step not in plan.inside:
+            axes_of_results.number += 1
             return _scan(eqn, operands, record, ambient)
         from_inputs = any(x.from_inputs for x in operands)
-        axes = propagate(eqn, [x.axes for x in operands], record.used, ambient)
+        axes = axes_of_results(eqn, [x.axes for x in operands])
         results = evaluate(eqn, [x.array for x in operands])
         return [_Value(*result, from_inputs) for result in zip(results, axes, strict=True)]
 
@@ -169,6 +180,37 @@ def _run(
         return _Value(jnp.asarray(array), axes_of_constant(array), False)
 
     return interpret(jaxpr, operands, constant, visit)
+
+
+class _Shown:
+    """What an operation was shown to read: of a loop that Python has run, of all parts side by side."""
+
+    def __init__(self, record: _Record, value: _Value, *, contracted: bool) -> None:
+        self.places = [(own, len(own)) for own in (record.seen, *[record.contracted] * contracted)]
+        for own, _ in self.places:
+            own.append(value)
+
+    def add(self, value: _Value) -> None:
+        """Puts what another part reads beside it, which is 0 there."""
+        for own, place in self.places:
+            own[place] = own[place]._replace(array=own[place].array + value.array)
+
+
+def _is_of_part(value: _Value, part: Mapping[Loop, int], first: Mapping[Loop, int]) -> bool:
+    """Whether a part of loops reads what the first part does not: of loops it isn't of, the first will do."""
+    among = value.axes.among if isinstance(value.axes, Chosen) else ()
+    own = {one.source for one in among}
+    return all(part[loop] == at for loop, at in first.items() if loop not in own)
+
+
+def _chosen_in(part: Mapping[Loop, int], record: _Record) -> dict[Hashable, Array]:
+    """Source -> position, in a part of loops: what was chosen there or outside of them, and its own."""
+    found: dict[Hashable, Array] = {loop: jnp.asarray(at) for loop, at in part.items()}
+    for source, chosen in record.choices.items():
+        for where, position in chosen:
+            if where.items() <= part.items():
+                found[source] = position
+    return found
 
 
 def _choices(eqn: JaxprEqn, operands: Sequence[_Value]) -> Iterator[tuple[Hashable, Array]]:

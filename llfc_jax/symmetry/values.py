@@ -1,35 +1,54 @@
 """The axes of every value that a flat program computes, and the permutations that move them."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import jax
 
 from llfc_jax.program.flat import Flat
-from llfc_jax.symmetry.factors import Axes, Factor, factors_of, fix, new_axes
+from llfc_jax.symmetry.factors import Axes, Factor, factors_of, fix, new_axes, new_axis
 from llfc_jax.symmetry.known import Known, as_numbers, axes_of
 from llfc_jax.symmetry.lookups import Used
 from llfc_jax.symmetry.rotary import paired
 from llfc_jax.symmetry.spec import PermutationSpec
+from llfc_jax.symmetry.steps import Step, is_summed
 from llfc_jax.symmetry.trace import constants, propagate
-from llfc_jax.symmetry.unification import settle
+from llfc_jax.symmetry.unification import settle, unify
 from llfc_jax.symmetry.units import name_like
+from llfc_jax.symmetry.unrolled import Loop, Plan, Together, plan
+from llfc_jax.symmetry.unrolled_rules import Propagation
 from llfc_jax.types import PyTree
 
 
-def named_axes(
-    flat: Flat, variables: PyTree, spec: PermutationSpec
-) -> tuple[list[Axes], dict[Factor, str | None]]:
-    """The axes of every value of a program, and the name of what moves each class; None if it stays.
+class Named(NamedTuple):
+    """What moves the values of a program.
+
+    Attributes:
+        axes: of every value.
+        names: of what moves each class; None if it stays.
+        plan: the loops that Python has run.
+    """
+
+    axes: list[Axes]
+    names: dict[Factor, str | None]
+    plan: Plan
+
+
+def named_axes(flat: Flat, variables: PyTree, spec: PermutationSpec) -> Named:
+    """The axes of every value of a program, and the name of what moves each class.
 
     Raises:
         UserError: the spec was not derived from this program.
     """
-    axes, used = _axes_of_values(flat)
+    axes, used, loops = _axes_of_values(flat)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
     turned = [axes[value][axis] for value, axis, _ in paired(flat)]
-    return axes, name_like(spec, dict(zip(paths, axes, strict=False)), used, turned)
+    names = name_like(spec, dict(zip(paths, axes, strict=False)), used, turned)
+    return Named(axes, names, loops)
 
 
-def _axes_of_values(flat: Flat) -> tuple[list[Axes], list[Factor]]:
-    """The axes of every value of a program, all statements made, and what its primitives read."""
+def _axes_of_values(flat: Flat) -> tuple[list[Axes], list[Factor], Plan]:
+    """The axes of every value of a program, all statements made, what its primitives read, and its loops."""
     of_input = range(flat.num_leaves, flat.num_arguments)
     known: dict[int, Known] = {
         value: new_axes(flat.avals[value].shape, fixed="an input" if value in of_input else None)
@@ -44,10 +63,38 @@ def _axes_of_values(flat: Flat) -> tuple[list[Axes], list[Factor]]:
     def read(value: int) -> Known:
         return known[value] if value in known else axes_of_constant(flat.constants[value])
 
+    visit = Propagation(_plan(flat), propagate, used, ())
     for instruction in flat.instructions:
         operands = [read(operand) for operand in instruction.operands]
-        results = propagate(instruction.eqn, operands, used)
+        results = visit(instruction.eqn, operands)
         known.update(zip(instruction.results, results, strict=True))
     outputs = [as_numbers(read(value), "an output") for value in flat.outputs]
     fix(factors_of(outputs), "an output")
-    return [axes_of(known.get(value, ())) for value in range(len(flat.avals))], used.factors
+    axes = [axes_of(known.get(value, ())) for value in range(len(flat.avals))]
+    return axes, used.factors, visit.plan
+
+
+def _plan(flat: Flat) -> Plan:
+    """The loops that Python has run, and those over the iterations of scans that do nothing but add.
+
+    All of one scan are counted by one axis, as the scan's iterations are; those of other scans are none.
+    """
+    steps = [Step(one.eqn, one.operands, one.results) for one in flat.instructions]
+    scans = [(is_summed(eqn), new_axis(len(made)), made) for eqn, made in flat.unrolled]
+
+    def is_loop(loop: Loop) -> bool:
+        for free, axis, made in scans:
+            if any(_in_each(steps, own, made) for own in loop.steps):
+                if free and len(made) == loop.size:
+                    unify(loop.axis, axis, "a scan")
+                return free and len(made) == loop.size
+        return True
+
+    return plan(steps, flat.constants, flat.outputs, is_loop)
+
+
+def _in_each(steps: Sequence[Step], together: Together, made: Sequence[range]) -> bool:
+    """Whether steps are of different iterations of a scan."""
+    values = [steps[i].results[0] for i in together if steps[i].results]
+    of = [next((i for i, own in enumerate(made) if value in own), None) for value in values]
+    return None not in of and len({*of}) > 1

@@ -287,6 +287,23 @@ def keys_beside_values(w, x):
     return jnp.einsum("bgrqk,bkgd->bqgrd", pattern, v).reshape(*h.shape[:2], -1) @ w["proj"]
 
 
+def turned(x):
+    """Rotary positions, by halves."""
+    angles = np.float32(np.arange(6)[:, None] / 10 ** (np.arange(2) / 2))
+    both = np.concatenate([angles, angles], -1)[None, :, None]
+    first, second = jnp.split(x, 2, -1)
+    return x * np.cos(both) + jnp.concatenate([-second, first], -1) * np.sin(both)
+
+
+def queries_beside_their_key(w, x):
+    """One matrix whose columns are (groups, two queries with their key and value, inner), as in InternLM2."""
+    h = x @ w["embed"]
+    fused = (h @ w["qkv"]).reshape(*h.shape[:2], 2, 4, 4)
+    q = turned(fused[..., :2, :].reshape(*h.shape[:2], 4, 4))
+    k, v = (jnp.repeat(part, 2, 2) for part in (turned(fused[..., 2, :]), fused[..., 3, :]))
+    return attended(q, k, v) @ w["proj"]
+
+
 def quantised(w, x):
     """The nearest entry of a codebook stands for the input."""
     h = jnp.tanh(x @ w["in"])
@@ -402,6 +419,71 @@ def hypernetwork(w, x):
     made = (jnp.tanh(x.mean(0) @ w["in"]) @ w["make"]).reshape(5, 6)
     return jnp.tanh(x @ made) @ w["out"]
 
+
+def looped_experts(w, x):
+    """Layers and experts taken out of stacks one by one, beside an expert that all share."""
+    h = x @ w["in"]
+    for layer in range(2):
+        gates = jax.nn.softmax(h @ w["route"][layer])
+        experts = (jax.nn.gelu(h @ w["up"][layer, e]) @ w["down"][layer, e] for e in range(3))
+        h = h + sum(gates[:, e, None] * expert for e, expert in enumerate(experts))
+        h = h + jax.nn.gelu(h @ w["shared"][layer]) @ w["back"][layer]
+    return h @ w["out"]
+
+
+def masked_experts(w, x):
+    """Each expert sees all and is masked where it isn't among the best two."""
+    gates, chosen = lax.top_k(jax.nn.softmax(x @ w["route"]), 2)
+    out = jnp.zeros((len(x), 2))
+    for e in reversed(range(3)):
+        share = jnp.where(chosen == e, gates, 0).sum(-1, keepdims=True)
+        out = out + share * (jax.nn.gelu(x @ w["up"][e]) @ w["down"][e])
+    return out
+
+
+def looped_heads(w, x):
+    """Heads by slices of fused queries, keys and values, concatenated."""
+    h = x @ w["embed"]
+    parts = zip(*(jnp.split(part, 3, -1) for part in jnp.split(h @ w["qkv"], 3, -1)), strict=True)
+    heads = [jax.nn.softmax(q @ k.swapaxes(1, 2)) @ v for q, k, v in parts]
+    return jnp.concatenate(heads, -1) @ w["proj"]
+
+
+def loop_in_a_loop(w, x):
+    out = 0
+    for e in range(3):
+        shares = jax.nn.softmax(x @ w["share"][e])
+        inner = sum(shares[:, i, None] * (jnp.tanh(x @ w["up"][e, i]) @ w["mid"][e, i]) for i in range(2))
+        out = out + jax.nn.sigmoid(x @ w["gate"][:, e : e + 1]) * (jnp.tanh(inner) @ w["down"][e])
+    return out
+
+
+def scanned_sum(w, x):
+    """A loop that does nothing but add has no order."""
+
+    def add(total, expert):
+        gate, up, down = expert
+        return total + gate[:, None] * (jnp.tanh(x @ up) @ down), None
+
+    gates = jax.nn.softmax(x @ w["route"]).T
+    return lax.scan(add, jnp.zeros((len(x), 2)), (gates, w["up"], w["down"]))[0]
+
+
+def mapped_experts(w, x):
+    each = lax.map(lambda expert: jnp.tanh(x @ expert[0]) @ expert[1], (w["up"], w["down"]))
+    return jnp.einsum("ne,enk->nk", jax.nn.softmax(x @ w["route"]), each)
+
+
+def read_outside_of_the_loop(w, x):
+    hidden = [jnp.tanh(x @ w["up"][i]) for i in range(3)]
+    return sum(h @ w["down"][i] for i, h in enumerate(hidden)), hidden[0] @ w["down"][1]
+
+
+def joined_in_another_order(w, x):
+    return jnp.concatenate([jnp.tanh(x @ w["up"][i]) for i in reversed(range(3))], -1) @ w["out"]
+
+
+EXPERTS = {"route": (5, 3), "up": (3, 5, 4), "down": (3, 4, 2)}
 
 NETWORKS = {
     "inception": Small(
@@ -542,6 +624,12 @@ NETWORKS = {
         SEQUENCE,
         [(3,), (3, 2), (3, 4), (3, 4), (6,)],
     ),
+    "queries beside their key": Small(
+        queries_beside_their_key,
+        {"embed": (5, 6), "qkv": (6, 32), "proj": (16, 2)},
+        SEQUENCE,
+        [(2,), (2, 2), (2, 4), (6,)],
+    ),
     "codebook": Small(quantised, {"in": (5, 4), "book": (6, 4), "out": (4, 2)}, X, [(4,), (6,)], {"book": 0}),
     "message passing": Small(
         message_passing,
@@ -580,6 +668,39 @@ NETWORKS = {
     "tied autoencoder": Small(tied_autoencoder, {"in": (5, 8)}, X, [(8,)]),
     "siamese": Small(siamese, {"in": (5, 8), "mid": (8, 6), "out": (6, 2)}, X, [(8,), (6,)]),
     "bilinear": Small(bilinear, {"left": (5, 4), "middle": (4, 6, 2), "right": (5, 6)}, X, [(4,), (6,)]),
+    "looped experts": Small(
+        looped_experts,
+        {
+            **{"in": (5, 6), "route": (2, 6, 3), "up": (2, 3, 6, 4), "down": (2, 3, 4, 6)},
+            **{"shared": (2, 6, 3), "back": (2, 3, 6), "out": (6, 2)},
+        },
+        X,
+        [(6,), (3,), (3,), (3, 4), (3, 4), (3,), (3,)],
+    ),
+    "masked experts": Small(masked_experts, EXPERTS, X, [(3,), (3, 4)], {"route": 1}),
+    "looped heads": Small(
+        looped_heads,
+        {"embed": (5, 6), "qkv": (6, 36), "proj": (12, 2)},
+        SEQUENCE,
+        [(6,), (3,), (3, 4), (3, 4)],
+    ),
+    "a loop in a loop": Small(
+        loop_in_a_loop,
+        {
+            **{"gate": (5, 3), "share": (3, 5, 2), "up": (3, 2, 5, 4), "mid": (3, 2, 4, 3)},
+            "down": (3, 3, 2),
+        },
+        X,
+        [(3,), (3, 2), (3, 2, 4), (3, 3)],
+    ),
+    "scanned sum": Small(scanned_sum, EXPERTS, X, [(3,), (3, 4)]),
+    "mapped experts": Small(mapped_experts, EXPERTS, X, [(3,), (3, 4)]),
+    "read outside of the loop": Small(
+        read_outside_of_the_loop, {"up": (3, 5, 4), "down": (3, 4, 2)}, X, [(4,), (4,)]
+    ),
+    "joined in another order": Small(
+        joined_in_another_order, {"up": (3, 5, 4), "out": (12, 2)}, X, [(4,), (4,), (4,)]
+    ),
     "hypernetwork": Small(hypernetwork, {"in": (5, 4), "make": (4, 30), "out": (6, 2)}, X, [(4,), (6,)]),
 }
 """Name -> network."""

@@ -220,7 +220,7 @@ CUT_AND_LOOKED_UP = [
         "looked-up experts",
         "sparse autoencoder",
     ),
-    "selective state space",
+    *("selective state space", "looped experts", "looped heads", "a loop in a loop", "scanned sum"),
 ]
 """Of `grouped_networks`: groups are pieces of one axis, of scanned layers, or chosen by position."""
 

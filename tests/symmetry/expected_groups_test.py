@@ -112,7 +112,9 @@ def test_nothing_is_told_of_lookups_that_cost_no_symmetry(name):
     assert not told_alike(spec_of(NETWORKS[name]))
 
 
-@pytest.mark.parametrize("name", ["parallel block", "mixture of the best two", "padded stages"])
+@pytest.mark.parametrize(
+    "name", ["parallel block", "mixture of the best two", "padded stages", "a loop in a loop", "looped heads"]
+)
 def test_no_permutation_of_weights_that_keeps_the_function_is_missed(name):
     network = NETWORKS[name]
     told_apart = {f"['{leaf}']": axis for leaf, axis in network.told_apart.items()}
@@ -152,8 +154,8 @@ def test_operations_without_a_rule_carry_what_they_would_be_batched_over(name):
 
 
 def weighed(w, x, i):
-    """What an expert out of a stack gives, by the router's weight."""
-    return jax.nn.softmax(x @ w["router"])[:, i, None] * (jnp.tanh(x @ w["up"][i]) @ w["down"][i])
+    """What an expert out of a stack gives, by the router's weight, and more the later it comes."""
+    return 0.5**i * jax.nn.softmax(x @ w["router"])[:, i, None] * (jnp.tanh(x @ w["up"][i]) @ w["down"][i])
 
 
 def in_python(w, x):
@@ -163,14 +165,14 @@ def in_python(w, x):
 def scanned(w, x):
     def add(total, expert):
         weight, up, down = expert
-        return total + weight[:, None] * (jnp.tanh(x @ up) @ down), None
+        return total / 2 + weight[:, None] * (jnp.tanh(x @ up) @ down), None
 
     weights = jax.nn.softmax(x @ w["router"]).T
     return lax.scan(add, jnp.zeros_like(x), (weights, w["up"], w["down"]))[0]
 
 
 @pytest.mark.parametrize(("experts", "cause"), [(in_python, "slice"), (scanned, "scan")])
-def test_what_holds_experts_that_a_loop_takes_one_by_one_is_told(experts, cause):
+def test_what_holds_experts_whose_order_counts_in_a_loop_is_told(experts, cause):
     w = {"router": jnp.ones((4, 3)), "up": jnp.ones((3, 4, 5)), "down": jnp.ones((3, 5, 4))}
     spec = symmetry.permutation_spec(experts, w, jnp.ones((2, 4)))
     assert [*spec.sizes.values()] == [5] * 3

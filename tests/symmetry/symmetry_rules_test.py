@@ -72,7 +72,7 @@ OPERATIONS = {
     "half": (lambda h: h[..., :6], [6, 6]),
     "middle": (lambda h: h[..., 4:8], [4, 8]),
     "unaligned_slice": (lambda h: h[..., 1:], [11]),
-    "gate": (lambda h: jnp.prod(jnp.stack(jnp.split(h, 2, axis=-1)), axis=0), [6]),
+    "gate": (lambda h: jnp.prod(jnp.stack(jnp.split(h, 2, axis=-1)), axis=0), [2, 6]),
     "uneven_split": (lambda h: jnp.split(h, [4], axis=-1)[1], [4, 8]),
     "pad": (lambda h: jnp.pad(h, ((0, 0), (0, 0), (4, 4))), [12]),
     "crop": (lambda h: lax.pad(h, 0.0, ((0, 0, 0), (0, 0, 0), (-6, 6, 0))), [6, 6]),
