@@ -16,7 +16,7 @@ from llfc_jax.path.masks import samples_first
 from llfc_jax.program.flat import Values, arguments, output, run
 from llfc_jax.program.nodes import Program
 from llfc_jax.program.reading import fitting
-from llfc_jax.runtime import sharding
+from llfc_jax.runtime import limits, sharding
 from llfc_jax.types import Array, Batch, PyTree, Variables
 
 Correct = Callable[[Variables, PyTree], Variables]
@@ -79,9 +79,12 @@ def measure_path(
         for batch in batches:
             with jax.default_matmul_precision("highest"):
                 program = fitting(program, path.a, batch.images, batch.mask.shape)
+                compiles = states is None
                 if states is None:
                     states = _empty_states(program, measures, groups, path, batch)
                 states, seen = _step(program, measures, groups, correct, chunk, states, path, batch)
+                if compiles:
+                    limits.give_back_freed()
             yield seen
 
     for seen in _one_behind(looks()):

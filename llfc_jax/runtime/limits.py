@@ -1,7 +1,9 @@
 """How much memory a process may take: what the machine has, or less, where a container or a shell says so."""
 
+import ctypes
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,16 @@ def check_address_space() -> None:
         if found < ADDRESS_SPACE:
             expected = f"{ADDRESS_SPACE / 2**30:g} GiB at least, or unlimited"
             raise UserError(f"ulimit -v: expected {expected}; found {found / 2**30:.3g} GiB")
+
+
+def give_back_freed() -> None:
+    """Give the system back what is freed but kept for later, as by glibc: a GB where XLA has compiled one.
+
+    Other C libraries are left alone.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _of_shell() -> Iterator[int]:

@@ -1,7 +1,11 @@
 """How much memory a process may take."""
 
+import platform
 import resource
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llfc_jax.errors import UserError
@@ -53,3 +57,19 @@ def test_too_few_addresses_for_jax_are_one_line_not_an_abort(monkeypatch):
     with pytest.raises(UserError, match=r"^ulimit -v: expected 2 GiB at least, or unlimited; found 1 GiB$"):
         limits.check_address_space()
     assert limits.host_memory_bytes() <= 2**30
+
+
+def resident_bytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="asks glibc")
+def test_what_is_freed_goes_back_to_the_system():
+    taken = [np.ones(2**13) for _ in range(2**12)]  # pieces that malloc keeps: 256 MB
+    kept = taken[::256]
+    del taken
+    before = resident_bytes()
+    limits.give_back_freed()
+    assert before - resident_bytes() > 2**27
+    assert sum(piece.sum() for piece in kept) == 2**17
