@@ -20,9 +20,6 @@ MOST = 3
 
 _HELPER = "from llfc_jax.reporting import helpers; helpers.serve()"
 
-_GONE = (OSError, EOFError, pickle.UnpicklingError)
-"""What talking to a helper raises that has ended."""
-
 _count = 0
 
 
@@ -55,11 +52,7 @@ def draw_each(draw: Callable[[str], Any], names: Iterable[str], results: Any) ->
                 with contextlib.suppress(IndexError):  # a helper was faster
                     own = waiting.popleft()
                     drawn[own].set_result(draw(own))
-            try:
-                found = future.result()
-            except _GONE:
-                found = draw(name)
-            yield found
+            yield draw(name) if future.exception() else future.result()
     finally:
         waiting.clear()
 
@@ -98,7 +91,7 @@ def _have_drawn(results: Any, waiting: deque[str], drawn: dict[str, Future[Any]]
             try:
                 _send(name, helper.stdin)
                 drawn[name].set_result(pickle.load(helper.stdout))
-            except _GONE as error:
+            except Exception as error:  # whatever it is: who waits must not wait for ever
                 drawn[name].set_exception(error)
                 return
 
