@@ -479,11 +479,92 @@ def read_outside_of_the_loop(w, x):
     return sum(h @ w["down"][i] for i, h in enumerate(hidden)), hidden[0] @ w["down"][1]
 
 
-def joined_in_another_order(w, x):
-    return jnp.concatenate([jnp.tanh(x @ w["up"][i]) for i in reversed(range(3))], -1) @ w["out"]
+def diagonal_states(w, x):
+    """S4's diagonal form: each channel has states of its own."""
+    u = x @ w["in"]
+    decay = jnp.broadcast_to(jnp.exp(-jnp.exp(w["decay"])), (*u.shape, 4))
+    driven = u[..., None] * w["into"]
+    _, h = lax.associative_scan(lambda a, b: (a[0] * b[0], b[0] * a[1] + b[1]), (decay, driven), axis=1)
+    return jax.nn.gelu((h * w["from"]).sum(-1) + w["skip"] * u) @ w["out"]
+
+
+def cosine_attention(w, x):
+    """Each head has a temperature of its own."""
+    q, k, v = (jnp.einsum("bld,dhk->blhk", x, w[name]) for name in "qkv")
+    q, k = (z / jnp.linalg.norm(z, axis=-1, keepdims=True) for z in (q, k))
+    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) * jnp.exp(w["temperature"])[:, None, None]
+    return jnp.einsum("bhqk,bkhd,hdo->bqo", jax.nn.softmax(scores), v, w["o"])
+
+
+def relative_bias(w, x):
+    """Of each head, looked up by distance, as in T5."""
+    h = x @ w["in"]
+    q, k, v = ((h @ w[name]).reshape(*h.shape[:2], 2, 3) for name in "qkv")
+    distance = np.clip(np.arange(6)[None] - np.arange(6)[:, None], -2, 2) + 2
+    bias = w["relative"][distance].transpose(2, 0, 1)
+    pattern = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) + bias)
+    return jnp.einsum("bhqk,bkhd->bqhd", pattern, v).reshape(*h.shape[:2], 6) @ w["o"]
+
+
+def penalised_by_distance(w, x):
+    """Each head by a slope that is given, as in ALiBi: heads stay."""
+    h = x @ w["in"]
+    q, k, v = ((h @ w[name]).reshape(*h.shape[:2], 2, 3) for name in "qkv")
+    slopes = np.float32([0.5, 0.25])[:, None, None]
+    bias = -np.abs(np.arange(6)[None] - np.arange(6)[:, None]) * slopes
+    pattern = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) + bias)
+    return jnp.einsum("bhqk,bkhd->bqhd", pattern, v).reshape(*h.shape[:2], 6) @ w["o"]
+
+
+def mixture_density(w, x):
+    """The likelihood under a mixture whose components a network makes."""
+    h = jnp.tanh(x @ w["in"])
+    centres, spread = (h @ w["centres"]).reshape(len(x), 3, 2), h @ w["spread"]
+    distance = ((x[:, None, :2] - centres) ** 2).sum(-1)
+    fit = -distance * jnp.exp(-2 * spread) / 2 - 2 * spread
+    return jax.nn.logsumexp(jax.nn.log_softmax(h @ w["shares"]) + fit, -1)
+
+
+def graph_attention(w, x):
+    """Every node attends to the one three before, and to itself."""
+    h = jnp.einsum("nd,dhk->nhk", x, w["w"])
+    senders = np.concatenate([np.arange(16), np.arange(16)])
+    receivers = np.concatenate([np.arange(16), np.roll(np.arange(16), 3)])
+    scores = jax.nn.leaky_relu((h * w["from"]).sum(-1)[senders] + (h * w["to"]).sum(-1)[receivers])
+    shares = jnp.exp(scores - jax.ops.segment_max(scores, receivers, 16)[receivers])
+    shares = shares / jax.ops.segment_sum(shares, receivers, 16)[receivers]
+    summed = jax.ops.segment_sum(shares[..., None] * h[senders], receivers, 16)
+    return jnp.tanh(summed.reshape(16, -1)) @ w["out"]
+
+
+def pixel_shuffle(w, x):
+    h = conv(jnp.tanh(conv(x, w["first"])), w["second"])
+    n, height, width, _ = h.shape
+    h = h.reshape(n, height, width, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5)
+    return conv(jnp.tanh(h.reshape(n, 2 * height, 2 * width, 3)), w["out"])
+
+
+def normed_weights(w, x):
+    direction = w["in"] / jnp.linalg.norm(w["in"], axis=0)
+    return jnp.tanh(x @ (direction * w["length"])) @ w["out"]
+
+
+def maxout(w, x):
+    return (x @ w["in"]).reshape(len(x), 4, 3).max(-1) @ w["out"]
+
+
+def looped_queries(w, x):
+    """Query heads one by one, all with one key and one value, added up."""
+    key, value = x @ w["k"], x @ w["v"]
+    heads = (slice(4 * i, 4 * i + 4) for i in range(3))
+    return sum(
+        jax.nn.softmax((x @ w["q"][:, own]) @ key.swapaxes(1, 2)) @ value @ w["o"][own] for own in heads
+    )
 
 
 EXPERTS = {"route": (5, 3), "up": (3, 5, 4), "down": (3, 4, 2)}
+
+ATTENTION = {"in": (5, 6), "q": (6, 6), "k": (6, 6), "v": (6, 6), "o": (6, 2)}
 
 NETWORKS = {
     "inception": Small(
@@ -698,8 +779,43 @@ NETWORKS = {
     "read outside of the loop": Small(
         read_outside_of_the_loop, {"up": (3, 5, 4), "down": (3, 4, 2)}, X, [(4,), (4,)]
     ),
-    "joined in another order": Small(
-        joined_in_another_order, {"up": (3, 5, 4), "out": (12, 2)}, X, [(4,), (4,), (4,)]
+    "diagonal states": Small(
+        diagonal_states,
+        {"in": (5, 6), "decay": (6, 4), "into": (6, 4), "from": (6, 4), "skip": (6,), "out": (6, 2)},
+        SEQUENCE,
+        [(6,), (6, 4)],
+    ),
+    "cosine attention": Small(
+        cosine_attention,
+        {"q": (5, 2, 3), "k": (5, 2, 3), "v": (5, 2, 3), "temperature": (2,), "o": (2, 3, 2)},
+        SEQUENCE,
+        [(2,), (2, 3), (2, 3)],
+    ),
+    "relative bias": Small(
+        relative_bias, {**ATTENTION, "relative": (5, 2)}, SEQUENCE, [(6,), (2,), (2, 3), (2, 3)]
+    ),
+    "penalised by distance": Small(
+        penalised_by_distance, ATTENTION, SEQUENCE, [(6,), (3,), (3,), (3,), (3,)]
+    ),
+    "mixture density": Small(
+        mixture_density,
+        {"in": (5, 6), "shares": (6, 3), "centres": (6, 6), "spread": (6, 3)},
+        X,
+        [(6,), (3,)],
+    ),
+    "graph attention": Small(
+        graph_attention, {"w": (5, 2, 3), "from": (2, 3), "to": (2, 3), "out": (6, 2)}, X, [(2,), (2, 3)]
+    ),
+    "pixel shuffle": Small(
+        pixel_shuffle,
+        {"first": (3, 3, 3, 4), "second": (3, 3, 4, 12), "out": (3, 3, 3, 2)},
+        IMAGES,
+        [(4,), (3,)],
+    ),
+    "normed weights": Small(normed_weights, {"in": (5, 8), "length": (8,), "out": (8, 2)}, X, [(8,)]),
+    "maxout": Small(maxout, {"in": (5, 12), "out": (4, 2)}, X, [(4,), (4, 3)]),
+    "looped queries": Small(
+        looped_queries, {"q": (5, 12), "k": (5, 4), "v": (5, 4), "o": (12, 2)}, SEQUENCE, [(3,), (4,), (4,)]
     ),
     "hypernetwork": Small(hypernetwork, {"in": (5, 4), "make": (4, 30), "out": (6, 2)}, X, [(4,), (6,)]),
 }

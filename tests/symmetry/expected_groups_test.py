@@ -6,6 +6,7 @@ import pytest
 from force import order, order_by_force
 from grouped_networks import NETWORKS, Small, X
 from jax import lax
+from planted import some_permutation
 
 from llfc_jax import symmetry
 from llfc_jax.symmetry.spec import shape_of_permutation
@@ -120,6 +121,17 @@ def test_no_permutation_of_weights_that_keeps_the_function_is_missed(name):
     told_apart = {f"['{leaf}']": axis for leaf, axis in network.told_apart.items()}
     bound = order_by_force(network.apply, network.weights, (network.x,), told_apart)
     assert order(spec_of(network)) == bound
+
+
+def test_parts_of_a_loop_that_are_joined_in_another_order_are_told_apart():
+    def apply(w, x):
+        return jnp.concatenate([jnp.tanh(x @ w["up"][i]) for i in reversed(range(3))], -1) @ w["out"]
+
+    network = Small(apply, {"up": (3, 5, 4), "out": (12, 2)}, X, [])
+    spec = spec_of(network)
+    assert [*spec.sizes.values()] == [4, 4, 4]
+    moved = symmetry.apply_permutation(spec, some_permutation(0, spec), network.weights)
+    assert symmetry.check_equivalence(apply, network.weights, moved, X) < 1e-5
 
 
 def test_force_sees_what_a_reader_misses():
