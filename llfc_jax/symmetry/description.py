@@ -1,7 +1,7 @@
 """Symmetries as text: what moves, and what holds the rest."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -68,7 +68,8 @@ def _wrapped(line: str) -> list[str]:
 def held_fixed(spec: PermutationSpec) -> tuple[str, ...]:
     """Returns what keeps axes of a model's arrays from being permuted and which, the longest axes first.
 
-    Some are fixed; some move, but alike at all positions along an axis that is looked up.
+    Some are fixed; some move, but alike at all positions along an axis that is looked up. Last come whole
+    arrays that could be exchanged, such as those of experts in a list.
 
     Example:
         >>> leaves = {"['w']": LeafSpec((3, 4), (None, None))}
@@ -78,7 +79,12 @@ def held_fixed(spec: PermutationSpec) -> tuple[str, ...]:
     return (
         *_by_reason("fixed by {}", spec.fixed, spec),
         *_by_reason("alike at all positions looked up by {}", spec.alike, spec),
+        *(f"alike, but not exchanged: {_exchanged(group)}" for group in spec.exchangeable),
     )
+
+
+def _exchanged(group: Sequence[Sequence[str]]) -> str:
+    return "; ".join(" with ".join(map(readable_path, paths)) for paths in group)
 
 
 def _by_reason(said: str, kept: Mapping[str, tuple[str, ...]], spec: PermutationSpec) -> list[str]:

@@ -148,12 +148,15 @@ class PermutationSpec:
             line of the program that it is in, a constant, an input, an output. Empty where all can move.
         alike: path -> for each axis of that array, what looks the array up along others, for which units were
             taken to move alike at all positions along those: there may be more symmetries. Empty where none.
+        exchangeable: paths of whole arrays that could be exchanged, each of a group with all of the others at
+            once, as those of experts that are summed; permutations don't.
     """
 
     sizes: Mapping[str, int]
     leaves: Mapping[str, LeafSpec]
     fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     alike: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    exchangeable: tuple[tuple[tuple[str, ...], ...], ...] = field(default=(), compare=False)
 
     def __hash__(self) -> int:
         return hash((frozenset(self.sizes.items()), frozenset(self.leaves.items())))

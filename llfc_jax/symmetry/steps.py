@@ -52,10 +52,16 @@ def steps_of(jaxpr: ClosedJaxpr | Jaxpr, count: int) -> tuple[list[Step], dict[i
 
 
 class Program:
-    """Steps, and who makes and who reads each value."""
+    """Steps, and who makes and who reads each value; leaves of the same shape count as alike."""
 
-    def __init__(self, steps: Sequence[Step], constants: Mapping[int, Any], outputs: set[int]) -> None:
-        self.steps, self.constants, self.outputs = steps, constants, outputs
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        constants: Mapping[int, Any],
+        outputs: set[int],
+        leaves: Mapping[int, Any] | None = None,
+    ) -> None:
+        self.steps, self.constants, self.outputs, self.leaves = steps, constants, outputs, leaves or {}
         self.made_by = {
             value: (i, place) for i, s in enumerate(steps) for place, value in enumerate(s.results)
         }

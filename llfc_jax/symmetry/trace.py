@@ -6,6 +6,7 @@ the output of the permuted network is the output of the network.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -48,7 +49,7 @@ from llfc_jax.symmetry.rules import RULES
 from llfc_jax.symmetry.spec import PermutationSpec
 from llfc_jax.symmetry.steps import is_summed, steps_of
 from llfc_jax.symmetry.unification import settle, unify_all, unify_arrays
-from llfc_jax.symmetry.unrolled import plan
+from llfc_jax.symmetry.unrolled import exchangeable, plan
 from llfc_jax.symmetry.unrolled_rules import Propagation
 from llfc_jax.types import PyTree
 
@@ -60,7 +61,7 @@ def permutation_spec(apply: Callable[..., PyTree], variables: PyTree, *inputs: P
     an operation without a rule acts on is fixed, and so is one along which a constant varies. Positions that
     are cut out one by one stay where they are, unless all of them are, for parts that differ in nothing else
     and are summed, such as experts in a loop over a stack of them. Whole arrays are not exchanged, such as
-    those of experts that are summed.
+    those of experts that are summed: `describe` tells which could be.
 
     Args:
         apply: `apply(variables, *inputs)` returns the outputs that have to stay, a pytree.
@@ -87,7 +88,10 @@ def permutation_spec(apply: Callable[..., PyTree], variables: PyTree, *inputs: P
     used = Used([], [])
     fix(factors_of(_run(jaxpr, [*leaves, *inputs_axes], used)), "an output")
     arrays = dict(zip(paths, zip(leaves, shapes, strict=False), strict=True))
-    return read(arrays, used, lines_of(jaxpr))
+    kinds = {i: (var.aval.shape, var.aval.dtype) for i, var in enumerate(jaxpr.jaxpr.invars[: len(paths)])}
+    groups = exchangeable(*steps_of(jaxpr, len(shapes)), kinds)
+    told = tuple(tuple(tuple(paths[i] for i in own) for own in group) for group in groups)
+    return replace(read(arrays, used, lines_of(jaxpr)), exchangeable=told)
 
 
 def constants(ambient: Axis = ()) -> Callable[[Any], Known]:

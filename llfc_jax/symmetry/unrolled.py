@@ -31,6 +31,7 @@ class Loop:
         taken: steps that take a position of an array -> the dimension.
         counted: steps and which of their operands is the position itself.
         exits: steps that see more than one part.
+        arrays: arrays of the model, one of each part.
         axis: what is counted.
     """
 
@@ -39,6 +40,7 @@ class Loop:
     taken: dict[Together, int]
     counted: set[tuple[Together, int]]
     exits: set[int]
+    arrays: set[Together]
     axis: Axis = ()
 
     def __post_init__(self) -> None:
@@ -103,6 +105,31 @@ def plan(
     return _planned(program, _accepted(program, filter(is_loop, _merged(_found(program)))))
 
 
+def exchangeable(
+    steps: Sequence[Step], constants: Mapping[int, Any], outputs: Iterable[int], leaves: Mapping[int, Any]
+) -> list[list[Together]]:
+    """Arrays that a sum's terms read alike, each its own: exchanged as wholes, they would be the same sum.
+
+    Args:
+        steps: of a program.
+        constants: the same.
+        outputs: the same.
+        leaves: the model's arrays: value -> equal for those that may be exchanged.
+    """
+    program = Program(steps, constants, {*outputs}, leaves)
+    found = []
+    for loop in _accepted(program, filter(lambda loop: loop.arrays, _merged(_found(program)))):
+        inside = {i for own in loop.steps for i in own}
+        arrays = {value for own in loop.arrays for value in own}
+        made = {value for i in inside for value in program.steps[i].results}
+        beside = {value for i in inside for value in program.steps[i].operands} - made - arrays
+        readers = {i for value in arrays for i in program.readers.get(value, ())}
+        # Of parts that see nothing else, such as biases that are added up, there is nothing to tell.
+        if beside - {*constants} and readers <= inside and all(program.name(i) in SUMS for i in loop.exits):
+            found.append(sorted(loop.arrays))
+    return found
+
+
 def _kinds(program: Program) -> dict[int, int]:
     """The same number for values that may be the same value of the body of a loop."""
     numbers: dict[Any, int] = {}
@@ -112,6 +139,7 @@ def _kinds(program: Program) -> dict[int, int]:
         if value not in kinds:
             number = program.scalar(value)
             told = ("value", program.identity(value)) if number is None else ("scalar", type(number))
+            told = program.leaves.get(value, told)
             kinds[value] = numbers.setdefault(told, len(numbers))
         return kinds[value]
 
@@ -154,13 +182,19 @@ def _matched(program: Program, values: Sequence[int], *, ordered: bool = False) 
     steps: set[Together] = set()
     taken: dict[Together, int] = {}
     counted: set[tuple[Together, int]] = set()
+    arrays: set[Together] = set()
     stack, seen = [tuple(values)], set[tuple[int, ...]]()
     while stack:
         own = stack.pop()
         if own in seen or len({program.identity(value) for value in own}) == 1:
             continue
         seen.add(own)
-        if len({program.identity(value) for value in own}) < len(own) or not program.made_by.keys() >= {*own}:
+        if len({program.identity(value) for value in own}) < len(own):
+            return None
+        if program.leaves.keys() >= {*own} and len({program.leaves[value] for value in own}) == 1:
+            arrays.add(own)
+            continue
+        if not program.made_by.keys() >= {*own}:
             return None
         found, places = zip(*(program.made_by[value] for value in own), strict=True)
         eqns = [program.steps[i].eqn for i in found]
@@ -189,8 +223,9 @@ def _matched(program: Program, values: Sequence[int], *, ordered: bool = False) 
             order = order or positions
             if positions != order or sorted(positions) != [*range(len(own))]:
                 return None
-    if not (taken or counted) or order is None:
+    if not (taken or counted or arrays):
         return None
+    order = order or tuple(range(len(values)))
     by_position = np.argsort(order).tolist()
 
     def sort(own: Together) -> Together:
@@ -202,6 +237,7 @@ def _matched(program: Program, values: Sequence[int], *, ordered: bool = False) 
         {sort(own): dimension for own, dimension in taken.items()},
         {(sort(own), j) for own, j in counted},
         set(),
+        {*map(sort, arrays)},
     )
 
 
@@ -239,6 +275,7 @@ def _merged(loops: Iterable[Loop]) -> list[Loop]:
             loop.taken |= other.taken
             loop.counted |= other.counted
             loop.exits |= other.exits
+            loop.arrays |= other.arrays
         found.append(loop)
     return found
 

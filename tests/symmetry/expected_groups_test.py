@@ -200,3 +200,30 @@ def test_what_cuts_one_unit_off_the_others_is_told():
     fixed = symmetry.permutation_spec(apply, w, jnp.ones((2, 4))).fixed
     assert "slice" in fixed["['in']"][1]
     assert "concatenate" in fixed["['out']"][0]
+
+
+def test_experts_in_a_list_that_could_be_exchanged_as_wholes_are_told():
+    def apply(w, x):
+        gates = jax.nn.softmax(x @ w["router"])
+        experts = (jnp.tanh(x @ one["up"]) @ one["down"] for one in w["experts"])
+        return sum(gates[:, e, None] * expert for e, expert in enumerate(experts))
+
+    expert = {"up": jnp.ones((5, 4)), "down": jnp.ones((4, 2))}
+    weights = {"router": jnp.ones((5, 2)), "experts": [expert, expert]}
+    spec = symmetry.permutation_spec(apply, weights, X)
+    assert [*spec.sizes.values()] == [4, 4]
+    assert symmetry.describe(spec).endswith(
+        "alike, but not exchanged: experts[0]/down with experts[1]/down; experts[0]/up with experts[1]/up"
+    )
+
+
+@pytest.mark.parametrize("read_beside", ["of one", "in order"])
+def test_arrays_whose_exchange_would_show_are_not_told(read_beside):
+    def apply(w, x):
+        hidden = [jnp.tanh(x @ up) @ w["down"] for up in w["ups"]]
+        if read_beside == "of one":
+            return sum(hidden), x @ w["ups"][0]
+        return jnp.concatenate(hidden, -1)
+
+    weights = {"ups": [jnp.ones((5, 4))] * 2, "down": jnp.ones((4, 2))}
+    assert not symmetry.permutation_spec(apply, weights, X).exchangeable
