@@ -27,14 +27,14 @@ half of its time for the MLP. On 2 cores of an AMD EPYC with AVX2, jax 0.10.2, P
  activation matching, resnet20x4-ln     100     3.07      65.1                    893
  activation matching, vgg16-512          32    0.415       154                    732
 
-Weight matching takes 7.1, 3.5 and 18.9 times less time than Git Re-Basin's published procedure in NumPy and
-SciPy, with a higher objective; a process's first search, of which on CPU nothing is compiled, 5.3, 3.5 and
-18.7 times less. Both took turns, medians of 5, in one thread (`OPENBLAS_NUM_THREADS=1`, as others kept both
-cores busy, at a load of 7 to 10: 0.185, 0.272 and 1.34 s of ours; the table is of an earlier search). With
-two threads at such a load, 8.2, 8.5 and 14.5 times. Products of once each array for each of its permutations,
-which any proof takes that none can be bettered, are 1.49, 3.74 and 28.6 GFLOP; we multiply 1.50, 3.97 and
-28.9, the published procedure as much as once in each of 12, 5 and 24 sweeps. By products alone 5 times is the
-most for ResNet-20; they are under half of our time, and assignments, 19 instead of 60, an eighth.
+Weight matching takes 6.1, 3.0 and 15.8 times less time than Git Re-Basin's published procedure in NumPy and
+SciPy, with a higher objective; a process's first search, of which on CPU nothing is compiled, 4.9, 2.6 and
+18.3 times less. Both took turns, medians of 5, on quiet cores: 0.081, 0.126 and 0.570 s of ours (the table is
+of an earlier search). In one thread (`OPENBLAS_NUM_THREADS=1`), 7.3, 3.5 and 20.2 times, cold 7.0, 3.3 and
+21.1. Products of once each array for each of its permutations, which any proof takes that none can be
+bettered, are 1.49, 3.74 and 28.6 GFLOP; we multiply 1.50, 3.97 and 28.9, the published procedure as much as
+once in each of 12, 5 and 24 sweeps. By products alone 5 times is the most for ResNet-20; they are under half
+of our time, and assignments, 19 instead of 60, an eighth.
 (A search compiled as a whole took 4.8, 3.6 and 11.3 times less, but ten seconds to compile.)
 All measures together take 2.7 times as long as LMC and LLFC. The machine is a shared one: from run to run
 times differ by up to a half, ratios by less. How costs grow: `growth`; what a path costs on many
