@@ -31,7 +31,7 @@ class Instruction(NamedTuple):
     eqn: JaxprEqn
     operands: tuple[int, ...]
     results: tuple[int, ...]
-    scope: str
+    scope: str = ""
     """The named scopes around it, such as Linen's modules, joined by slashes."""
 
     @property

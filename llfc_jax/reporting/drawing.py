@@ -1,5 +1,6 @@
 """From results to figures as files: whatever the registry of `figures` can draw."""
 
+import contextlib
 import io
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -37,11 +38,19 @@ def drawn(results: Results) -> Iterator[tuple[str, "Figure"]]:
     Yields:
       Names and figures. The style holds until the next one is asked for: save a figure before that.
     """
-    for name, spec in FIGURES.items():
-        with style.applied():
-            if (figure := spec.draw(results)) is not None:
-                _lay_out(figure)
+    for name in FIGURES:
+        with _drawn(name, results) as figure:
+            if figure is not None:
                 yield name, figure
+
+
+@contextlib.contextmanager
+def _drawn(name: str, results: Results) -> Iterator["Figure | None"]:
+    """A figure of the registry, while the style holds."""
+    with style.applied():
+        if (figure := FIGURES[name].draw(results)) is not None:
+            _lay_out(figure)
+        yield figure
 
 
 def draw(results: Results) -> Iterator[Drawing]:
@@ -55,10 +64,9 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 def draw_one(name: str, results: Results) -> Drawing | None:
     """Draws a figure of the registry and encodes it; None where the results lack its measure."""
-    with style.applied():
-        if (figure := FIGURES[name].draw(results)) is None:
+    with _drawn(name, results) as figure:
+        if figure is None:
             return None
-        _lay_out(figure)
         files = {suffix: _encode(figure, suffix) for suffix in UNDATED}
         return Drawing(name, files, wide=figure.get_figwidth() > style.COLUMN)
 

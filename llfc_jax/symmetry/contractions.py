@@ -163,9 +163,7 @@ def contractions(flat: Flat, variables: PyTree, spec: PermutationSpec) -> tuple[
     for index, instruction in enumerate(flat.instructions):
         position = weight_operand(flat, instruction)
         layout = None if position is None else _layout(flat, instruction, position)
-        if position is None or layout is None:
-            continue
-        if index in plan.again:
+        if position is None or layout is None or index in plan.again:
             continue
         parts, loops = plan.parts(index)
         operands = [flat.instructions[part].operands for part in parts]
@@ -175,10 +173,8 @@ def contractions(flat: Flat, variables: PyTree, spec: PermutationSpec) -> tuple[
         leaf = leaf_spec((*(loop.axis for loop in loops), *axes[weights[0]]), shape, moving)
         view, *roles = layout
         batch, rows, columns = (tuple(axis + len(sizes) for axis in own) for own in roles)
-        around = (*range(len(sizes)), *batch)
-        found.append(
-            Contraction(parts, weights, entries, sizes, leaf, (*sizes, *view), around, rows, columns)
-        )
+        batch = (*range(len(sizes)), *batch)
+        found.append(Contraction(parts, weights, entries, sizes, leaf, (*sizes, *view), batch, rows, columns))
     return tuple(found)
 
 

@@ -1,34 +1,27 @@
 """A program as numbered steps: who makes and who reads each value, which are one, and what is summed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from llfc_jax.program.flat import Instruction
 from llfc_jax.program.interpreter import interpret
 from llfc_jax.program.scans import scan_of
 
 SUMS = ("add", "add_any")
 
 
-class Step(NamedTuple):
-    """One primitive applied to values, by their numbers."""
-
-    eqn: JaxprEqn
-    operands: tuple[int, ...]
-    results: tuple[int, ...]
-
-
-def steps_of(jaxpr: ClosedJaxpr | Jaxpr, count: int) -> tuple[list[Step], dict[int, Any], list[int]]:
+def steps_of(jaxpr: ClosedJaxpr | Jaxpr, count: int) -> tuple[list[Instruction], dict[int, Any], list[int]]:
     """The primitives of a program in the order of evaluation, its constants, and its outputs.
 
     Args:
         jaxpr: the program.
         count: of its operands, which are the first values.
     """
-    steps: list[Step] = []
+    steps: list[Instruction] = []
     constants: dict[int, Any] = {}
     last = count
 
@@ -44,7 +37,7 @@ def steps_of(jaxpr: ClosedJaxpr | Jaxpr, count: int) -> tuple[list[Step], dict[i
 
     def visit(eqn: JaxprEqn, operands: Sequence[int]) -> Sequence[int]:
         results = tuple(new() for _ in eqn.outvars)
-        steps.append(Step(eqn, tuple(operands), results))
+        steps.append(Instruction(eqn, tuple(operands), results))
         return results
 
     outputs = interpret(jaxpr, [*range(count)], constant, visit)
@@ -56,7 +49,7 @@ class Program:
 
     def __init__(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[Instruction],
         constants: Mapping[int, Any],
         outputs: set[int],
         leaves: Mapping[int, Any] | None = None,
@@ -71,13 +64,13 @@ class Program:
         for i, step in enumerate(steps):
             for value in step.operands:
                 self.readers.setdefault(value, []).append(i)
-            told = (step.eqn.primitive.name, parameters(step.eqn, whole=True))
+            told = (step.primitive, parameters(step.eqn, whole=True))
             told = (*told, *map(self.identity, step.operands), i if step.eqn.effects else None)
             for place, value in enumerate(step.results):
                 self.numbers[value] = known.setdefault((*told, place), value)
 
     def name(self, i: int) -> str:
-        return str(self.steps[i].eqn.primitive.name)
+        return self.steps[i].primitive
 
     def is_partial(self, value: int) -> bool:
         """Whether a value is a sum that only another sum reads."""

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jax.extend.core import JaxprEqn
 
+from llfc_jax.program.flat import Instruction
 from llfc_jax.symmetry.factors import Axis, new_axis
-from llfc_jax.symmetry.steps import SUMS, Program, Step, parameters
+from llfc_jax.symmetry.steps import SUMS, Program, parameters
 
 Together: TypeAlias = tuple[int, ...]
 """What is one value, or one step, of the loop's body: of each part, in the order of positions."""
@@ -45,6 +46,11 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.axis = new_axis(self.size)
+
+    @property
+    def inside(self) -> set[int]:
+        """The steps of all parts."""
+        return {i for own in self.steps for i in own}
 
 
 class Sum(NamedTuple):
@@ -83,9 +89,7 @@ class Plan:
 
     def first(self, step: int) -> int:
         """The step that stands for another."""
-        while step in self.again:
-            step = self.again[step]
-        return step
+        return _first(self.again, step)
 
     def parts(self, step: int) -> tuple[tuple[int, ...], tuple[Loop, ...]]:
         """The steps that one stands for, in the order of their loops' positions, and the loops."""
@@ -94,8 +98,14 @@ class Plan:
         return tuple(sorted(own, key=lambda i: [self.inside[i][loop] for loop in loops])), loops
 
 
+def _first(again: Mapping[int, int], step: int) -> int:
+    while step in again:
+        step = again[step]
+    return step
+
+
 def plan(
-    steps: Sequence[Step],
+    steps: Sequence[Instruction],
     constants: Mapping[int, Any],
     outputs: Iterable[int],
     is_loop: Callable[[Loop], bool] = lambda loop: True,
@@ -106,7 +116,10 @@ def plan(
 
 
 def exchangeable(
-    steps: Sequence[Step], constants: Mapping[int, Any], outputs: Iterable[int], leaves: Mapping[int, Any]
+    steps: Sequence[Instruction],
+    constants: Mapping[int, Any],
+    outputs: Iterable[int],
+    leaves: Mapping[int, Any],
 ) -> list[list[Together]]:
     """Arrays that a sum's terms read alike, each its own: exchanged as wholes, they would be the same sum.
 
@@ -119,7 +132,7 @@ def exchangeable(
     program = Program(steps, constants, {*outputs}, leaves)
     found = []
     for loop in _accepted(program, filter(lambda loop: loop.arrays, _merged(_found(program)))):
-        inside = {i for own in loop.steps for i in own}
+        inside = loop.inside
         arrays = {value for own in loop.arrays for value in own}
         made = {value for i in inside for value in program.steps[i].results}
         beside = {value for i in inside for value in program.steps[i].operands} - made - arrays
@@ -144,7 +157,7 @@ def _kinds(program: Program) -> dict[int, int]:
         return kinds[value]
 
     for step in program.steps:
-        told = (step.eqn.primitive.name, parameters(step.eqn), *map(kind, step.operands))
+        told = (step.primitive, parameters(step.eqn), *map(kind, step.operands))
         for place, value in enumerate(step.results):
             own = (*told, 0 if _parts_alike(step.eqn) else place)
             kinds[value] = numbers.setdefault(own, len(numbers))
@@ -241,7 +254,7 @@ def _matched(program: Program, values: Sequence[int], *, ordered: bool = False) 
     )
 
 
-def _cut(program: Program, steps: Sequence[Step]) -> tuple[tuple[int, ...], int] | None:
+def _cut(program: Program, steps: Sequence[Instruction]) -> tuple[tuple[int, ...], int] | None:
     """Which part of one array each of some slices is, and along which dimension, if they share it out."""
     eqns = [step.eqn for step in steps]
     one_array = len({program.identity(step.operands[0]) for step in steps}) == 1
@@ -283,7 +296,7 @@ def _merged(loops: Iterable[Loop]) -> list[Loop]:
 def _accepted(program: Program, loops: Iterable[Loop]) -> Iterator[Loop]:
     """Those of whose parts nothing is read but within, and at exits."""
     for loop in loops:
-        inside = {i for own in loop.steps for i in own}
+        inside = loop.inside
         made = {value for i in inside for value in program.steps[i].results}
         readers = {i for value in made for i in program.readers.get(value, ())}
         if not made & program.outputs and readers <= inside | loop.exits:
@@ -299,13 +312,8 @@ def _planned(program: Program, loops: Iterable[Loop]) -> Plan:
     joined: dict[int, Loop] = {}
     ends: dict[int, set[Loop]] = {}
 
-    def first(step: int) -> int:
-        while step in again:
-            step = again[step]
-        return step
-
     for loop in loops:
-        shown = {own: {first(i) for i in own} for own in loop.steps}
+        shown = {own: {_first(again, i) for i in own} for own in loop.steps}
         if any(len(steps) != len({*own}) for own, steps in shown.items()):
             continue  # two loops that are not one within the other
         for own in loop.steps:

@@ -11,7 +11,7 @@ from llfc_jax.symmetry.known import Known, as_numbers, axes_of
 from llfc_jax.symmetry.lookups import Used
 from llfc_jax.symmetry.rotary import paired
 from llfc_jax.symmetry.spec import PermutationSpec
-from llfc_jax.symmetry.steps import Step, is_summed
+from llfc_jax.symmetry.steps import is_summed
 from llfc_jax.symmetry.trace import constants, propagate
 from llfc_jax.symmetry.unification import settle, unify
 from llfc_jax.symmetry.units import name_like
@@ -79,22 +79,22 @@ def _plan(flat: Flat) -> Plan:
 
     All of one scan are counted by one axis, as the scan's iterations are; those of other scans are none.
     """
-    steps = [Step(one.eqn, one.operands, one.results) for one in flat.instructions]
     scans = [(is_summed(eqn), new_axis(len(made)), made) for eqn, made in flat.unrolled]
 
     def is_loop(loop: Loop) -> bool:
         for free, axis, made in scans:
-            if any(_in_each(steps, own, made) for own in loop.steps):
+            if any(_in_each(flat, own, made) for own in loop.steps):
                 if free and len(made) == loop.size:
                     unify(loop.axis, axis, "a scan")
                 return free and len(made) == loop.size
         return True
 
-    return plan(steps, flat.constants, flat.outputs, is_loop)
+    return plan(flat.instructions, flat.constants, flat.outputs, is_loop)
 
 
-def _in_each(steps: Sequence[Step], together: Together, made: Sequence[range]) -> bool:
+def _in_each(flat: Flat, together: Together, made: Sequence[range]) -> bool:
     """Whether steps are of different iterations of a scan."""
-    values = [steps[i].results[0] for i in together if steps[i].results]
+    results = (flat.instructions[i].results for i in together)
+    values = [own[0] for own in results if own]
     of = [next((i for i, own in enumerate(made) if value in own), None) for value in values]
     return None not in of and len({*of}) > 1

@@ -1,9 +1,8 @@
 """Measuring finds its programs compiled: they are the very ones that it asks for."""
 
-import contextlib
-
 import jax
 import pytest
+from compiling import compiled
 
 from configs import test as test_config
 from llfc_jax.errors import UserError
@@ -15,22 +14,6 @@ MODELS = {
     "mlp with BatchNorm": {"hidden": (8,), "norm": "batch"},
     "vit": {"hidden": None, "width": 0.25, "patch": 4, "blocks": 1, "heads": 1},
 }
-
-
-@contextlib.contextmanager
-def compiled():
-    """Names of the functions that JAX compiles, or takes from its cache on disk."""
-    names = []
-
-    def note(event, duration, fun_name="", **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(fun_name)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
-        yield names
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)
 
 
 @pytest.mark.parametrize("name", MODELS)
