@@ -18,7 +18,7 @@ from llfc_jax.matching.failing import ConstraintRung
 from llfc_jax.matching.problem import Matcher
 from llfc_jax.measures.evaluation import cross_entropy
 from llfc_jax.path import interpolation
-from llfc_jax.path.examples import Examples, NumExamples, inputs_alone, masked_batches
+from llfc_jax.path.examples import Examples, NumExamples, inputs_alone, masked_batches, over_devices
 from llfc_jax.program.nodes import Program, apply_of
 from llfc_jax.symmetry import PermutationSpec
 from llfc_jax.types import Array, Batch, Permutation, PRNGKey, PyTree, Variables
@@ -224,5 +224,9 @@ def merge_many(
         raise UserError("program: expected what `read` returns, as there is a correction; found None")
     check_repeatable(batches)
     return merging.merged(
-        networks, weights, correction, program, lambda: masked_batches(batches, labelled=False)
+        networks,
+        weights,
+        correction,
+        program,
+        lambda: over_devices(masked_batches(batches, labelled=False)),
     )

@@ -14,7 +14,7 @@ from llfc_jax.measures.plane import plane_through, scan
 from llfc_jax.path.bending import bend
 from llfc_jax.path.curves import Curve
 from llfc_jax.path.descent import Budget
-from llfc_jax.path.examples import Examples, masked_batches
+from llfc_jax.path.examples import Examples, masked_batches, over_devices
 from llfc_jax.path.interpolation import check_same_structure
 from llfc_jax.path.star import star
 from llfc_jax.program.features import WithoutFeatures
@@ -178,5 +178,6 @@ def evaluate_plane(
         [0.5, 0.0, 1.0]
     """
     plane = plane_through({"A": a, "B": b, "C": c})
-    program, stream = first_look(WithoutFeatures(apply), (a, b, c), masked_batches(batches))
-    return scan(plane, apply, with_labels(program, stream, loss_fn), size, loss_fn=loss_fn)
+    program, stream = first_look(WithoutFeatures(apply), (a, b, c), masked_batches(batches, divide=True))
+    stream = over_devices(with_labels(program, stream, loss_fn))
+    return scan(plane, apply, stream, size, loss_fn=loss_fn)

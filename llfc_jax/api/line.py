@@ -16,7 +16,7 @@ from llfc_jax.measures.lmc import lmc
 from llfc_jax.measures.measure import Measure, Options
 from llfc_jax.measures.pair import Data, measure_pair
 from llfc_jax.path.curves import Curve
-from llfc_jax.path.examples import Examples, NumExamples, masked_batches
+from llfc_jax.path.examples import Examples, NumExamples, masked_batches, over_devices
 from llfc_jax.path.interpolation import alpha_grid
 from llfc_jax.path.traversal import Planned, chunk_for, measure_path
 from llfc_jax.program.features import NamedFeatures, WithoutFeatures, chosen
@@ -42,6 +42,8 @@ def measure(
     curve: Curve | None = None,
 ) -> dict[str, Any]:
     """Everything about the line from A to B: LMC, LLFC, their causes and the theory, in one pass over data.
+
+    All devices share each batch; in several processes of JAX, each calls this with the same arguments.
 
     Args:
         program: the network, from `read`.
@@ -150,9 +152,11 @@ def evaluate_path(
     """
     alphas = alpha_grid(num_alphas)
     program, stream = first_look(
-        chosen(WithoutFeatures(apply), output), (a, b), masked_batches(batches, num_examples=num_examples)
+        chosen(WithoutFeatures(apply), output),
+        (a, b),
+        masked_batches(batches, num_examples=num_examples, divide=True),
     )
-    stream = with_labels(program, stream, loss_fn)
+    stream = over_devices(with_labels(program, stream, loss_fn), num_examples)
     found = _measure(program, Curve(a, b), stream, {"lmc": Planned(lmc(loss_fn), alphas)})
     return {"alphas": alphas, **found["lmc"]}
 
@@ -208,7 +212,7 @@ def measure_features(
     program, stream = first_look(
         NamedFeatures(apply_with_features),
         (a, b),
-        masked_batches(batches, labelled=False, num_examples=num_examples),
+        masked_batches(batches, labelled=False, num_examples=num_examples, divide=True),
     )
     layers = _caller_features(program)
     if not taken:
@@ -218,7 +222,7 @@ def measure_features(
         why = ", ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise UserError("features: expected one at least; found none" + (f" ({why})" if why else ""))
     plan = {"llfc": Planned(llfc(layers), taken), "baseline": Planned(baseline(layers, taken), (0.0,))}
-    found = _measure(program, Curve(a, b), stream, plan)
+    found = _measure(program, Curve(a, b), over_devices(stream, num_examples), plan)
     return {
         "alphas": taken,
         "layers": join(found["llfc"], found["baseline"]),

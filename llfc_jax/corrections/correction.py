@@ -81,7 +81,7 @@ def stream_along(
         ValueError: there is no complete batch.
     """
     path = jnp.asarray(alphas, jnp.float32)
-    moments = None
+    ends, moments = sharding.onto_all(ends), None
     for batch in batches:
         if of_samples(batch.mask).all():
             if moments is None:

@@ -8,6 +8,7 @@ from llfc_jax.corrections.correction import Correction, StartStream
 from llfc_jax.errors import UserError
 from llfc_jax.path.interpolation import mean, shares_of
 from llfc_jax.program.nodes import Program
+from llfc_jax.runtime import sharding
 from llfc_jax.types import Variables
 
 
@@ -37,4 +38,4 @@ def merged(
     if correction.of_mean is None:
         raise UserError(f"correction: expected one of several networks; found {correction.name!r}, of two")
     known = correction.of_mean(program, networks, shares_of(len(networks), weights), data)
-    return jax.jit(correction.mend)(variables, known)
+    return jax.jit(correction.mend)(sharding.onto_all(variables), known)

@@ -12,7 +12,7 @@ from llfc_jax.matching.leaves import by_path, check_finite
 from llfc_jax.measures.evaluation import logits_shape
 from llfc_jax.measures.measure import TEST, TRAIN, Measure, Options, build, measure_along
 from llfc_jax.path.curves import Curve
-from llfc_jax.path.examples import Examples, NumExamples, masked_batches, with_classes
+from llfc_jax.path.examples import Examples, NumExamples, masked_batches, over_devices, with_classes
 from llfc_jax.path.integers import check_integers_unread
 from llfc_jax.path.interpolation import alpha_grid, check_same_structure, weights_apart
 from llfc_jax.path.masks import of_samples
@@ -58,7 +58,7 @@ def measure_pair(
     def stream(split: str) -> Iterator[Batch]:
         seen = 0
         found: Iterable[Batch] = masked_batches(
-            data[split](), labelled=_labelled(taken), num_examples=num_examples
+            data[split](), labelled=_labelled(taken), num_examples=num_examples, divide=True
         )
         for batch in with_classes(found, logits[-1], len(logits) - 2) if logits else found:
             if not seen:
@@ -67,10 +67,14 @@ def measure_pair(
             yield batch
         counts[split] = seen
 
+    def shared(split: str) -> Iterator[Batch]:
+        return over_devices(stream(split), num_examples)
+
     alphas = sorted({*alpha_grid(options.num_alphas), *options.alphas})
 
     def training(_: str) -> Iterator[Batch]:
-        return masked_batches(data[TRAIN](), labelled=False, num_examples=num_examples)
+        found = masked_batches(data[TRAIN](), labelled=False, num_examples=num_examples)
+        return over_devices(found, num_examples)
 
     results: dict[str, Any] = {"weights": {}}
     for one in filter(None, (Curve(a, b), curve)):
@@ -79,7 +83,7 @@ def measure_pair(
         for correction, (path, mend) in corrected_paths(program, one, alphas, corrections, training).items():
             key = str(plain._replace(correction=correction))
             chunk = chunk_for(jax.default_backend())
-            found = measure_along(program, path, stream, taken, tuple(data), correct=mend, chunk=chunk)
+            found = measure_along(program, path, shared, taken, tuple(data), correct=mend, chunk=chunk)
             for entry, result in found.items():
                 results.setdefault(entry, {})[key] = result
     return _described(program, a, name, counts, logits[-1:]) | results

@@ -95,10 +95,10 @@ def scan(
     x, y = np.linspace(least - room, most + room, size).T
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     shares = jnp.asarray(plane.shares(np.concatenate([plane.places, grid])), jnp.float32)
-    scores = no_scores(loss_fn)
+    networks, scores = sharding.onto_all(plane.networks), no_scores(loss_fn)
     with jax.default_matmul_precision("highest"):
         for batch in batches:
-            seen = _look(apply, loss_fn, shares, plane.networks, batch)
+            seen = _look(apply, loss_fn, shares, networks, batch)
             scores = add_scores(scores, sharding.fetch(seen))
     found = means(scores)
     return {

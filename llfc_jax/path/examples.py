@@ -22,6 +22,7 @@ import numpy as np
 from llfc_jax.errors import UserError, kind_of
 from llfc_jax.path.arrays import as_arrays, is_array
 from llfc_jax.path.masks import of_samples
+from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, Batch, PyTree
 
 Examples: TypeAlias = Any
@@ -39,7 +40,11 @@ NumExamples: TypeAlias = int | Callable[[PyTree], int]
 
 
 def masked_batches(
-    batches: Iterable[Examples], *, labelled: bool = True, num_examples: NumExamples | None = None
+    batches: Iterable[Examples],
+    *,
+    labelled: bool = True,
+    num_examples: NumExamples | None = None,
+    divide: bool = False,
 ) -> Iterator[Batch]:
     """Any iterable of examples as masked batches of one size.
 
@@ -50,6 +55,7 @@ def masked_batches(
         labelled: whether labels are needed; else they aren't looked at, and are None.
         num_examples: for inputs whose first axis counts something else, such as the nodes of graphs: batches
             then stay of the sizes that they come in.
+        divide: whether they are filled up to a size that divides among the devices, too.
 
     Returns:
         Batches, with copies of their first example where the mask is 0.
@@ -69,11 +75,19 @@ def masked_batches(
         if num_examples is not None:
             yield Batch(*batch[:2], _copied(np.asarray(batch.mask, np.float32)))
             continue
-        size = max(size, len(batch.mask))
+        rows = len(batch.mask)
+        size = max(size, sharding.padded(rows) if divide else rows)
         images, labels = _filled((batch.images, batch.labels), size)
         mask = np.asarray(batch.mask, np.float32)
         missing = [(0, size - len(mask)), *[(0, 0)] * (mask.ndim - 1)]
         yield Batch(images, labels, _copied(np.pad(mask, missing)))
+
+
+def over_devices(stream: Iterable[Batch], num_examples: NumExamples | None = None) -> Iterator[Batch]:
+    """The same batches on all devices, each of which has its share; what can't be cut is whole on each."""
+    if jax.device_count() == 1:
+        return iter(stream)
+    return map(sharding.shard_batch if num_examples is None else sharding.replicate, stream)
 
 
 def inputs_alone(batches: Iterable[Examples], num_examples: NumExamples | None = None) -> Iterator[PyTree]:

@@ -73,6 +73,7 @@ def measure_path(
     tallies = {name: measure for name, measure in measures if isinstance(measure, Tally)}
     totals = {name: tally.empty for name, tally in tallies.items()}
     states: list[PyTree] | None = None
+    path = sharding.onto_all(path)
 
     def looks() -> Iterator[list[PyTree]]:
         nonlocal program, states

@@ -64,6 +64,17 @@ def replicate(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: _put(leaf, everywhere()), tree)
 
 
+def onto_all(networks: PyTree) -> PyTree:
+    """Networks as somebody has them, on every device; what is on all of them, in whatever parts, stays so."""
+    devices = set(_mesh().devices.flat)
+
+    def put(leaf: Any) -> Any:
+        held = leaf.devices() if isinstance(leaf, jax.Array) else None
+        return leaf if held == devices or not hasattr(leaf, "dtype") else _put(leaf, everywhere())
+
+    return jax.tree.map(put, networks)
+
+
 def constrain_everywhere(tree: PyTree) -> PyTree:
     """The same within a jitted function: what comes out of it is whole on every device."""
     return jax.lax.with_sharding_constraint(tree, everywhere())

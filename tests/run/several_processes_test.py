@@ -9,6 +9,7 @@ import socket
 import command
 import forks
 import jax
+import library_pair
 import numpy as np
 import pytest
 import record_files
@@ -42,7 +43,10 @@ if "LLFC_JAX_GUARDED" in os.environ:  # the process that works, not the one that
     import itertools, signal
     from llfc_jax.run import experiment
     from llfc_jax.training import loop
-    experiment.write_report = lambda directory: directory  # takes longer than all else
+    def write_report(directory):  # in place of one that takes longer than all else
+        {at_end}
+        return directory
+    experiment.write_report = write_report
     order, calls = loop.epoch_batches, itertools.count(1)
     def deadly(*arguments):
         if next(calls) == {epoch}:
@@ -58,8 +62,15 @@ if "LLFC_JAX_GUARDED" in os.environ:  # the process that works, not the one that
 """
 
 
-def start(workdir, *further, dies=(0, 0), dies_at=((), ()), number=2):
-    """The command in several processes of two devices each.
+AS_LIBRARY = """
+        import json, library_pair
+        from llfc_jax.runtime import processes
+        (directory / f"library{processes.index()}.json").write_text(json.dumps(library_pair.found()))
+""".strip()
+
+
+def start(workdir, *further, dies=(0, 0), dies_at=((), ()), number=2, at_end="pass"):
+    """The command in several processes of two devices each, and some code in place of the report.
 
     Each is killed in an epoch of training, `dies`, if not 0, or where it would keep an epoch of `dies_at`.
     """
@@ -70,7 +81,7 @@ def start(workdir, *further, dies=(0, 0), dies_at=((), ()), number=2):
     environment = command.environment() | {"XLA_FLAGS": flags}
     started = []
     for index in range(number):
-        code = GUARDED.format(epoch=dies[index], kept=dies_at[index])
+        code = GUARDED.format(epoch=dies[index], kept=dies_at[index], at_end=at_end)
         code += command.AS_MAIN.format(module="llfc_jax.main")
         given = (*ARGUMENTS, f"--workdir={workdir}", *place, f"--process={index}", *further)
         started.append(forks.Started(code, *given, environment=environment))
@@ -118,7 +129,8 @@ def runs(tmp_path_factory):
     """Two processes, of which one is killed; what they leave goes on in one, then in two again.
 
     Returns:
-        What the first two said, what the last did, and the results, with those of an undisturbed process.
+        What the first two said, what the last did, the results, with those of an undisturbed process, and
+        what the library found in each of the last two.
     """
     together, alone = tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("alone")
     killed = start(together, dies=(0, 5))  # in the second network's second epoch
@@ -126,12 +138,14 @@ def runs(tmp_path_factory):
         monkeypatch.chdir(command.ROOT)
         with pytest.raises(UserError, match="enough"):
             run_alone(together, monkeypatch, align_to_first=stop)
-    resumed = start(together, "--config.fsdp=4")  # each network in four parts, two in each process
+    # Each network in four parts, two in each process.
+    resumed = start(together, "--config.fsdp=4", at_end=AS_LIBRARY)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(command.ROOT)
         run_alone(alone, monkeypatch, write_report=lambda directory: directory)
     results = [json.loads((workdir / "results.json").read_text()) for workdir in (together, alone)]
-    return killed, resumed, results
+    of_library = [json.loads((together / f"library{index}.json").read_text()) for index in range(2)]
+    return killed, resumed, results, of_library
 
 
 def assert_close(found, expected, where=""):
@@ -159,6 +173,14 @@ def test_the_numbers_are_those_of_one_process(entry, runs):
             del alignment["seconds"]
     assert expected
     assert_close(found, expected, entry)
+
+
+@pytest.mark.slow
+def test_the_library_shares_batches_out_and_gives_the_numbers_of_one_process_in_each_of_several(runs):
+    expected = library_pair.found()
+    assert expected["rows"] == 50
+    for found in runs[3]:
+        assert_close(found, expected | {"rows": 13})
 
 
 @pytest.mark.slow
