@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 ALPHA_AXIS = r"$\alpha$  in  $\theta_\alpha=(1-\alpha)\,\theta_A+\alpha\,\theta_B$"
 LAYER_AXIS = r"layer $\ell$"
+PANELS_OF_THEIR_OWN = (
+    *("weak_additivity", "commutativity", "deviation", "stitching", "effective_rank", "random_direction"),
+)
+"""Measures that have them where a single run is shown; of many runs they share a figure."""
+
 LINE = 0.14  # inches that one more entry adds to a legend
 ABOVE: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
 
@@ -195,9 +200,9 @@ def draw_training(results: Results) -> "Figure | None":
 
 def _quantities_of(measure: str, title: str) -> FigureSpec:
     return FigureSpec(
-        functools.partial(quantity_panels.draw_measure, measure=measure),
+        functools.partial(quantity_panels.draw_quantities, measures=(measure,)),
         title,
-        functools.partial(quantity_panels.caption, measure=measure),
+        functools.partial(quantity_panels.caption, measures=(measure,)),
     )
 
 
@@ -232,10 +237,15 @@ FIGURES: dict[str, FigureSpec] = {
         spectrum_panels.draw, "Spectra of weights and features", spectrum_panels.caption
     ),
     "sharpness": _quantities_of("sharpness", "Sharpness"),
+    "causes_of_runs": FigureSpec(
+        functools.partial(quantity_panels.draw_quantities, measures=PANELS_OF_THEIR_OWN),
+        "Causes and controls",
+        functools.partial(quantity_panels.caption, measures=PANELS_OF_THEIR_OWN),
+    ),
     "quantities": FigureSpec(
-        lambda results: quantity_panels.draw_quantities(_without_figures(results)),
+        lambda results: quantity_panels.draw_quantities(results, _without_figures(results)),
         "Measures of your own",
-        lambda results: quantity_panels.caption(_without_figures(results)),
+        lambda results: quantity_panels.caption(results, _without_figures(results)),
     ),
     "training": FigureSpec(draw_training, "Training", captions.training),
 }
@@ -245,9 +255,10 @@ def _is_sweep(paths: Results) -> bool:
     return len({reading.spawn_epoch(path) for path in paths} - {None}) > 1
 
 
-def _without_figures(results: Results) -> Results:
-    """The entries that no figure is named after."""
-    return {name: entry for name, entry in results.items() if name not in FIGURES}
+def _without_figures(results: Results) -> list[str]:
+    """The measures that no figure is named after."""
+    named = (*FIGURES, *PANELS_OF_THEIR_OWN)
+    return [name for name in quantity_panels.measures_of(results) if name not in named]
 
 
 def _title(llfc: Results) -> str:

@@ -1,6 +1,6 @@
 """Figures of many runs: curves and layers with bands over seeds, barriers and LLFC against a field."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,9 @@ ABOVE: dict[str, Any] = {"loc": "outside upper left", "alignment": "left"}
 SPAWN_EPOCH = "spawn epoch $k$"
 SHORT = 22
 """Letters of a label of which two fit beside each other."""
+
+MOST_LINES = 8 * len(style.PALETTE)
+"""More curves than these would be a figure of several pages: the page says that they are not drawn."""
 
 LETTERS = 114
 """Of the labels beside each other over the page's width."""
@@ -39,32 +42,56 @@ class Place(NamedTuple):
 
 
 def draw_runs(results: Results) -> "Figure | None":
-    """Loss, error and LLFC of a few paths: means over runs with bands, and each run as a thin line."""
-    lines = {label: path for label, path in _lines(results).items() if "curves" in path}
-    if not lines or len(lines) > len(style.PALETTE):
+    """Loss, error and LLFC of all paths: means over runs with bands, and each run as a thin line.
+
+    A row for as many paths as there are colours that are told apart; none where these are too many rows.
+    """
+    lines = curves(results)
+    if not lines or len(lines) > MOST_LINES:
         return None
-    colours = style.path_colours(list(lines))
+    items, most = [*lines.items()], len(style.PALETTE)
+    rows = [dict(items[start : start + most]) for start in range(0, len(items), most)]
+    layered = [path for path in lines.values() if "layers" in path]
+    alike = len({tuple(layer["layer"] for layer in path["layers"]) for path in layered}) == 1
     columns = 1 if max(map(len, lines)) > SHORT else 2
+    heights = [2.4 + LINE * -(-len(row) // columns) for row in rows]
+    figure = style.figure(style.PAGE if alike else style.COLUMN * 1.4, sum(heights))
+    parts = figure.subfigures(
+        len(rows),
+        1 + alike,
+        width_ratios=(1.15, 1)[: 1 + alike],
+        height_ratios=heights,
+        squeeze=False,
+    )
+    for row, (left, *right) in zip(rows, parts, strict=True):
+        _draw_row(left, right, row, columns, results)
+    return figure
+
+
+def curves(results: Results) -> dict[str, Results]:
+    """What a legend calls a path -> the path, of those with losses and errors over alpha."""
+    return {label: path for label, path in groups.lines(results).items() if "curves" in path}
+
+
+def _draw_row(
+    left: Any, right: Sequence[Any], lines: Mapping[str, Results], columns: int, results: Results
+) -> None:
+    colours = style.path_colours(list(lines))
     quantities = [
         name for name in ("loss", "error") if all(f"test_{name}" in p["curves"] for p in lines.values())
     ]
-    layered = {label: path for label, path in lines.items() if "layers" in path}
-    alike = len({tuple(layer["layer"] for layer in path["layers"]) for path in layered.values()}) == 1
-    rows = -(-len(lines) // columns)
-    figure = style.figure(style.PAGE if alike else style.COLUMN * 1.4, 2.4 + LINE * rows)
-    left, *right = figure.subfigures(1, 1 + alike, width_ratios=(1.15, 1)[: 1 + alike], squeeze=False)[0]
     panels = left.subplots(1, len(quantities), squeeze=False)[0]
     for ax, quantity in zip(panels, quantities, strict=True):
         _curve_panel(ax, lines, quantity, colours)
     by = groups.field_names(results)
     title = f"mean over runs, by {style.plain(by)}" if by else "mean over runs"
     left.legend(*panels[0].get_legend_handles_labels(), ncols=columns, title=title, **ABOVE)
-    if alike:
-        ax = right[0].subplots()
+    layered = {label: path for label, path in lines.items() if "layers" in path}
+    for part in right if layered else ():
+        ax = part.subplots()
         _part_panel(ax, layered, _limits(results)["llfc"], colours)
         at = reading.alpha_label(next(iter(layered.values()))["llfc_alpha"])
-        right[0].legend(*ax.get_legend_handles_labels(), ncols=columns, title=f"LLFC at α = {at}", **ABOVE)
-    return figure
+        part.legend(*ax.get_legend_handles_labels(), ncols=columns, title=f"LLFC at α = {at}", **ABOVE)
 
 
 def draw_fields(results: Results) -> "Figure | None":
@@ -128,23 +155,13 @@ def _limits(results: Results) -> dict[str, float]:
     }
 
 
-def _lines(results: Results) -> dict[str, Results]:
-    """Label -> path, of all groups; what these have alike once."""
-    if not results.get("groups"):
-        return {}
-    return {
-        groups.named(groups.short_label(group), reading.path_label(name)): path
-        for group, name, path in groups.told(results, "paths")
-    }
-
-
 def _places(results: Results) -> tuple[str | None, list[Place]]:
     """The field to draw against, the first that has several values, and the paths that depend on it."""
     every = results.get("groups", ())
     found = [
         (name, group["fields"] | _spawned(name), path)
         for group, name, path in (groups.told(results, "paths") if every else ())
-        if group["fields"] or len(every) == 1
+        if path["quantities"] and (group["fields"] or len(every) == 1)
     ]
     fields = dict.fromkeys(field for _, values, _ in found for field in values)
     several = [field for field in fields if len({str(values.get(field)) for _, values, _ in found}) > 1]

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llfc_jax.measures import MEASURES
 from llfc_jax.reporting import reading
 from llfc_jax.reporting.contrast import check_alike
-from llfc_jax.reporting.judgement import Answer, criteria, llfc_shares, verdict
+from llfc_jax.reporting.judgement import Answer, Verdict, criteria, llfc_shares, verdict
+from llfc_jax.reporting.quantities import described, of_layer, of_path
 from llfc_jax.reporting.reading import Results
 from llfc_jax.results import SCHEMA_VERSION
 
@@ -108,6 +110,16 @@ def told(results: Results, kind: str) -> Iterator[tuple[Results, str, Results]]:
         yield from ((group, name, found) for name, found in group[kind].items() if name not in shared)
 
 
+def lines(results: Results) -> dict[str, Results]:
+    """What a legend calls a path -> what was found of it in its group; what groups have alike comes once."""
+    if not results.get("groups"):
+        return {}
+    return {
+        named(short_label(group), reading.path_label(name)): path
+        for group, name, path in told(results, "paths")
+    }
+
+
 def named(label: str, name: str) -> str:
     """A path or network of a group.
 
@@ -154,7 +166,7 @@ def _differing(runs: Runs) -> list[str]:
 def _group(fields: dict[str, Any], runs: Runs) -> dict[str, Any]:
     check_alike(runs)
     first = next(iter(runs.values()))
-    paths = dict.fromkeys([*first.get("lmc", {}), *first.get("llfc", {})])
+    paths = dict.fromkeys(path for measure in MEASURES for path in first.get(measure, {}))
     by, classes = criteria(first), first["data"].get("num_classes")
     return {
         "fields": fields,
@@ -179,7 +191,8 @@ def _group(fields: dict[str, Any], runs: Runs) -> dict[str, Any]:
 
 
 def _path(path: str, runs: Sequence[Results]) -> dict[str, Any]:
-    judged = [verdict(results, path) for results in runs]
+    is_judged = any(path in runs[0].get(measure, {}) for measure in ("lmc", "llfc"))
+    judged = [verdict(results, path) if is_judged else Verdict(path) for results in runs]
     quantities: dict[str, list[float]] = {}
     for one in judged:
         found = {f"{each.split}_{each.quantity}_barrier": each.value for each in one.barriers}
@@ -192,6 +205,7 @@ def _path(path: str, runs: Sequence[Results]) -> dict[str, Any]:
         "quantities": {quantity: over_runs(values) for quantity, values in quantities.items()},
         **_curves([results["lmc"][path] for results in runs if path in results.get("lmc", {})]),
         **_layers(path, [results for results in runs if path in results.get("llfc", {})]),
+        "measures": _measures(path, runs),
     }
 
 
@@ -217,6 +231,44 @@ def _layers(path: str, runs: Sequence[Results]) -> dict[str, Any]:
         for layer, own in zip(entry["layers"], parts.T, strict=True)
     ]
     return {"llfc_alpha": entry["alphas"][reading.nearest_half(entry["alphas"])], "layers": layers}
+
+
+def _measures(path: str, runs: Sequence[Results]) -> dict[str, Any]:
+    """The numbers of all measures that figures and tables of LMC and LLFC leave out."""
+    found = {
+        measure: [results[measure][path] for results in runs]
+        for measure in MEASURES
+        if all(path in results.get(measure, {}) for results in runs)
+    }
+    return {
+        measure: _numbers(names, entries)
+        for measure, entries in found.items()
+        if (names := described(measure, entries[0]))
+    }
+
+
+def _numbers(names: Mapping[str, str], entries: Sequence[Results]) -> dict[str, Any]:
+    """A measure's entries in several runs as one, with each of its numbers over these."""
+    first = entries[0]
+    if "layers" in first:
+        layers = [
+            {
+                "layer": layer["layer"],
+                "kind": layer["kind"],
+                "values": {
+                    name: over_runs([of_layer(entry, entry["layers"][at], name) for entry in entries])
+                    for name in names
+                },
+            }
+            for at, layer in enumerate(first["layers"])
+        ]
+        alphas = first.get("alphas")
+        alpha = alphas[reading.nearest_half(alphas)] if alphas else first.get("alpha")
+        return {"quantities": names, "layers": layers, "layers_at": alpha}
+    values = {name: [of_path(entry, name) for entry in entries] for name in names}
+    along = {name: over_runs_along(own) for name, own in values.items() if isinstance(own[0], list)}
+    of_whole = {name: over_runs(own) for name, own in values.items() if name not in along}
+    return {"quantities": names, "alphas": first["alphas"], "along": along, "of_path": of_whole}
 
 
 def over_runs(values: Sequence[float | None] | NDArray[np.float64]) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """The tables of many runs: a short one for the terminal, rows for the page, a long one for other tools."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from rich.align import Align
 from rich.console import Console
 from rich.table import Table
 
 from llfc_jax.reporting import groups, reading
+from llfc_jax.reporting.judgement import Answer
 from llfc_jax.reporting.reading import Results
 
 QUANTITIES = {
@@ -19,12 +22,30 @@ QUANTITIES = {
 """Of a path -> the head of its column."""
 
 IN_SHORT = ("test_loss_barrier", "test_error_barrier", "llfc_worst")
-"""Those that a terminal has room for beside the labels of groups."""
+"""Those that a terminal has room for beside long labels."""
+
+LONG = 12
+"""Letters of a label beyond which it is."""
 
 VERDICTS = ("LMC", "LLFC")
 
 MOST_VERDICTS = 8
 """More paths than these have their verdicts in the tables alone."""
+
+MOST_MEASURED = 16
+"""More numbers of other measures than these are in the report and `measures.csv` alone."""
+
+EXTREMES = ("least", "largest")
+"""Heads of the columns of other measures."""
+
+_NEITHER = {
+    Answer.IN_PART: "in part",
+    Answer.OPEN: "open",
+    Answer.TRIVIAL: "trivial",
+    Answer.UNDEFINED: "undefined",
+    Answer.UNJUDGED: "not judged",
+}
+"""What neither holds nor fails, in a word."""
 
 ENDS = {
     "test_loss": "test\nloss",
@@ -49,11 +70,22 @@ def paths(results: Results, quantities: Iterable[str] = tuple(QUANTITIES)) -> li
             groups.named(groups.short_label(group), reading.path_label(name)),
             [
                 *(spread(quantity, path["quantities"].get(quantity)) for quantity in quantities),
-                groups.count(path["lmc"]),
-                groups.count(path["llfc"]),
+                counted(path["lmc"]),
+                counted(path["llfc"]),
             ],
         )
-        for group, name, path in groups.told(results, "paths")
+        for group, name, path in _judged(results)
+    ]
+
+
+def measures(results: Results) -> list[Row]:
+    """The numbers of other measures: the least and the largest of a path's layers, or along it, and where."""
+    return [
+        Row(f"{path}: {entry['quantities'][name]}", cells)
+        for path, found in groups.lines(results).items()
+        for entry in found.get("measures", {}).values()
+        for name in entry["quantities"]
+        if (cells := _least_and_largest(_places(entry, name)))
     ]
 
 
@@ -82,7 +114,27 @@ def each_run(results: Results) -> list[Row]:
         for group in results["groups"]
         for at, run in enumerate(group["runs"])
         for name, path in group["paths"].items()
+        if path["quantities"]
     ]
+
+
+def counted(answers: Sequence[str]) -> str:
+    """In how many runs it holds, and in how many others it doesn't fail either.
+
+    >>> counted(["holds", "does not hold", "is undecided"]), counted(["holds in part"] * 2)
+    ('1 of 3; 1 open', '0 of 2; 2 in part')
+    """
+    others = {answer.value: word for answer, word in _NEITHER.items()}
+    return "; ".join(
+        [
+            groups.count(answers),
+            *(
+                f"{answers.count(answer)} {others[answer]}"
+                for answer in dict.fromkeys(answers)
+                if answer in others
+            ),
+        ]
+    )
 
 
 def spread(quantity: str, found: Results | None) -> str:
@@ -111,7 +163,7 @@ def shown(quantity: str, value: float | None) -> str:
 
 def verdicts(results: Results) -> Iterator[tuple[str, Results]]:
     """Of every path in every group its name, and what is said of it; of what is alike once."""
-    for group, name, path in groups.told(results, "paths"):
+    for group, name, path in _judged(results):
         yield groups.named(groups.label(group), reading.path_label(name)), path
 
 
@@ -132,20 +184,42 @@ def sentence(path: Results) -> str:
 
 
 def terminal(console: Console, results: Results) -> None:
-    """Print barriers, LLFC and counted verdicts."""
-    columns = QUANTITIES if len(results["groups"]) == 1 else {name: QUANTITIES[name] for name in IN_SHORT}
-    table = Table(box=None, pad_edge=False, header_style="none")
-    table.add_column(groups.field_names(results), vertical="bottom", overflow="fold")
-    for head in (*columns.values(), *VERDICTS):
-        table.add_column(head, justify="right", vertical="bottom", no_wrap=True)
+    """Print barriers, LLFC and counted verdicts, and a few numbers of other measures."""
+    if any(_judged(results)):
+        _print_judged(console, results)
+    rows = measures(results)
+    if len(rows) > MOST_MEASURED:
+        console.print(f"{reading.count(len(rows), 'number')} of other measures in report.html", "", sep="\n")
+    elif rows:
+        table = _table(results, EXTREMES)
+        for row in rows:
+            table.add_row(row.name, *row.cells)
+        title = "Other measures, over layers or α: mean ± deviation"
+        console.print(title, style="bold")
+        console.print(table, "", sep="\n")
+
+
+def _print_judged(console: Console, results: Results) -> None:
+    long = max(len(row.name) for row in paths(results)) > LONG
+    columns = {name: QUANTITIES[name] for name in IN_SHORT} if long else QUANTITIES
+    table = _table(results, (*columns.values(), *VERDICTS))
     for row in paths(results, columns):
-        table.add_row(row.name, *row.cells)
+        table.add_row(row.name, *(cell.replace("; ", "\n") for cell in row.cells))
     title = "Barriers, and the distance of the worst layer in units of the nearer end's: mean ± deviation"
     console.print(title, style="bold")
     console.print(table, "", sep="\n")
     said = list(verdicts(results))
     for name, path in said if len(said) <= MOST_VERDICTS else ():
         console.print(f"{name}: {sentence(path)}.", "", sep="\n")
+
+
+def _table(results: Results, heads: Iterable[str]) -> Table:
+    """An empty one: heads end on one line, cells begin on one."""
+    table = Table(box=None, pad_edge=False, header_style="none")
+    table.add_column(Align(groups.field_names(results), vertical="bottom"), overflow="fold")
+    for head in heads:
+        table.add_column(Align.right(head, vertical="bottom"), justify="right", no_wrap=True)
+    return table
 
 
 def table(results: Results) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
@@ -172,6 +246,105 @@ def _rows(results: Results) -> Iterator[tuple[Any, ...]]:
             for name, quantities in of_all.items():
                 for quantity, found in quantities.items():
                     yield (run, *values, seed, name, quantity, found["each"][at])
+
+
+def measured(results: Results) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """The head and the rows of `measures.csv`: a row for each run, path, quantity, and layer or alpha.
+
+    | column | meaning |
+    |---|---|
+    | run, …, seed | as in `runs.csv` |
+    | of | key of a path |
+    | measure, quantity | as in the run's `results.json`, such as `similarity`, `cka` |
+    | layer | empty of what is told of the whole network |
+    | alpha | of the layers' numbers, that nearest to 1/2; empty where A and B are compared with each other |
+    | value | in the measure's unit; empty where undefined |
+    """
+    fields = list(results["groups"][0]["fields"])
+    head = ["run", *fields, "seed", "of", "measure", "quantity", "layer", "alpha", "value"]
+    return head, _measured_rows(results)
+
+
+def _measured_rows(results: Results) -> Iterator[tuple[Any, ...]]:
+    for group in results["groups"]:
+        values = [groups.value_label(value) for value in group["fields"].values()]
+        for at, (run, seed) in enumerate(group["runs"].items()):
+            for path, found in group["paths"].items():
+                for measure, entry in found.get("measures", {}).items():
+                    for name in entry["quantities"]:
+                        for layer, alpha, each in _places(entry, name):
+                            own = each["each"][at]
+                            yield (run, *values, seed, path, measure, name, layer, alpha, own)
+
+
+class _Place(NamedTuple):
+    """Where a number was taken, and what it was in all runs."""
+
+    layer: str | None
+    alpha: float | None
+    found: Results
+
+
+def _places(entry: Results, name: str) -> list[_Place]:
+    """The numbers of one name of a measure's entry, by layer or alpha."""
+    if "layers" in entry:
+        return [_Place(own["layer"], entry["layers_at"], own["values"][name]) for own in entry["layers"]]
+    if name in entry["of_path"]:
+        return [_Place(None, None, entry["of_path"][name])]
+    along = entry["along"][name]
+    return [
+        _Place(
+            None,
+            alpha,
+            {
+                "mean": along["mean"][at],
+                "std": along["std"][at],
+                "each": [run[at] for run in along["each"]],
+            },
+        )
+        for at, alpha in enumerate(entry["alphas"])
+    ]
+
+
+def _least_and_largest(places: Sequence[_Place]) -> list[str]:
+    """Cells; empty where no place has a number."""
+    known = [place for place in places if place.found["mean"] is not None]
+    if not known:
+        return []
+    by_mean = sorted(known, key=lambda place: place.found["mean"])
+    return [_at(place) for place in (by_mean[0], by_mean[-1])][: len(places)] + [""] * (len(places) == 1)
+
+
+def _at(place: _Place) -> str:
+    """A number and where it was taken.
+
+    >>> _at(_Place("relu1", 0.5, {"mean": 0.99988, "std": 0.00012}))
+    '0.99988 ± 0.00012 (relu1)'
+    >>> _at(_Place(None, 0.5, {"mean": 2.0, "std": None}))
+    '2 (α = ½)'
+    """
+    where = place.layer or (None if place.alpha is None else f"α = {reading.alpha_label(place.alpha)}")
+    cell = _with_deviation(place.found["mean"], place.found["std"])
+    return f"{cell} ({where})" if where else cell
+
+
+def _with_deviation(mean: float, deviation: float | None) -> str:
+    """Of any magnitude, to two digits of the deviation.
+
+    >>> _with_deviation(61.7, 4.2), _with_deviation(2.2e-05, 8.6e-06), _with_deviation(3.0, 0.0)
+    ('61.7 ± 4.2', '2.2e-05 ± 8.6e-06', '3 ± 0')
+    """
+    if deviation is None:
+        return reading.number(mean)
+    if deviation > 0 and 1e-3 <= abs(mean) < 1e4:
+        digits = min(max(0, 1 - math.floor(math.log10(deviation))), 6)
+        return f"{mean:,.{digits}f} ± {deviation:,.{digits}f}"
+    return f"{reading.number(mean)} ± {reading.number(deviation)}"
+
+
+def _judged(results: Results) -> Iterator[tuple[Results, str, Results]]:
+    """Group, name and what was found of the paths along which LMC or LLFC was measured."""
+    return (one for one in groups.told(results, "paths") if one[2]["quantities"])
 
 
 def _of_run(quantity: str, found: Results | None, at: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from llfc_jax.reporting import figures, groups, overview, reading
+from llfc_jax.reporting import figures, group_panels, groups, overview, reading
 from llfc_jax.reporting.accounts import corrections, tightest_bound
 from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.reporting.judgement import Answer, barriers, criteria, llfc_shares, verdict
@@ -105,6 +105,10 @@ def _of_many_runs(results: Results, figures: list[dict[str, Any]]) -> str:
         figures=figures,
         paths=overview.paths(results),
         path_heads=[*overview.QUANTITIES.values(), *overview.VERDICTS],
+        curves=len(group_panels.curves(results)),
+        most_curves=group_panels.MOST_LINES,
+        measures=overview.measures(results),
+        extremes=overview.EXTREMES,
         each_run=overview.each_run(results),
         networks=overview.networks(results),
         network_heads=[*overview.ENDS.values()],

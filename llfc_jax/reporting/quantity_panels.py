@@ -1,79 +1,136 @@
-"""Quantities of measures that the report doesn't know by themselves: one panel each, over the layers."""
+"""Quantities of measures that the report doesn't know by themselves: one panel each, over the layers.
 
-from collections.abc import Iterator, Mapping
+Of many runs those that it knows, too: means, with bands.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llfc_jax.reporting import layer_panels, reading, style
+import numpy as np
+
+from llfc_jax.reporting import groups, layer_panels, reading, style
+from llfc_jax.reporting.quantities import of_layer
 from llfc_jax.reporting.reading import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+BAND = {"alpha": 0.18, "lw": 0}
+LINE = 0.14  # inches that one more row adds to a legend
+LETTERS = 15
+"""Of labels beside each other, over an inch."""
+
+
+class Line(NamedTuple):
+    """A number of every layer, or of every alpha, along one path."""
+
+    at: list[Any]
+    """Layers, with `layer` and `kind`; or alphas."""
+    values: list[float | None]
+    deviations: list[float | None]
+    """Over runs; empty of one run."""
+
 
 class Quantity(NamedTuple):
-    """A number of every layer, or of every alpha, along several paths."""
+    """A number along several paths."""
 
     measure: str
-    name: str
     label: str
-    paths: Mapping[str, Results]
-    """Path -> entry."""
+    lines: Mapping[str, Line]
+    """What the legend calls the path -> its numbers."""
+    by_layer: bool
+    """Whether it is one of layers, not of alphas."""
 
     @property
     def layers(self) -> int:
         """How many layers have it; 0 where it is the network's."""
-        return max(len(entry.get("layers", ())) for entry in self.paths.values())
+        return max(len(line.at) for line in self.lines.values()) if self.by_layer else 0
 
 
 def quantities(results: Results) -> Iterator[Quantity]:
     """What the entries of the results say of themselves to be shown."""
+    if "groups" in results:
+        yield from _of_groups(results)
+        return
     for measure, paths in results.items():
         entries = paths if isinstance(paths, Mapping) else {}
         shown = {path: entry for path, entry in entries.items() if _is_shown(entry)}
         for name, label in next((one["quantities"] for one in shown.values()), {}).items():
-            yield Quantity(measure, name, label, shown)
+            lines = {reading.path_label(path): _line(entry, name) for path, entry in shown.items()}
+            yield Quantity(measure, label, lines, any("layers" in entry for entry in shown.values()))
 
 
-def draw_quantities(results: Results) -> "Figure | None":
-    """Each quantity per layer, at the alpha nearest to a half, or over alpha; a line for each path."""
-    shown = [*quantities(results)]
+def draw_quantities(results: Results, measures: Collection[str]) -> "Figure | None":
+    """Each quantity per layer, at the alpha nearest to a half, or over alpha; a line for each path.
+
+    Args:
+        results: of one run, or of many.
+        measures: whose quantities.
+    """
+    shown = _shown(results, measures)
     if not shown:
         return None
     columns = min(2, len(shown))
     rows = -(-len(shown) // columns)
     width = layer_panels.width_for(max(one.layers for one in shown)) if columns == 1 else style.PAGE
-    figure = style.figure(width, 0.4 + 2.0 * rows)
+    names = [name for one in shown for name in one.lines]
+    beside = max(1, min(2 * columns, round(LETTERS * width) // max(map(len, names))))
+    figure = style.figure(width, 0.4 + LINE * (-(-len({*names}) // beside) - 1) + 2.0 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, one in zip(axes, shown, strict=False):
         _draw(ax, one, width / columns - layer_panels.MARGIN)
     for ax in axes[len(shown) :]:
         ax.remove()
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=2 if columns == 1 else 4, loc="outside upper left")
+    figure.legend(handles, labels, ncols=beside, loc="outside upper left")
     return figure
 
 
-def draw_measure(results: Results, measure: str) -> "Figure | None":
-    """The quantities of one measure."""
-    return draw_quantities({name: entry for name, entry in results.items() if name == measure})
-
-
-def caption(results: Results, measure: str | None = None) -> str:
-    """What the figure shows: all quantities, or those of one measure."""
-    shown = [one for one in quantities(results) if measure in (None, one.measure)]
+def caption(results: Results, measures: Collection[str]) -> str:
+    """What the figure shows."""
+    shown = _shown(results, measures)
     where = ["per layer, at the α nearest to ½"] * any(one.layers for one in shown)
     where += ["over α"] * any(not one.layers for one in shown)
     labels = list(dict.fromkeys(one.label for one in shown))
-    return f"{', '.join(labels)}; {' or '.join(where)}.".capitalize()
+    said = f"{', '.join(labels)}; {' or '.join(where)}."
+    of_runs = " Means over runs; bands are one standard deviation." if "groups" in results else ""
+    return f"{said[:1].upper()}{said[1:]}{of_runs}"
+
+
+def measures_of(results: Results) -> list[str]:
+    """Those that have quantities."""
+    return list(dict.fromkeys(one.measure for one in quantities(results)))
+
+
+def _shown(results: Results, measures: Collection[str]) -> list[Quantity]:
+    return [one for one in quantities(results) if one.measure in measures]
+
+
+def _of_groups(results: Results) -> Iterator[Quantity]:
+    paths = groups.lines(results)
+    entries: dict[str, dict[str, Results]] = {}
+    for path, found in paths.items():
+        for measure, entry in found.get("measures", {}).items():
+            entries.setdefault(measure, {})[path] = entry
+    for measure, of_paths in entries.items():
+        first = next(iter(of_paths.values()))
+        for name, label in first["quantities"].items():
+            if "layers" in first or name in first["along"]:
+                lines = {path: _line_over_runs(entry, name) for path, entry in of_paths.items()}
+                yield Quantity(measure, label, lines, "layers" in first)
 
 
 def _draw(ax: Any, one: Quantity, width: float) -> None:
-    colours = style.path_colours([*one.paths])
-    for path, entry in one.paths.items():
-        x, heights = _line(entry, one)
-        ax.plot(x, heights, "o-", color=colours[path], label=style.plain(reading.path_label(path)))
-    if one.layers:
-        layer_panels.label_layers(ax, next(iter(one.paths.values()))["layers"], width)
+    colours = style.path_colours([*one.lines])
+    for name, line in one.lines.items():
+        x = range(len(line.at)) if one.by_layer else line.at
+        values = reading.numbers(line.values)
+        if line.deviations:
+            spread = np.nan_to_num(reading.numbers(line.deviations))
+            ax.fill_between(x, values - spread, values + spread, color=colours[name], **BAND)
+        ax.plot(x, values, "o-", color=colours[name], label=style.plain(name))
+    if one.by_layer:
+        layer_panels.label_layers(ax, next(iter(one.lines.values())).at, width)
     else:
         ax.set_xlabel(r"$\alpha$")
     ax.set_title(style.plain(one.label), loc="left")
@@ -83,12 +140,14 @@ def _is_shown(entry: Any) -> bool:
     return isinstance(entry, Mapping) and bool(entry.get("quantities"))
 
 
-def _line(entry: Results, one: Quantity) -> tuple[Any, Any]:
+def _line(entry: Results, name: str) -> Line:
     if "layers" not in entry:
-        return entry["alphas"], reading.numbers(entry[one.name])
-    heights = [_at_half(entry, layer[one.name]) for layer in entry["layers"]]
-    return range(len(heights)), reading.numbers(heights)
+        return Line(entry["alphas"], entry[name], [])
+    return Line(entry["layers"], [of_layer(entry, layer, name) for layer in entry["layers"]], [])
 
 
-def _at_half(entry: Results, value: Any) -> float | None:
-    return value[reading.nearest_half(entry["alphas"])] if isinstance(value, list | tuple) else value
+def _line_over_runs(entry: Results, name: str) -> Line:
+    if "layers" not in entry:
+        return Line(entry["alphas"], entry["along"][name]["mean"], entry["along"][name]["std"])
+    own = [layer["values"][name] for layer in entry["layers"]]
+    return Line(entry["layers"], [one["mean"] for one in own], [one["std"] for one in own])

@@ -67,7 +67,8 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
     | dead | samples left out because a feature was zero |
 
     `curves.csv` has a row for each path, split and α: `path`, `split` (`test` or `train`), `alpha`,
-    `loss` (nats), `error` (fraction). Of many runs there is `runs.csv` instead: see `overview.table`.
+    `loss` (nats), `error` (fraction). Of many runs there are `runs.csv` and, where other measures than LMC
+    and LLFC were taken, `measures.csv` instead: see `overview.table` and `overview.measured`.
 
     Args:
       results: The contents of `results.json`.
@@ -77,9 +78,12 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
       The files.
     """
     if "groups" in results:
-        runs = Path(workdir) / "runs.csv"
+        runs, measures = Path(workdir) / "runs.csv", Path(workdir) / "measures.csv"
         _write(runs, *overview.table(results))
-        return [runs]
+        if not overview.measures(results):
+            return [runs]
+        _write(measures, *overview.measured(results))
+        return [runs, measures]
     layers, curves = Path(workdir) / "layers.csv", Path(workdir) / "curves.csv"
     _write(layers, LAYER_COLUMNS, itertools.chain(_llfc_rows(results), _cause_rows(results)))
     _write(curves, CURVE_COLUMNS, _curve_rows(results))

@@ -665,6 +665,28 @@ class GroupLayer(TypedDict):
     """The distance from the line, in units of the nearer end's."""
 
 
+class GroupMeasureLayer(TypedDict):
+    """What a measure tells of one layer."""
+
+    layer: str
+    kind: str
+    values: dict[str, OverRuns]
+
+
+class GroupMeasure(TypedDict):
+    """What a measure tells of a path: of its layers, or along it."""
+
+    quantities: dict[str, str]
+    """Number -> what figures and tables call it."""
+    layers: NotRequired[Annotated[list[GroupMeasureLayer], FILLED]]
+    layers_at: NotRequired[Number]
+    """The alpha of the layers' numbers; null of those that compare A with B."""
+    alphas: NotRequired[Alphas]
+    along: NotRequired[dict[str, OverRunsAlong]]
+    of_path: NotRequired[dict[str, OverRuns]]
+    """Numbers of the whole path."""
+
+
 class GroupPath(TypedDict):
     """One path in every run of a group."""
 
@@ -680,6 +702,8 @@ class GroupPath(TypedDict):
     llfc_alpha: NotRequired[float]
     """At which LLFC is judged."""
     layers: NotRequired[Annotated[list[GroupLayer], FILLED]]
+    measures: NotRequired[dict[str, GroupMeasure]]
+    """Of the others than `lmc` and `llfc`, but for lists that are no numbers of layers or alphas."""
 
 
 class Group(TypedDict):

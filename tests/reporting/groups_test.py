@@ -119,6 +119,137 @@ def axes_of(found, name):
     return figure and figure.axes
 
 
+def measured(seed):
+    """A run with a measure of layers, one along alpha, one of both networks, and nothing of LMC and LLFC."""
+    results, bump = run(seed), 0.01 * seed
+    layers = [{"layer": name, "kind": "dense"} for name in ("dense1", "dense2")]
+    results["similarity"] = {
+        "a-b": {
+            "alphas": [0.0, 0.5, 1.0],
+            "layers": [layer | {"cka": [1.0, 0.9 - bump - 0.1 * at, 0.8]} for at, layer in enumerate(layers)],
+            "quantities": {"cka": "linear CKA with A"},
+        }
+    }
+    results["temperature"] = {
+        "a-b": {
+            "alphas": [0.0, 0.5, 1.0],
+            "temperature": [1.0, 2.0 + bump, 1.5],
+            "loss": [1.0, 1.0, 1.0],
+            "recalibrated_loss": [1.0, 1.0, 1.0],
+            "barrier": bump,
+            "recalibrated_barrier": None if seed == 2 else 0.0,
+            "quantities": {"temperature": "temperature"},
+        }
+    }
+    return {name: entry for name, entry in results.items() if name not in ("lmc", "llfc")}
+
+
+MEASURED = {f"seed={seed}": measured(seed) for seed in (0, 1, 2)}
+
+
+def test_every_measure_has_mean_deviation_and_each_run():
+    found = overview(MEASURED)
+    assert check(found) == found
+    measures = found["groups"][0]["paths"]["a-b"]["measures"]
+    for at, layer in enumerate(measures["similarity"]["layers"]):
+        own = layer["values"]["cka"]
+        assert own["each"] == [
+            each["similarity"]["a-b"]["layers"][at]["cka"][1] for each in MEASURED.values()
+        ]
+        np.testing.assert_allclose(
+            [own["mean"], own["std"]], [np.mean(own["each"]), np.std(own["each"], ddof=1)]
+        )
+    along = measures["temperature"]["along"]["temperature"]
+    np.testing.assert_allclose(along["mean"], [1, 2.01, 1.5])
+    np.testing.assert_allclose(along["std"], [0, 0.01, 0], atol=1e-12)
+    whole = measures["temperature"]["of_path"]
+    assert whole["barrier"]["each"] == [0.0, 0.01, 0.02]
+    assert whole["recalibrated_barrier"]["mean"] is None  # undefined in a run
+
+
+def test_causes_have_numbers_of_their_layers():
+    runs = {}
+    for seed in (0, 1):
+        distance = {"mean": 0.1 + seed, "std": 0.0, "dataset": 0.2}
+        layer = {"layer": "dense1", "kind": "dense", "dist_com": distance, "dist_w": 2.0, "dist_h": distance}
+        runs[f"seed={seed}"] = run(seed) | {"commutativity": {"a-b": {"layers": [layer | {"dead": 0}]}}}
+    found = overview(runs)
+    assert check(found)
+    (layer,) = found["groups"][0]["paths"]["a-b"]["measures"]["commutativity"]["layers"]
+    assert layer["values"]["dist_com.mean"]["each"] == [0.1, 1.1]
+    assert layer["values"]["dist_w"]["std"] == 0
+    panels = axes_of(found, "causes_of_runs")
+    assert [ax.get_title("left") for ax in panels] == ["Dist_com", "Dist_W", "Dist_H"]
+
+
+def test_runs_without_lmc_and_llfc_are_told_by_their_other_measures(tmp_path):
+    found = overview(MEASURED)
+    said, html = tables.terminal(found), page.render(found, list(drawing.draw(found)))
+    for text in (said, html):
+        assert "0.890 ± 0.010 (dense1)" in text
+        assert "2.010 ± 0.010 (α = ½)" in text
+        assert "Barriers" not in text
+        assert "LMC" not in text
+    cka, temperature = (axes_of(found, name) for name in ("similarity", "temperature"))
+    for ax, mean in ((cka[0], [0.89, 0.79]), (temperature[0], [1, 2.01, 1.5])):
+        np.testing.assert_allclose(ax.lines[0].get_ydata(), mean)
+        assert len(ax.collections) == 1  # the band
+
+    files = {
+        file.name: list(csv.DictReader(io.StringIO(file.read_text())))
+        for file in tables.write_csv(found, tmp_path)
+    }
+    of_layer, of_alpha, of_path = (
+        [row for row in files["measures.csv"] if row["seed"] == "1" and row["quantity"] == quantity]
+        for quantity in ("cka", "temperature", "barrier")
+    )
+    assert [(row["layer"], row["alpha"], float(row["value"])) for row in of_layer] == [
+        (name, "0.5", MEASURED["seed=1"]["similarity"]["a-b"]["layers"][at]["cka"][1])
+        for at, name in enumerate(("dense1", "dense2"))
+    ]
+    assert [(row["layer"], row["alpha"], row["value"]) for row in of_alpha] == [
+        ("", "0.0", "1.0"),
+        ("", "0.5", "2.01"),
+        ("", "1.0", "1.5"),
+    ]
+    assert [(row["layer"], row["alpha"], row["value"]) for row in of_path] == [("", "", "0.01")]
+
+
+def test_measures_of_swept_runs_are_told_apart():
+    swept = {
+        f"{width},{name}": results | {"config": results["config"] | {"model": {"width": width}}}
+        for width in (1.0, 2.0)
+        for name, results in MEASURED.items()
+    }
+    swept["2.0,seed=0"]["similarity"] = measured(5)["similarity"]
+    found = overview(swept)
+    (ax,) = axes_of(found, "similarity")
+    assert ax.figure.legends[0].texts[0].get_text() == "1: A–B"
+    assert [line.get_label() for line in ax.lines] == ["1: A–B", "2: A–B"]
+    assert not np.allclose(ax.lines[0].get_ydata(), ax.lines[1].get_ydata())
+
+
+def test_what_is_neither_connected_nor_apart_is_counted():
+    results = {name: copy.deepcopy(own) for name, own in SEEDS.items()}
+    for own in results.values():
+        own["lmc"]["a-b"]["test"]["error_excess_std"] = [9.0] * 25  # of which nothing is sure
+    row, *_ = tables.overview.paths(overview(results))
+    assert row.cells[-2] == "0 of 3; 2 open"  # the third does fail
+
+
+def test_more_paths_than_colours_are_drawn_in_rows():
+    many = {}
+    for name, results in SEEDS.items():
+        ends = ["a-b", "a-c", "b-c", "a-b_aligned", "a-c_aligned", "b_aligned-c_aligned", "a-control"]
+        more = {measure: dict.fromkeys(ends, results[measure]["a-b"]) for measure in ("lmc", "llfc")}
+        many[name] = results | more
+    loss, error, *second = axes_of(overview(many), "runs")
+    drawn = [ax.get_legend_handles_labels()[1] for ax in (loss, error)]
+    assert [len(labels) for labels in drawn] == [6, 6]
+    labels = {label for ax in (loss, *second) for label in ax.get_legend_handles_labels()[1]}
+    assert {"A–B", "A–control"} <= labels
+
+
 def test_figures_have_a_band_for_each_line_and_a_thin_line_for_each_run():
     loss, error, parts = axes_of(overview(SEEDS), "runs")
     for ax in (loss, error):

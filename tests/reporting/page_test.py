@@ -51,7 +51,13 @@ def drawn(request):
 def test_every_case_gives_wellformed_svg_and_png(drawn, tmp_path):
     results, drawings = drawn
     written = drawing.write(drawings, tmp_path / "figures")
-    absent = {"runs", "fields", "spawn_sweep", "parts" if len(results["lmc"]) > 1 else "summary"}
+    absent = {
+        "runs",
+        "fields",
+        "causes_of_runs",
+        "spawn_sweep",
+        "parts" if len(results["lmc"]) > 1 else "summary",
+    }
     absent |= {"quantities"} | ({"training", "plane", *MEASURES} - results.keys())
     aligned = results.get("alignment", {}).values()
     absent |= set() if any("constraints" in found for found in aligned) else {"constraints"}
