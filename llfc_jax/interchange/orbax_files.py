@@ -14,6 +14,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.interchange.format import Format
 from llfc_jax.interchange.reading import readable
 from llfc_jax.interchange.stored import Arrays, File, Stored, flatten, in_memory, in_natural_order, unreadable
+from llfc_jax.runtime import sharding
 from llfc_jax.storage import checkpoint
 
 _SIZE = 256 * 1024**2
@@ -29,9 +30,16 @@ def recognises(path: Path, start: bytes) -> bool:
 def read(directory: Path) -> File:
     """All arrays, by their paths in the tree; of the last step where there are several.
 
+    Of several processes each reads by itself, whatever the others do.
+
     Raises:
         UserError: the directory is damaged.
     """
+    with sharding.apart():
+        return _read(directory)
+
+
+def _read(directory: Path) -> File:
     if _is_ours(directory):
         found = checkpoint.restore(directory)
         return _file(
@@ -79,7 +87,7 @@ def _step(name: str) -> int | None:
 
 
 def _read_pytree(path: Path) -> dict[str, Stored]:
-    with readable(path), ocp.PyTreeCheckpointer() as checkpointer:
+    with readable(path), _checkpointer() as checkpointer:
         tree = checkpointer.metadata(path.absolute()).item_metadata.tree
         shapes = {
             jax.tree_util.keystr(where, simple=True, separator="/"): leaf
@@ -89,7 +97,7 @@ def _read_pytree(path: Path) -> dict[str, Stored]:
         claimed = sum(_bytes(leaf) for leaf in shapes.values())
     if claimed > room:
         raise UserError(f"{path} is damaged: it claims arrays of {claimed:,} bytes, far more than it has")
-    with readable(path), ocp.PyTreeCheckpointer() as checkpointer:
+    with readable(path), _checkpointer() as checkpointer:
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         arrays: Arrays = flatten(checkpointer.restore(path.absolute(), restore_args=as_numpy))
     return {
@@ -98,6 +106,10 @@ def _read_pytree(path: Path) -> dict[str, Stored]:
         else in_memory(array)
         for name, array in arrays.items()
     }
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(), multiprocessing_options=checkpoint.who())
 
 
 def _bytes(leaf: object) -> int:

@@ -148,6 +148,11 @@ def apart() -> Iterator[None]:
         yield
 
 
+def is_apart() -> bool:
+    """Whether this is such a stretch."""
+    return _is_apart
+
+
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """A stretch, within one apart, on the devices of all again."""

@@ -148,9 +148,22 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
     )
 
 
+def who() -> ocp.options.MultiprocessingOptions:
+    """Which processes Orbax is to wait for: all; in a stretch apart none but this one."""
+    if not sharding.is_apart():
+        return ocp.options.MultiprocessingOptions()
+    own = processes.index()
+    return ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+
+
 @contextlib.contextmanager
 def _manager(directory: Path) -> Iterator[ocp.CheckpointManager]:
-    options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=KEEP,
+        enable_async_checkpointing=False,
+        create=not sharding.is_apart(),
+        multiprocessing_options=who(),
+    )
     handlers = {
         "variables": ocp.StandardCheckpointHandler(),
         "training": ocp.StandardCheckpointHandler(),

@@ -69,7 +69,8 @@ if "LLFC_JAX_GUARDED" in os.environ:  # the process that works, not the one that
 AS_LIBRARY = """
         import json, library_pair
         from llfc_jax.runtime import processes
-        (directory / f"library{processes.index()}.json").write_text(json.dumps(library_pair.found()))
+        found = library_pair.found(), library_pair.imported(directory / "checkpoints" / "a")
+        (directory / f"library{processes.index()}.json").write_text(json.dumps(found))
 """.strip()
 
 
@@ -184,8 +185,15 @@ def test_the_numbers_are_those_of_one_process(entry, runs):
 def test_the_library_shares_batches_out_and_gives_the_numbers_of_one_process_in_each_of_several(runs):
     expected = library_pair.found()
     assert expected["rows"] == 50
-    for found in runs[3]:
+    for found, _ in runs[3]:
         assert_close(found, expected | {"rows": 13})
+
+
+@pytest.mark.slow
+def test_each_process_imports_checkpoints_by_itself(runs):
+    (_, (ours, pytree)), (_, others) = runs[3]
+    assert ours == pytree > 0
+    assert others == [ours, pytree]
 
 
 @pytest.mark.slow

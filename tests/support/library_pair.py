@@ -1,4 +1,4 @@
-"""What the library finds on a small pair, in a process alone or in one of several."""
+"""What the library finds on a small pair, and reads, in a process alone or in one of several."""
 
 import json
 
@@ -7,7 +7,10 @@ import numpy as np
 
 import llfc_jax
 from llfc_jax.corrections.repair import repair
+from llfc_jax.interchange import formats
 from llfc_jax.path.examples import masked_batches, over_devices
+from llfc_jax.runtime import processes
+from llfc_jax.storage import checkpoint
 
 
 def apply(weights, x):
@@ -43,3 +46,11 @@ def found():
     first = next(over_devices(masked_batches(batches, divide=True)))
     rows = len(first.images.addressable_shards[0].data)
     return json.loads(json.dumps({"lmc": measured["lmc"], "plane": plane, "rows": rows}))
+
+
+def imported(network):
+    """The sum of all arrays of a checkpoint, and of the bare pytree in it, as each process reads them."""
+    pytree = network / str(checkpoint.steps(network)[-1]) / "variables"
+    with processes.in_turn():
+        files = [formats.read(path) for path in (network, pytree)]
+    return [sum(float(np.abs(array).sum()) for array in file.arrays.values()) for file in files]
