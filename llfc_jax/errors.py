@@ -8,6 +8,10 @@ class UserError(ValueError):
     """
 
 
+class DivergenceError(UserError):
+    """Training whose loss is no number any more: of a sweep, the other runs go on."""
+
+
 _LONGEST = 300
 """Characters of a message of others: some hold what a damaged file does."""
 

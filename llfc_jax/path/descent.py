@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from llfc_jax.errors import UserError
+from llfc_jax.errors import DivergenceError, UserError
 from llfc_jax.runtime import sharding
 from llfc_jax.types import Array, PRNGKey, PyTree, Variables
 
@@ -54,7 +54,8 @@ def descend(
         The network, and the loss of each step before it was taken.
 
     Raises:
-        UserError: there are no batches, or the loss ends up as no number.
+        UserError: there are no batches.
+        DivergenceError: the loss ends up as no number.
     """
     optimizer = optax.adam(optax.cosine_decay_schedule(budget.learning_rate, budget.steps))
     moving, state = start, optimizer.init(_floats(start))
@@ -65,7 +66,7 @@ def descend(
         losses.append(loss)
     found = [float(loss) for loss in sharding.fetch(losses)]
     if found and not jnp.isfinite(found[-1]):
-        raise UserError(
+        raise DivergenceError(
             f"learning_rate: expected one at which training converges; at {budget.learning_rate:g} "
             f"its loss became {found[-1]}"
         )

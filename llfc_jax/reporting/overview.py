@@ -197,6 +197,8 @@ def terminal(console: Console, results: Results) -> None:
         title = "Other measures, over layers or α: mean ± deviation"
         console.print(title, style="bold")
         console.print(table, "", sep="\n")
+    for name, how in results.get("diverged", {}).items():
+        console.print(f"{name} diverged and is left out: {how}", "", sep="\n", markup=False)
 
 
 def _print_judged(console: Console, results: Results) -> None:

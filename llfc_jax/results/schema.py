@@ -728,3 +728,5 @@ class Overview(TypedDict):
     config: Config
     """What the runs share, with `sweep`: field -> values as written."""
     groups: Annotated[list[Group], FILLED]
+    diverged: NotRequired[dict[str, str]]
+    """Runs that are in no group, as their training diverged -> how."""

@@ -36,7 +36,8 @@ def run(
     entry = find(name)
     axes = points.parse(entry.sweep)
     page = sweep.run(config, axes, directory, command, alone)
-    runs = [writing.read_results(directory / point) for point in points.points(config, axes)]
+    made = [directory / point for point in points.points(config, axes)]
+    runs = [writing.read_results(run) for run in made if (run / writing.RESULTS).exists()]  # none: diverged
     record = {
         "name": name,
         "source": entry.source,
@@ -57,7 +58,15 @@ def run(
 
 
 def _values(row: Row, runs: Sequence[Results]) -> list[float | None]:
-    return [row.find(results) for results in runs if _is_of(row, results["config"])]
+    return [_value(row, results) for results in runs if _is_of(row, results["config"])]
+
+
+def _value(row: Row, results: Results) -> float | None:
+    """None where fields of the user's own have left out what it is found by."""
+    try:
+        return row.find(results)
+    except (LookupError, ValueError):
+        return None
 
 
 def _is_of(row: Row, config: Mapping[str, Any]) -> bool:

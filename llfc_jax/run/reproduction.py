@@ -6,6 +6,7 @@ Imports no JAX, so that mistakes in names are told at once.
 from ml_collections import ConfigDict
 
 from llfc_jax.errors import UserError
+from llfc_jax.reporting import reading
 from llfc_jax.run import configuration, points
 from llfc_jax.run.published import REPRODUCTIONS, Reproduction
 
@@ -56,15 +57,22 @@ def note(name: str, config: ConfigDict, scale: float) -> str:
         )
     if scale == 1:
         return data
-    how = f"Trained at {scale:g} of the length ({config.train.epochs} epochs)"
+    how = f"Trained at {scale:g} of the length ({reading.count(config.train.epochs, 'epoch')})"
     if config.pair.a is not None:
         how = f"Measured on {scale:g} of the test images"
     return f"{data}\n{how}: {find(name).scaled}."
 
 
 def _shortened(config: ConfigDict, scale: float) -> configuration.Overrides:
+    """What makes less of a configuration; nothing of one that can't be, which is told as it is.
+
+    Raises:
+        UserError: of its data, a part is to be taken of a part.
+    """
     if config.pair.a is not None:
-        return [("data.test_split", f"{config.data.test_split}[:{max(1, round(100 * scale))}%]")]
+        return [("data.test_split", _part_of(config, "test_split", scale))]
+    if config.train.epochs < 1:
+        return []
     epochs = max(1, round(scale * config.train.epochs))
     spawned = config.train.spawn_epochs * epochs / config.train.epochs
     swept = tuple(epoch * epochs / config.train.epochs for epoch in config.train.spawn_sweep)
@@ -72,5 +80,15 @@ def _shortened(config: ConfigDict, scale: float) -> configuration.Overrides:
     if swept:
         found.append(("train.spawn_sweep", str(swept)))
     if (part := scale * config.train.epochs) < 1:
-        found.append(("data.train_split", f"{config.data.train_split}[:{max(1, round(100 * part))}%]"))
+        found.append(("data.train_split", _part_of(config, "train_split", part)))
     return found
+
+
+def _part_of(config: ConfigDict, field: str, part: float) -> str:
+    """The beginning of a split."""
+    split = config.data[field]
+    if "[" in split:
+        raise UserError(
+            f"--scale: expected a whole split in data.{field}, to take a part of; found {split!r}"
+        )
+    return f"{split}[:{max(1, round(100 * part))}%]"

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from llfc_jax.errors import DivergenceError
 from llfc_jax.reporting import groups, writing
 from llfc_jax.run import experiment, workdir
 from llfc_jax.run.inheriting import inherit
@@ -25,6 +26,7 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
     Where that is one run, it is the whole of it, without an overview. Several share the process, the data,
     the programs that are the same, and the networks where they differ in what comes after training. The runs
     of an earlier sweep over other values of the same fields stay in the workdir and are part of the overview.
+    Where the training of some diverges, it is of the others, and says so.
 
     Args:
         config: what the runs share.
@@ -37,7 +39,7 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
         The report page.
 
     Raises:
-        UserError: bad input, of any of the runs; nothing has been trained then.
+        UserError: bad input, of any of the runs; nothing has been trained then. Or all of them diverge.
     """
     if not axes and config.get(REPLICATES, 1) == 1:
         return experiment.run(config, directory, command)
@@ -61,11 +63,14 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
     with workdir.claimed(directory, record, outgrown=earlier):
         compilation.keep_programs(directory.absolute().parent / compilation.CACHE)
         if not processes.of_first(results_file.exists):
-            _run_each(todo, [*many], bench, directory, alone)
+            diverged = _run_each(todo, [*many], bench, directory, alone)
+            if len(diverged) == len(many):
+                raise DivergenceError(next(iter(diverged.values())))
             if processes.is_first():
-                runs = {name: writing.read_results(directory / name) for name in many}
+                runs = {name: writing.read_results(directory / name) for name in many if name not in diverged}
                 swept = [axis.field for axis in axes if axis.field != SEED]
                 found = groups.overview(runs, swept) | {"config": record, "command": command}
+                found |= {"diverged": diverged} if diverged else {}
                 with files.writing(directory):
                     files.write_json(results_file, found)
         return experiment.write_report(directory)
@@ -109,7 +114,9 @@ def _check(todo: Mapping[str, Point], directory: Path) -> Workbench | None:
 
 def _run_each(
     todo: Mapping[str, Point], of: Sequence[str], bench: Workbench | None, directory: Path, alone: str
-) -> None:
+) -> dict[str, str]:
+    """Make the runs; returns the names of those whose training diverged, and how."""
+    diverged = {}
     count, others = len(of), [directory / name for name in of]
     for number, (name, point) in enumerate(todo.items(), start=count - len(todo) + 1):
         progress.say(f"run {number} of {count}: {name}")
@@ -120,7 +127,12 @@ def _run_each(
         with workdir.claimed(directory / name, _record(point)):
             again = f"{alone} {shlex.join([*command, f'--workdir={directory / name}'])}"
             inherit(bench, directory / name, others)
-            experiment.write_results(bench, directory / name, again)
+            try:
+                experiment.write_results(bench, directory / name, again)
+            except DivergenceError as error:
+                diverged[name] = str(error)
+                progress.say(f"{name}: {error}")
+    return diverged
 
 
 def _record(point: Point) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from llfc_jax.storage.files import read_json, write_json, writing
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 
-_WRITTEN = ("report.html", "curves.csv", "layers.csv", "runs.csv")
+_WRITTEN = ("report.html", "curves.csv", "layers.csv", "runs.csv", "measures.csv")
 """What a run writes anew each time, and what doesn't say of which run it is."""
 
 _HOW = ("fsdp", "data.memory", "data.workers")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llfc_jax.errors import UserError
+from llfc_jax.errors import DivergenceError, UserError
 from llfc_jax.runtime import processes, progress, sharding
 from llfc_jax.storage import checkpoint
 from llfc_jax.training.lineage import Lineage
@@ -80,7 +80,8 @@ def train(lineage: Lineage, setting: Setting, checkpoints: Path, parents: Settin
         parents: that of its parent, where it is another; steps count on, epochs are of one's own data.
 
     Raises:
-        UserError: the loss stops being finite (the last good checkpoint stays), or a checkpoint is unusable.
+        DivergenceError: the loss stops being finite; the last good checkpoint stays.
+        UserError: a checkpoint is unusable.
     """
     directory = checkpoints / lineage.name
     if checkpoint.steps(directory)[-1:] == [lineage.last_step]:
@@ -190,7 +191,7 @@ def _save(directory: Path, state: TrainState, history: History, lineage: Lineage
 def _check_finite(losses: np.ndarray, first_step: int, lineage: Lineage) -> None:
     bad = np.flatnonzero(~np.isfinite(losses))
     if bad.size:
-        raise UserError(
+        raise DivergenceError(
             f"training {lineage.name}: the loss became {losses[bad[0]]} at step {first_step + bad[0]}; "
             "the last good checkpoint is kept; a smaller opt.learning_rate may help"
         )

@@ -72,6 +72,15 @@ def test_ours_stand_beside_the_published_over_all_seeds(monkeypatch, tmp_path):
     assert lines[-1] == str(tmp_path / "report.html")
 
 
+def test_what_the_users_own_fields_leave_out_is_a_dash(monkeypatch, tmp_path):
+    monkeypatch.setitem(REPRODUCTIONS, "entry", ENTRY)
+    own = ("--config.measures=lmc", f"--workdir={tmp_path}")
+    process = command.run_here("entry", *own, module="llfc_jax.reproduce")
+    assert process.returncode == 0, process.stderr
+    (line,) = (line for line in process.stdout.splitlines() if line.startswith("worst layer"))
+    assert line.split() == ["worst", "layer", "–", "0"]
+
+
 def test_what_takes_no_training_is_scaled_in_its_images_and_a_sweep_in_its_spawn_epochs():
     overrides = dict(reproduction.overrides("repair-imagenet-resnet50", 0.02, 1, []))
     assert overrides["data.test_split"] == "validation[:2%]"
@@ -122,6 +131,14 @@ def test_quantities_are_those_of_the_worst_layer_the_chosen_pair_and_the_middle(
         (["rebasin-width", "--scale=2"], r"--scale: expected a number above 0, up to 1; found 2"),
         (["rebasin-width", "--scale=x"], r"--scale: .*'x'"),
         (["rebasin-width", "--config.train.epoch=3"], r"config.train has no field .epoch.: .*"),
+        (
+            ["rebasin-width", "--scale=0.1", "--config.train.epochs=0"],
+            r"config.train.epochs: expected a whole number in \[1, .*; found 0",
+        ),
+        (
+            ["llfc-mnist-mlp", "--scale=0.001", "--config.data.train_split=train[:9]"],
+            r"--scale: expected a whole split in data.train_split, to take a part of; found 'train\[:9\]'",
+        ),
     ],
 )
 def test_a_wrong_command_is_one_line(arguments, line):

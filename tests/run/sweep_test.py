@@ -227,6 +227,31 @@ def test_runs_that_differ_after_training_train_their_networks_once(tmp_path):
     assert aligned["lmc"].keys() == {"a-b", "a-b_aligned"}
 
 
+def test_a_run_that_diverges_is_left_out_and_named_and_the_others_are_told(tmp_path, began):
+    rates = ("--sweep", "opt.learning_rate=1e9,0.1")
+    arguments = (*SMALL, "--config.measures=lmc", "--config.train.epochs=2", f"--workdir={tmp_path / 'w'}")
+    process = command.run_here(*arguments, *rates)
+    assert process.returncode == 0, process.stderr
+    diverging, ending = "opt.learning_rate=1000000000", "opt.learning_rate=0.1"
+    assert began == [diverging, ending]
+    found = results(tmp_path / "w")
+    assert [[*group["runs"]] for group in found["groups"]] == [[ending]]
+    assert found["diverged"].keys() == {diverging}
+    assert "the loss became" in found["diverged"][diverging]
+    assert f"{diverging} diverged and is left out" in " ".join(process.stdout.split())
+    page = (tmp_path / "w" / "report.html").read_text()
+    assert f"{diverging} diverged" in page
+
+    again = command.run_here(*arguments, *rates)
+    assert (again.returncode, len(began)) == (0, 2)
+    alone = command.run_here(
+        *arguments[:-1], "--sweep", "opt.learning_rate=1e9,2e9", f"--workdir={tmp_path / 'v'}"
+    )
+    assert alone.returncode == 2
+    assert "llfc_jax: training " in alone.stderr.splitlines()[-1]
+    assert not (tmp_path / "v" / "results.json").exists()
+
+
 def test_networks_of_other_data_or_cut_short_are_not_taken_over(tmp_path):
     def run(*arguments):
         process = command.run_here(*SMALL, "--config.measures=lmc", *arguments, f"--workdir={tmp_path / 'w'}")
