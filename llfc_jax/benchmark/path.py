@@ -20,14 +20,15 @@ def path_evaluation(case: Case) -> dict[str, Any]:
     """LMC at all alphas and LLFC at 3, against the same number of bare forward passes."""
     split, a = case.split(), case.variables(0)
     first = next(batches(split, case.batch_size))
-    bare = jax.jit(case.apply)
-    forward = median_seconds(lambda: bare(a, first.images), case.repeats)
     took = _walk(case, connectivity(case))
     passes = case.alphas * num_batches(split, case.batch_size)
     flops = passes * forward_flops(case.apply, a, first.images)
+    measured = rates(took, case.alphas * case.images, flops)  # before bare passes take memory of their own
+    bare = jax.jit(case.apply)
+    forward = median_seconds(lambda: bare(a, first.images), case.repeats)
     return {
         "images": case.images,
-        **rates(took, case.alphas * case.images, flops),
+        **measured,
         "forward passes alone": passes * forward,
         "ratio to them": took / (passes * forward),
     }
