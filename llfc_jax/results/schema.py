@@ -398,6 +398,7 @@ class Temperature(TypedDict):
 
     alphas: Alphas
     temperature: Along
+    """With the least loss on the test set; that at an end of the range, 2^-22 or 2^10, is beyond it."""
     loss: Along
     recalibrated_loss: Along
     barrier: Number

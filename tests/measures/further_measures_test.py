@@ -228,11 +228,46 @@ def test_the_temperature_is_that_of_the_least_loss_in_float64(pair, results):
 
 def test_a_network_that_is_too_confident_gets_the_temperature_that_undoes_it():
     log_inverses = np.log(INVERSES)
-    losses = np.log1p(np.exp(-INVERSES)) * 0.9 + np.log1p(np.exp(INVERSES)) * 0.1
+    losses = np.logaddexp(0, -INVERSES) * 0.9 + np.logaddexp(0, INVERSES) * 0.1
     best = best_inverse(losses)
     np.testing.assert_allclose(best, np.log(9), rtol=3e-3)  # logistic regression's answer to 9 in 10
     np.testing.assert_allclose(loss_at(losses, best), -0.9 * np.log(0.9) - 0.1 * np.log(0.1), rtol=1e-4)
     assert log_inverses[0] < np.log(best) < log_inverses[-1]
+
+
+def test_recalibration_lowers_the_loss_of_networks_that_know_the_training_data_by_heart(pair):
+    a, b = (network | {"last": 50 * network["last"]} for network in pair)
+    logits = apply(jax.tree.map(jnp.asarray, a), X)
+    known = {"test": [(X, Y)], "train": [(X, np.asarray(logits.argmax(-1)))]}
+    found = along_line(apply, a, b, X, known, ("temperature",), ALPHAS)["temperature"]
+    assert np.all(np.array(found["recalibrated_loss"]) <= np.array(found["loss"]) * (1 + 1e-4))
+    assert found["temperature"][0] > 10  # on the training data it would be 0
+
+
+def test_halfway_between_deep_networks_blind_to_each_other_the_temperature_makes_up_for_every_layer():
+    depth, x = 14, np.abs(X[:, :3])
+    labels = (x.argmax(1) + (np.arange(60) % 4 == 0)) % 3  # some are wrong: no temperature is 0
+    blocks = [np.kron(np.eye(2)[at : at + 1], np.eye(3)).astype(np.float32) for at in (0, 1)]
+
+    def deep(block):
+        inner = [block.T @ block] * (depth - 2)
+        return {f"layer{at:02}": leaf for at, leaf in enumerate([block, *inner, 3 * block.T])}
+
+    def run(weights, inputs):
+        *inner, last = (weights[name] for name in sorted(weights))
+        for leaf in inner:
+            inputs = jax.nn.relu(inputs @ leaf)
+        return inputs @ last
+
+    a, b = map(deep, blocks)
+    batches = {"test": [(x, labels)], "train": [(x, labels)]}
+    found = along_line(run, a, b, x, batches, ("temperature", "lewc"), (0.5,))
+    outputs = found["lewc"]["layers"][-1]
+    np.testing.assert_allclose(outputs["coefficient"], 1, rtol=1e-6)  # exactly 2^-depth (f_A + f_B)
+    end, middle, _ = found["temperature"]["temperature"]
+    np.testing.assert_allclose(end / middle, 2.0 ** (depth - 1), rtol=1e-3)
+    assert found["temperature"]["barrier"] > 0.1
+    np.testing.assert_allclose(found["temperature"]["recalibrated_barrier"], 0, atol=1e-5)
 
 
 def test_equal_networks_differ_in_nothing(pair):
