@@ -63,12 +63,13 @@ def _experiment(arguments: Sequence[str], text: str | None) -> None:
     )
     several.add_argument("--process", metavar="I", help="which of them this one is, from 0")
     found = parser.parse_all(flags)
-    config, axes = configuration.load(found.config, overrides), points.parse(found.sweep)
-    name = configuration.file_name(config)
-    workdir = expand(found.workdir or Path("runs") / name, "--workdir")
     place = processes.find_place(found.coordinator, found.processes, found.process)
     if place and not guard.is_inside():
         raise SystemExit(guard.run_again())
+    with processes.told_of_errors(place) if place else contextlib.nullcontext():
+        config, axes = configuration.load(found.config, overrides), points.parse(found.sweep)
+        name = configuration.file_name(config)
+        workdir = expand(found.workdir or Path("runs") / name, "--workdir")
     with command_line.logs_to(workdir / "log.txt"):
         with importing.without_collection():
             from llfc_jax.reporting import helpers

@@ -100,11 +100,30 @@ def find_place(coordinator: str | None, count: str | None, index: str | None) ->
 
 
 @contextlib.contextmanager
-def joined(place: Place) -> Iterator[None]:
+def told_of_errors(place: Place) -> Iterator[None]:
+    """A stretch before processes have joined: one that can't go on says so, tells the others, and ends."""
+    try:
+        yield
+    except UserError as error:
+        line = f"llfc_jax: {error}"
+        print(line, file=sys.stderr, flush=True)  # before the others come, if they do
+        with contextlib.suppress(UserError), joined(place, wrong=error):
+            pass
+        speaks(line)
+        raise SystemExit(2) from error
+
+
+@contextlib.contextmanager
+def joined(place: Place, wrong: UserError | None = None) -> Iterator[None]:
     """A stretch as one of several processes, up to the end of this one, which is by `end`.
 
+    Args:
+        place: of this process.
+        wrong: why it can't go on.
+
     Raises:
-        UserError: the others can't be found in bounded time, or the first can't listen where it shall.
+        UserError: the others can't be found in bounded time, or the first can't listen where it shall; or
+            one of them can't go on.
     """
     global _joined
     if place.coordinator_address and place.process_id == 0:
@@ -133,6 +152,10 @@ def joined(place: Place) -> Iterator[None]:
         watch.cancel()
     interrupts.take_back()
     _joined = True
+    with in_turn():
+        if wrong is not None:
+            raise wrong
+    agree({"--processes": place.num_processes})
     yield
 
 

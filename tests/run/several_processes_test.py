@@ -74,8 +74,10 @@ AS_LIBRARY = """
 """.strip()
 
 
-def start(workdir, *further, dies=(0, 0), dies_at=((), ()), number=2, at_end="pass"):
+def start(workdir, *further, dies=(0, 0), dies_at=((), ()), number=2, at_end="pass", own=((), ())):
     """The command in several processes of two devices each, and some code in place of the report.
+
+    Each has arguments of its own besides.
 
     Each is killed in an epoch of training, `dies`, if not 0, or where it would keep an epoch of `dies_at`.
     Networks in a directory `undisturbed`, beside their `checkpoints`, are aligned after these, to the end.
@@ -89,7 +91,7 @@ def start(workdir, *further, dies=(0, 0), dies_at=((), ()), number=2, at_end="pa
     for index in range(number):
         code = GUARDED.format(epoch=dies[index], kept=dies_at[index], at_end=at_end)
         code += command.AS_MAIN.format(module="llfc_jax.main")
-        given = (*ARGUMENTS, f"--workdir={workdir}", *place, f"--process={index}", *further)
+        given = (*ARGUMENTS, f"--workdir={workdir}", *place, f"--process={index}", *further, *own[index])
         started.append(forks.Started(code, *given, environment=environment))
     ends = [one.finished() for one in started]
     return [((end.stdout, end.stderr), end.returncode) for end in ends]
@@ -203,6 +205,31 @@ def test_a_process_that_is_killed_ends_the_others_which_say_so_in_one_line(runs)
     said = [line for line in first[1].splitlines() if not line.startswith("trained a: ")]
     assert said == [f"llfc_jax: {processes.LOST}"]
     assert second[1] == f"llfc_jax: ended by SIGKILL; {interrupts.GOES_ON}\n"
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_begin_tells_the_others_at_once(tmp_path):
+    ((_, first), code), ((_, second), other) = start(tmp_path, own=((), ("--config.seet=3",)))
+    assert (code, other) == (2, 2)
+    line = "config has no field 'seet': did you mean 'seed'"
+    assert first.startswith(f"llfc_jax: process 1: {line}")
+    assert second.startswith(f"llfc_jax: {line}")
+    assert [said.count("\n") for said in (first, second)] == [1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("own", "line"),
+    [
+        ("--processes=3", "--processes: expected the same in all processes; found 2 in process 0 and 3"),
+        ("--config.seed=3", "config.seed: expected the same in all processes; found 0 in process 0 and 3"),
+    ],
+)
+def test_processes_of_different_commands_are_told_in_what_they_differ(own, line, tmp_path):
+    (said, code), (silent, other) = start(tmp_path, own=((), (own,)))
+    assert (code, other) == (2, 2)
+    assert said == ("", f"llfc_jax: {line} in process 1\n")
+    assert silent == ("", "")
 
 
 @pytest.mark.slow
