@@ -46,6 +46,7 @@ def run(command: Callable[[], None]) -> int:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             line, code = f"llfc_jax: {out_of_memory(error)}", 2
         elif processes.is_loss(error):
+            logging.getLogger(__name__).warning("what another process doesn't answer to", exc_info=error)
             line, code = f"llfc_jax: {processes.LOST}", processes.LOST_CODE
         elif processes.count() > 1:
             line, code = traceback.format_exc(), 1
