@@ -1,4 +1,4 @@
-"""What the page says beyond the verdict: what the theory's bounds are worth, what a correction changed."""
+"""What the page says beyond the verdict: what bounds are worth, what corrections change, LLFC beside LEWC."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,6 +7,7 @@ import numpy as np
 
 from llfc_jax.path.chord import excess
 from llfc_jax.reporting import reading
+from llfc_jax.reporting.quantities import of_layer
 from llfc_jax.reporting.reading import Results
 
 VACUOUS = 1.0
@@ -42,6 +43,42 @@ class Change(NamedTuple):
     """At α = ½."""
     barrier: tuple[float, float]
     says: str
+
+
+class Midpoint(NamedTuple):
+    """A layer at the α nearest ½, by LLFC and by LEWC."""
+
+    layer: str
+    depth: int
+    """Contractions with weights up to it."""
+    llfc: tuple[float | None, float | None]
+    """1 − cos, coefficient."""
+    lewc: tuple[float | None, float | None]
+
+
+def midpoints(results: Results) -> dict[str, list[Midpoint]]:
+    """Path -> its layers that LLFC and LEWC know, side by side."""
+    llfc, lewc = results.get("llfc", {}), results.get("lewc", {})
+    return {path: _midpoints(llfc[path], lewc[path]) for path in lewc if path in llfc}
+
+
+def _midpoints(llfc: Results, lewc: Results) -> list[Midpoint]:
+    linear = {layer["layer"]: layer for layer in llfc["layers"]}
+
+    def numbers(entry: Results, layer: Results, names: tuple[str, str]) -> tuple[float | None, float | None]:
+        first, second = (of_layer(entry, layer, name) for name in names)
+        return first, second
+
+    return [
+        Midpoint(
+            layer["layer"],
+            layer["depth"],
+            numbers(llfc, linear[layer["layer"]], ("cosine_distance.mean", "coefficient.mean")),
+            numbers(lewc, layer, ("distance", "coefficient")),
+        )
+        for layer in lewc["layers"]
+        if layer["layer"] in linear
+    ]
 
 
 def tightest_bound(theorem1: Results) -> Bound:

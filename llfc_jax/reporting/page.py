@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 
 from llfc_jax.reporting import figures, group_panels, groups, overview, reading
-from llfc_jax.reporting.accounts import corrections, tightest_bound
+from llfc_jax.reporting.accounts import corrections, midpoints, tightest_bound
 from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.reporting.judgement import Answer, barriers, criteria, llfc_shares, verdict
 from llfc_jax.reporting.reading import Results
@@ -81,6 +81,7 @@ def render(results: Results, drawings: Iterable[Drawing]) -> str:
             if "theorem1" in found
         },
         corrections=list(corrections(results)),
+        midpoints=midpoints(results),
         config=list(reading.flat(results.get("config", {}))),
         normalised=any(PathKey.parse(path).correction == "recompute" for path in paths),
         open_layers=OPEN_LAYERS,

@@ -23,6 +23,7 @@ QUARTILES = ("q25", "median", "q75")
 LAYER_COLUMNS = (
     *("path", "index", "layer", "kind", "alpha", "quantity", "mean", "std", *QUARTILES, "dataset", "dead"),
 )
+MEASURE_COLUMNS = ("path", "measure", "quantity", "layer", "alpha", "value")
 CURVE_COLUMNS = ("path", "split", "alpha", "loss", "error")
 
 NO_QUARTILES = (None,) * len(QUARTILES)
@@ -67,8 +68,13 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
     | dead | samples left out because a feature was zero |
 
     `curves.csv` has a row for each path, split and α: `path`, `split` (`test` or `train`), `alpha`,
-    `loss` (nats), `error` (fraction). Of many runs there are `runs.csv` and, where other measures than LMC
-    and LLFC were taken, `measures.csv` instead: see `overview.table` and `overview.measured`.
+    `loss` (nats), `error` (fraction).
+
+    `measures.csv`, where others than the standard measures were taken, has a row for each path, measure,
+    quantity, and layer, α or both: `path`, `measure`, `quantity`, `layer`, `alpha`, `value`.
+
+    Of many runs there are `runs.csv` and, where other measures than LMC and LLFC were taken, `measures.csv`
+    instead: see `overview.table` and `overview.measured`.
 
     Args:
       results: The contents of `results.json`.
@@ -84,10 +90,14 @@ def write_csv(results: Results, workdir: Path | str) -> list[Path]:
             return [runs]
         _write(measures, *overview.measured(results))
         return [runs, measures]
-    layers, curves = Path(workdir) / "layers.csv", Path(workdir) / "curves.csv"
+    layers, curves, measures = (Path(workdir) / f"{name}.csv" for name in ("layers", "curves", "measures"))
     _write(layers, LAYER_COLUMNS, itertools.chain(_llfc_rows(results), _cause_rows(results)))
     _write(curves, CURVE_COLUMNS, _curve_rows(results))
-    return [layers, curves]
+    measured = list(_measured_rows(results))
+    if not measured:
+        return [layers, curves]
+    _write(measures, MEASURE_COLUMNS, measured)
+    return [layers, curves, measures]
 
 
 def terminal(results: Results, width: int = 100, colour: bool = False) -> str:
@@ -224,6 +234,23 @@ def _curve_rows(results: Results) -> Iterator[tuple[Any, ...]]:
                 errors = entry[split].get("error") or [None] * len(entry["alphas"])
                 curves = zip(entry["alphas"], entry[split]["loss"], errors, strict=True)
                 yield from ((path, split, *point) for point in curves)
+
+
+def _measured_rows(results: Results) -> Iterator[tuple[Any, ...]]:
+    """Of the measures that say of their entries what they are."""
+    for measure, entries in results.items():
+        for path, entry in entries.items() if isinstance(entries, Mapping) else ():
+            for name in entry.get("quantities", ()) if isinstance(entry, Mapping) else ():
+                for found in entry.get("layers", [entry]):
+                    for alpha, value in _along(entry, found[name]):
+                        yield path, measure, name, found.get("layer"), alpha, value
+
+
+def _along(entry: Results, value: Any) -> Iterable[tuple[float | None, float | None]]:
+    """A number by alpha, or the one that there is."""
+    if isinstance(value, list | tuple):
+        return zip(entry["alphas"], value, strict=True)
+    return [(entry.get("alpha"), value)]
 
 
 def _print(console: Console, title: str, table: Table) -> None:

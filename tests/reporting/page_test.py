@@ -112,6 +112,21 @@ def test_a_bound_that_says_nothing_is_called_vacuous_beside_the_deviation_of_the
     assert "<td>4e+13, vacuous</td>" in page.render(results, ())
 
 
+def test_llfc_and_lewc_stand_side_by_side_at_the_midpoint():
+    results = synthetic_results.spawned_mlp()
+    layer = results["llfc"]["a-b"]["layers"][-1]
+    lewc = {"layer": layer["layer"], "kind": layer["kind"], "depth": 5, "dist": [0.0] * 3}
+    lewc |= {"distance": [0.1, 0.123, 0.1], "coefficient": [9.0, 16.5, 9.0]}
+    quantities = {"distance": "1 - cos, LEWC", "coefficient": "coefficient, LEWC"}
+    results["lewc"] = {"a-b": {"alphas": [0.25, 0.5, 0.75], "layers": [lewc], "quantities": quantities}}
+    text = page.render(results, ())
+    assert "LLFC and LEWC of A–B" in text
+    at = results["llfc"]["a-b"]["alphas"].index(0.5)
+    coefficient = f"{layer['coefficient']['mean'][at]:.3g}"
+    assert f"<td>{coefficient}</td><td>0.12</td><td>16.5</td></tr>" in text
+    assert "LLFC and LEWC" not in page.render(synthetic_results.spawned_mlp(), ())
+
+
 def test_a_correction_that_hurts_the_ends_is_said_to():
     results = synthetic_results.deep_resnet()
     (change,) = corrections(results)

@@ -78,3 +78,29 @@ def test_null_is_an_empty_cell(tmp_path):
     layers, curves = tables.write_csv(synthetic_results.wounded_mlp(), tmp_path)
     assert [row["mean"] for row in read(layers)[1] if row["layer"] == "relu2"][:7] == [""] * 7
     assert [row["loss"] for row in read(curves)[1]].count("") == 1
+
+
+def test_measures_on_request_have_a_long_table_of_layers_and_alphas(tmp_path):
+    layers = [
+        {"layer": name, "kind": "dense", "cka": [1.0, value]} for name, value in (("x", 0.5), ("y", None))
+    ]
+    results = synthetic_results.spawned_mlp() | {
+        "similarity": {"a-b": {"alphas": [0.0, 0.5], "layers": layers, "quantities": {"cka": "CKA"}}},
+        "own": {"a-b": {"alphas": [0.0, 1.0], "size": [2.0, 3.0], "quantities": {"size": "size"}}},
+        "layerwise_lmc": {
+            "a-b": {"alpha": 0.5, "layers": [{"layer": "x", "kind": "dense", "alone": 4.0}]}
+            | {"quantities": {"alone": "loss, layer alone interpolated (nats)"}}
+        },
+    }
+    *_, measures = tables.write_csv(results, tmp_path)
+    header, rows = read(measures)
+    assert header == tables.MEASURE_COLUMNS
+    assert [tuple(row.values()) for row in rows] == [
+        ("a-b", "similarity", "cka", "x", "0.0", "1.0"),
+        ("a-b", "similarity", "cka", "x", "0.5", "0.5"),
+        ("a-b", "similarity", "cka", "y", "0.0", "1.0"),
+        ("a-b", "similarity", "cka", "y", "0.5", ""),
+        ("a-b", "own", "size", "", "0.0", "2.0"),
+        ("a-b", "own", "size", "", "1.0", "3.0"),
+        ("a-b", "layerwise_lmc", "alone", "x", "0.5", "4.0"),
+    ]
