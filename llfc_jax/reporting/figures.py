@@ -224,7 +224,7 @@ FIGURES: dict[str, FigureSpec] = {
     "stitching": FigureSpec(draw_stitching, "Stitching", captions.stitching),
     "spectra": FigureSpec(draw_spectra, "Subspaces and ranks", captions.spectra),
     "layerwise_lmc": _quantities_of("layerwise_lmc", "Layer by layer"),
-    "similarity": _quantities_of("similarity", "Similarity of representations"),
+    "similarity": _quantities_of("similarity", "Similarity of representations, of up to 512 units"),
     "variance": _quantities_of("variance", "Variance collapse"),
     "lewc": _quantities_of("lewc", "Exponentially weighted connectivity"),
     "reciprocal_orthogonality": _quantities_of("reciprocal_orthogonality", "Reciprocal orthogonality"),

@@ -28,7 +28,7 @@ class Line(NamedTuple):
     """Layers, with `layer` and `kind`; or alphas."""
     values: list[float | None]
     deviations: list[float | None]
-    """Over runs; empty of one run."""
+    """Over runs; of one run the standard errors, where the number is an estimate that has them, else empty."""
 
 
 class Quantity(NamedTuple):
@@ -93,8 +93,12 @@ def caption(results: Results, measures: Collection[str]) -> str:
     where += ["over α"] * any(not one.layers for one in shown)
     labels = list(dict.fromkeys(one.label for one in shown))
     said = f"{', '.join(labels)}; {' or '.join(where)}."
-    of_runs = " Means over runs; bands are one standard deviation." if "groups" in results else ""
-    return f"{said[:1].upper()}{said[1:]}{of_runs}"
+    bands = ""
+    if "groups" in results:
+        bands = " Means over runs; bands are one standard deviation."
+    elif any(line.deviations for one in shown for line in one.lines.values()):
+        bands = " Bands are one standard error of what is estimated."
+    return f"{said[:1].upper()}{said[1:]}{bands}"
 
 
 def measures_of(results: Results) -> list[str]:
@@ -142,7 +146,7 @@ def _is_shown(entry: Any) -> bool:
 
 def _line(entry: Results, name: str) -> Line:
     if "layers" not in entry:
-        return Line(entry["alphas"], entry[name], [])
+        return Line(entry["alphas"], entry[name], entry.get(f"{name}_std_error", []))
     return Line(entry["layers"], [of_layer(entry, layer, name) for layer in entry["layers"]], [])
 
 

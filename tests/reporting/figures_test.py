@@ -186,3 +186,15 @@ def test_ticks_of_a_logarithmic_axis_are_plain_numbers(limits, labels):
     figure.draw_without_rendering()
     shown = [t.label1.get_text() for t in ax.yaxis.get_major_ticks() if limits[0] <= t.get_loc() <= limits[1]]
     assert shown == labels
+
+
+def test_an_estimate_of_one_run_has_a_band_of_its_standard_error():
+    quantities = {"top": "largest Hessian eigenvalue", "trace": "Hessian trace"}
+    entry = {"alphas": [0.0, 1.0], "top": [2.0, 1.0], "trace": [9.0, 5.0], "trace_std_error": [3.0, 1.0]}
+    results = {"sharpness": {"a-b": entry | {"quantities": quantities}}}
+    top, trace = figures.FIGURES["sharpness"].draw(results).axes
+    assert len(top.collections) == 0
+    (band,) = trace.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (4, 12)
+    assert "standard error" in figures.FIGURES["sharpness"].caption(results)
