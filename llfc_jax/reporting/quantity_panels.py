@@ -28,7 +28,7 @@ class Line(NamedTuple):
     """Layers, with `layer` and `kind`; or alphas."""
     values: list[float | None]
     deviations: list[float | None]
-    """Over runs; of one run the standard errors, where the number is an estimate that has them, else empty."""
+    """Over runs; of one run the standard errors, of estimates that have them, else empty."""
 
 
 class Quantity(NamedTuple):
