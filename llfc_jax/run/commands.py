@@ -12,6 +12,7 @@ from llfc_jax.errors import UserError
 from llfc_jax.run import configuration, points, reproduction
 from llfc_jax.run.published import REPRODUCTIONS
 from llfc_jax.runtime import command_line, guard, importing, output, processes
+from llfc_jax.storage import files
 from llfc_jax.storage.paths import expand
 
 
@@ -70,6 +71,9 @@ def _experiment(arguments: Sequence[str], text: str | None) -> None:
         config, axes = configuration.load(found.config, overrides), points.parse(found.sweep)
         name = configuration.file_name(config)
         workdir = expand(found.workdir or Path("runs") / name, "--workdir")
+        if place:
+            with files.writing(workdir):
+                output.divert_libraries(workdir / "log.txt")
     with command_line.logs_to(workdir / "log.txt"):
         with importing.without_collection():
             from llfc_jax.reporting import helpers
@@ -77,8 +81,6 @@ def _experiment(arguments: Sequence[str], text: str | None) -> None:
             from llfc_jax.runtime import compilation
 
         compilation.avoid_slow_fusions()
-        if place:
-            output.divert_libraries(workdir / "log.txt")
         with processes.joined(place) if place else contextlib.nullcontext(), helpers.helped():
             alone = _typed([f"--config={found.config}", *_flags(overrides)])
             output.show(str(sweep.run(config, axes, workdir, _typed(arguments), alone)))

@@ -268,6 +268,8 @@ def speaks(line: str) -> bool:
 def end(code: int) -> NoReturn:
     """End this process: when all have done their work; after an error, soon, whatever the others do."""
     sys.stdout.flush()
+    if code == LOST_CODE:  # at once: XLA may be about to abort, of which there would be a second line
+        os._exit(code)
     import jax
 
     if code:
