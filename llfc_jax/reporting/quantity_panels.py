@@ -42,9 +42,16 @@ class Quantity(NamedTuple):
     """Whether it is one of layers, not of alphas."""
 
     @property
-    def layers(self) -> int:
-        """How many layers have it; 0 where it is the network's."""
-        return max(len(line.at) for line in self.lines.values()) if self.by_layer else 0
+    def layers(self) -> list[Results]:
+        """The layers that have it along some path, other architectures' last; none of the network's."""
+        lines = self.lines.values() if self.by_layer else ()
+        found = {
+            layer["layer"]: layer
+            for line in lines
+            for layer, value in zip(line.at, line.values, strict=True)
+            if value is not None
+        }
+        return list(found.values())
 
 
 def quantities(results: Results) -> Iterator[Quantity]:
@@ -72,7 +79,7 @@ def draw_quantities(results: Results, measures: Collection[str]) -> "Figure | No
         return None
     columns = min(2, len(shown))
     rows = -(-len(shown) // columns)
-    width = layer_panels.width_for(max(one.layers for one in shown)) if columns == 1 else style.PAGE
+    width = layer_panels.width_for(max(len(one.layers) for one in shown)) if columns == 1 else style.PAGE
     names = [name for one in shown for name in one.lines]
     beside = max(1, min(2 * columns, round(LETTERS * width) // max(map(len, names))))
     figure = style.figure(width, 0.4 + LINE * (-(-len({*names}) // beside) - 1) + 2.0 * rows)
@@ -125,16 +132,18 @@ def _of_groups(results: Results) -> Iterator[Quantity]:
 
 
 def _draw(ax: Any, one: Quantity, width: float) -> None:
-    colours = style.path_colours([*one.lines])
+    colours, layers = style.path_colours([*one.lines]), one.layers
+    places = {layer["layer"]: at for at, layer in enumerate(layers)}
     for name, line in one.lines.items():
-        x = range(len(line.at)) if one.by_layer else line.at
-        values = reading.numbers(line.values)
+        kept = [at for at, place in enumerate(line.at) if not one.by_layer or place["layer"] in places]
+        x = [places[line.at[at]["layer"]] for at in kept] if one.by_layer else line.at
+        values = reading.numbers(line.values)[kept]
         if line.deviations:
-            spread = np.nan_to_num(reading.numbers(line.deviations))
+            spread = np.nan_to_num(reading.numbers(line.deviations)[kept])
             ax.fill_between(x, values - spread, values + spread, color=colours[name], **BAND)
         ax.plot(x, values, "o-", color=colours[name], label=style.plain(name))
-    if one.by_layer:
-        layer_panels.label_layers(ax, next(iter(one.lines.values())).at, width)
+    if layers:
+        layer_panels.label_layers(ax, layers, width)
     else:
         ax.set_xlabel(r"$\alpha$")
     ax.set_title(style.plain(one.label), loc="left")

@@ -229,6 +229,27 @@ def test_measures_of_swept_runs_are_told_apart():
     assert not np.allclose(ax.lines[0].get_ydata(), ax.lines[1].get_ydata())
 
 
+def test_layers_are_named_where_groups_have_others_and_left_out_where_none_has_a_number():
+    runs = {}
+    for width in (1.0, 2.0):
+        results = measured(0)
+        layers = [
+            {
+                "layer": name,
+                "kind": "dense",
+                "features": [4.0],
+                **({} if weights is None else {"weights": [weights]}),
+            }
+            for name, weights in (("dense1", width), ("relu1", None), ("dense2", 3.0))
+        ][: 3 if width == 2 else 2]
+        results["effective_rank"] = {"a-b": {"alphas": [0.5], "layers": layers}}
+        runs[str(width)] = results | {"config": results["config"] | {"model": {"width": width}}}
+    features, weights = axes_of(overview(runs), "causes_of_runs")
+    assert [label.get_text() for label in features.get_xticklabels()] == ["dense1", "relu1", "dense2"]
+    assert [label.get_text() for label in weights.get_xticklabels()] == ["dense1", "dense2"]
+    assert [line.get_xydata().tolist() for line in weights.lines] == [[[0, 1]], [[0, 2], [1, 3]]]
+
+
 def test_what_is_neither_connected_nor_apart_is_counted():
     results = {name: copy.deepcopy(own) for name, own in SEEDS.items()}
     for own in results.values():
