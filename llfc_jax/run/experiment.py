@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -83,13 +84,17 @@ def pin(config: ConfigDict) -> None:
         config.model.sha256 = origin(config.model.name, config.model.sha256).sha256
 
 
-def check_same(config: ConfigDict) -> None:
+def check_same(config: ConfigDict, further: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Check that all processes have one configuration, as many devices, and the same versions of packages.
+
+    Args:
+        config: of this process.
+        further: name -> what all are to have besides.
 
     Raises:
         UserError: they differ.
     """
-    facts = environment.versions() | {"devices": jax.local_device_count()}
+    facts = environment.versions() | {"devices": jax.local_device_count(), **further}
     processes.agree({f"config.{name}": value for name, value in fields(config)} | facts)
 
 

@@ -39,8 +39,10 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
         The report page.
 
     Raises:
-        UserError: bad input, of any of the runs; nothing has been trained then. Or all of them diverge.
+        UserError: bad input, of any of the runs, or other input of another process; nothing has been trained
+            then. Or all of them diverge.
     """
+    experiment.check_same(config, {f"--sweep {axis.field}": list(axis.values) for axis in axes})
     if not axes and config.get(REPLICATES, 1) == 1:
         return experiment.run(config, directory, command)
     if not RULES[REPLICATES].fits(config.get(REPLICATES)):

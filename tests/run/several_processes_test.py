@@ -223,6 +223,10 @@ def test_a_process_that_cannot_begin_tells_the_others_at_once(tmp_path):
     [
         ("--processes=3", "--processes: expected the same in all processes; found 2 in process 0 and 3"),
         ("--config.seed=3", "config.seed: expected the same in all processes; found 0 in process 0 and 3"),
+        (
+            "--sweep=seed=1,2",
+            "--sweep seed: expected the same in all processes; found None in process 0 and ['1', '2']",
+        ),
     ],
 )
 def test_processes_of_different_commands_are_told_in_what_they_differ(own, line, tmp_path):
