@@ -32,7 +32,7 @@ def measure(options: Options) -> Measure:
         name="lewc",
         folds=lambda program: {"layers": Planned(lewc(program), options.alphas)},
         entry=entry,
-        quantities={"distance": "1 - cos, LEWC", "coefficient": "coefficient, LEWC"},
+        quantities={"distance": "1 − cos, LEWC", "coefficient": "coefficient, LEWC"},
     )
 
 

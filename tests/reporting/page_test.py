@@ -117,7 +117,7 @@ def test_llfc_and_lewc_stand_side_by_side_at_the_midpoint():
     layer = results["llfc"]["a-b"]["layers"][-1]
     lewc = {"layer": layer["layer"], "kind": layer["kind"], "depth": 5, "dist": [0.0] * 3}
     lewc |= {"distance": [0.1, 0.123, 0.1], "coefficient": [9.0, 16.5, 9.0]}
-    quantities = {"distance": "1 - cos, LEWC", "coefficient": "coefficient, LEWC"}
+    quantities = {"distance": "1 − cos, LEWC", "coefficient": "coefficient, LEWC"}
     results["lewc"] = {"a-b": {"alphas": [0.25, 0.5, 0.75], "layers": [lewc], "quantities": quantities}}
     text = page.render(results, ())
     assert "LLFC and LEWC of A–B" in text
