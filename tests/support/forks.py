@@ -23,12 +23,16 @@ from unittest import mock
 
 import lowering
 
+from llfc_jax.reporting import helpers
+
 ROOT = Path(__file__).parents[2]
 OURS = ("llfc_jax.run.sweep", "llfc_jax.reporting.figures")
 OTHERS = ("scipy.optimize", "matplotlib.backends.backend_agg")
 TIMEOUT_S = 300
 
-lowering.in_one_context()  # in a fork, too, which imports this file first, and never the tests' own set-up
+# In a fork, too, which imports this file first, and never the tests' own set-up.
+lowering.in_one_context()
+helpers.MOST = 0
 
 
 def context() -> ForkServerContext:
