@@ -109,7 +109,7 @@ def _read_pytree(path: Path) -> dict[str, Stored]:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(), multiprocessing_options=checkpoint.who())
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(), multiprocessing_options=checkpoint.participants())
 
 
 def _bytes(leaf: object) -> int:

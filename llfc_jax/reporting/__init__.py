@@ -3,7 +3,7 @@
 Matplotlib is slow to import, so it is imported when the first figure is drawn.
 """
 
-from llfc_jax.reporting import drawing, figures, page, tables
+from llfc_jax.reporting import drawing, figures, page, tables, tidy
 from llfc_jax.reporting.judgement import Verdict, verdict
 
-__all__ = ["Verdict", "drawing", "figures", "page", "tables", "verdict"]
+__all__ = ["Verdict", "drawing", "figures", "page", "tables", "tidy", "verdict"]

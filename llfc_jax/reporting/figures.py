@@ -198,11 +198,11 @@ def draw_training(results: Results) -> "Figure | None":
     return figure
 
 
-def _quantities_of(measure: str, title: str) -> FigureSpec:
+def _quantities_of(title: str, *measures: str) -> FigureSpec:
     return FigureSpec(
-        functools.partial(quantity_panels.draw_quantities, measures=(measure,)),
+        functools.partial(quantity_panels.draw_quantities, measures=measures),
         title,
-        functools.partial(quantity_panels.caption, measures=(measure,)),
+        functools.partial(quantity_panels.caption, measures=measures),
     )
 
 
@@ -223,25 +223,21 @@ FIGURES: dict[str, FigureSpec] = {
     "deviation": FigureSpec(draw_deviation, "Where deviations come from", captions.deviation),
     "stitching": FigureSpec(draw_stitching, "Stitching", captions.stitching),
     "spectra": FigureSpec(draw_spectra, "Subspaces and ranks", captions.spectra),
-    "layerwise_lmc": _quantities_of("layerwise_lmc", "Layer by layer"),
-    "similarity": _quantities_of("similarity", "Similarity of representations, of up to 512 units"),
-    "variance": _quantities_of("variance", "Variance collapse"),
-    "lewc": _quantities_of("lewc", "Exponentially weighted connectivity"),
-    "reciprocal_orthogonality": _quantities_of("reciprocal_orthogonality", "Reciprocal orthogonality"),
-    "predictions": _quantities_of("predictions", "Predictions"),
-    "temperature": _quantities_of("temperature", "Temperature"),
+    "layerwise_lmc": _quantities_of("Layer by layer", "layerwise_lmc"),
+    "similarity": _quantities_of("Similarity of representations, of up to 512 units", "similarity"),
+    "variance": _quantities_of("Variance collapse", "variance"),
+    "lewc": _quantities_of("Exponentially weighted connectivity", "lewc"),
+    "reciprocal_orthogonality": _quantities_of("Reciprocal orthogonality", "reciprocal_orthogonality"),
+    "predictions": _quantities_of("Predictions", "predictions"),
+    "temperature": _quantities_of("Temperature", "temperature"),
     "random_direction": FigureSpec(
         landscape_panels.draw_random_direction, "Against random directions", landscape_panels.random_caption
     ),
     "singular_values": FigureSpec(
         spectrum_panels.draw, "Spectra of weights and features", spectrum_panels.caption
     ),
-    "sharpness": _quantities_of("sharpness", "Sharpness"),
-    "causes_of_runs": FigureSpec(
-        functools.partial(quantity_panels.draw_quantities, measures=PANELS_OF_THEIR_OWN),
-        "Causes and controls",
-        functools.partial(quantity_panels.caption, measures=PANELS_OF_THEIR_OWN),
-    ),
+    "sharpness": _quantities_of("Sharpness", "sharpness"),
+    "causes_of_runs": _quantities_of("Causes and controls", *PANELS_OF_THEIR_OWN),
     "quantities": FigureSpec(
         lambda results: quantity_panels.draw_quantities(results, _without_figures(results)),
         "Measures of your own",

@@ -1,8 +1,8 @@
-"""The tables of many runs: a short one for the terminal, rows for the page, a long one for other tools."""
+"""The tables of many runs: short ones for the terminal, rows for the page."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.align import Align
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from llfc_jax.reporting import groups, reading
 from llfc_jax.reporting.judgement import Answer
+from llfc_jax.reporting.quantities import Place, places
 from llfc_jax.reporting.reading import Results
 
 QUANTITIES = {
@@ -85,7 +86,7 @@ def measures(results: Results) -> list[Row]:
         for path, found in groups.lines(results).items()
         for entry in found.get("measures", {}).values()
         for name in entry["quantities"]
-        if (cells := _least_and_largest(_places(entry, name)))
+        if (cells := _least_and_largest(places(entry, name)))
     ]
 
 
@@ -224,105 +225,21 @@ def _table(results: Results, heads: Iterable[str]) -> Table:
     return table
 
 
-def table(results: Results) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """The head and the rows of `runs.csv`: a row for each run, path or network, and quantity.
-
-    | column | meaning |
-    |---|---|
-    | run, seed | name of the run, its seed |
-    | … | a column for each field in which the groups differ |
-    | of | key of a path, such as `a-b_aligned`, or of a network, `a` |
-    | quantity | of a path `test_loss_barrier`, …, `llfc_median` and `llfc_worst` (of the layers' distances
-      from the line, in units of the nearer end's); of a network `test_loss`, … |
-    | value | in nats, fractions, units; empty where undefined |
-    """
-    fields = list(results["groups"][0]["fields"])
-    return ["run", *fields, "seed", "of", "quantity", "value"], _rows(results)
-
-
-def _rows(results: Results) -> Iterator[tuple[Any, ...]]:
-    for group in results["groups"]:
-        of_all = {name: path["quantities"] for name, path in group["paths"].items()} | group["networks"]
-        values = [groups.value_label(value) for value in group["fields"].values()]
-        for at, (run, seed) in enumerate(group["runs"].items()):
-            for name, quantities in of_all.items():
-                for quantity, found in quantities.items():
-                    yield (run, *values, seed, name, quantity, found["each"][at])
-
-
-def measured(results: Results) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """The head and the rows of `measures.csv`: a row for each run, path, quantity, and layer or alpha.
-
-    | column | meaning |
-    |---|---|
-    | run, …, seed | as in `runs.csv` |
-    | of | key of a path |
-    | measure, quantity | as in the run's `results.json`, such as `similarity`, `cka` |
-    | layer | empty of what is told of the whole network |
-    | alpha | of the layers' numbers, that nearest to 1/2; empty where A and B are compared with each other |
-    | value | in the measure's unit; empty where undefined |
-    """
-    fields = list(results["groups"][0]["fields"])
-    head = ["run", *fields, "seed", "of", "measure", "quantity", "layer", "alpha", "value"]
-    return head, _measured_rows(results)
-
-
-def _measured_rows(results: Results) -> Iterator[tuple[Any, ...]]:
-    for group in results["groups"]:
-        values = [groups.value_label(value) for value in group["fields"].values()]
-        for at, (run, seed) in enumerate(group["runs"].items()):
-            for path, found in group["paths"].items():
-                for measure, entry in found.get("measures", {}).items():
-                    for name in entry["quantities"]:
-                        for layer, alpha, each in _places(entry, name):
-                            own = each["each"][at]
-                            yield (run, *values, seed, path, measure, name, layer, alpha, own)
-
-
-class _Place(NamedTuple):
-    """Where a number was taken, and what it was in all runs."""
-
-    layer: str | None
-    alpha: float | None
-    found: Results
-
-
-def _places(entry: Results, name: str) -> list[_Place]:
-    """The numbers of one name of a measure's entry, by layer or alpha."""
-    if "layers" in entry:
-        return [_Place(own["layer"], entry["layers_at"], own["values"][name]) for own in entry["layers"]]
-    if name in entry["of_path"]:
-        return [_Place(None, None, entry["of_path"][name])]
-    along = entry["along"][name]
-    return [
-        _Place(
-            None,
-            alpha,
-            {
-                "mean": along["mean"][at],
-                "std": along["std"][at],
-                "each": [run[at] for run in along["each"]],
-            },
-        )
-        for at, alpha in enumerate(entry["alphas"])
-    ]
-
-
-def _least_and_largest(places: Sequence[_Place]) -> list[str]:
+def _least_and_largest(taken: Sequence[Place]) -> list[str]:
     """Cells; empty where no place has a number."""
-    known = [place for place in places if place.found["mean"] is not None]
+    known = [place for place in taken if place.found["mean"] is not None]
     if not known:
         return []
     by_mean = sorted(known, key=lambda place: place.found["mean"])
-    return [_at(place) for place in (by_mean[0], by_mean[-1])][: len(places)] + [""] * (len(places) == 1)
+    return [_at(place) for place in (by_mean[0], by_mean[-1])][: len(taken)] + [""] * (len(taken) == 1)
 
 
-def _at(place: _Place) -> str:
+def _at(place: Place) -> str:
     """A number and where it was taken.
 
-    >>> _at(_Place("relu1", 0.5, {"mean": 0.99988, "std": 0.00012}))
+    >>> _at(Place("relu1", 0.5, {"mean": 0.99988, "std": 0.00012}))
     '0.99988 ± 0.00012 (relu1)'
-    >>> _at(_Place(None, 0.5, {"mean": 2.0, "std": None}))
+    >>> _at(Place(None, 0.5, {"mean": 2.0, "std": None}))
     '2 (α = ½)'
     """
     where = place.layer or (None if place.alpha is None else f"α = {reading.alpha_label(place.alpha)}")

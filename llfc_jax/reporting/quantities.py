@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import reduce
 from operator import getitem
-from typing import Any
+from typing import Any, NamedTuple
 
 from llfc_jax.reporting import reading
 from llfc_jax.reporting.reading import Results
@@ -27,6 +27,14 @@ KNOWN: dict[str, dict[str, str]] = {
 
 Of those that don't tell it in their entries, since figures of their own show them.
 """
+
+
+class Place(NamedTuple):
+    """Where a number was taken, and what it was in all runs."""
+
+    layer: str | None
+    alpha: float | None
+    found: Results
 
 
 def described(measure: str, entry: Results) -> dict[str, str]:
@@ -54,6 +62,27 @@ def of_layer(entry: Results, layer: Results, name: str) -> float | None:
 def of_path(entry: Results, name: str) -> Any:
     """A number of the whole path, or one at each alpha."""
     return _number(entry, name)
+
+
+def places(entry: Results, name: str) -> list[Place]:
+    """The numbers of one name of a measure's entry, by layer or alpha."""
+    if "layers" in entry:
+        return [Place(own["layer"], entry["layers_at"], own["values"][name]) for own in entry["layers"]]
+    if name in entry["of_path"]:
+        return [Place(None, None, entry["of_path"][name])]
+    along = entry["along"][name]
+    return [
+        Place(
+            None,
+            alpha,
+            {
+                "mean": along["mean"][at],
+                "std": along["std"][at],
+                "each": [run[at] for run in along["each"]],
+            },
+        )
+        for at, alpha in enumerate(entry["alphas"])
+    ]
 
 
 def _number(found: Mapping[str, Any], name: str) -> Any:

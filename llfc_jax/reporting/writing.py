@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from llfc_jax.errors import UserError
-from llfc_jax.reporting import drawing, page, tables
+from llfc_jax.reporting import drawing, page, tidy
 from llfc_jax.reporting.drawing import Drawing
 from llfc_jax.reporting.reading import Results
 from llfc_jax.results import check
@@ -53,6 +53,6 @@ def write_report(
         drawings = list(watched(drawing.draw(results)))
         with files.writing(directory):
             drawing.write(drawings, directory / "figures")
-            tables.write_csv(results, directory)
+            tidy.write_csv(results, directory)
             files.write_text(where, page.render(results, drawings) + made_from)
     return where

@@ -2,10 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -84,17 +83,13 @@ def pin(config: ConfigDict) -> None:
         config.model.sha256 = origin(config.model.name, config.model.sha256).sha256
 
 
-def check_same(config: ConfigDict, further: Mapping[str, Any] = MappingProxyType({})) -> None:
+def check_same(config: ConfigDict) -> None:
     """Check that all processes have one configuration, as many devices, and the same versions of packages.
-
-    Args:
-        config: of this process.
-        further: name -> what all are to have besides.
 
     Raises:
         UserError: they differ.
     """
-    facts = environment.versions() | {"devices": jax.local_device_count(), **further}
+    facts = environment.versions() | {"devices": jax.local_device_count()}
     processes.agree({f"config.{name}": value for name, value in fields(config)} | facts)
 
 

@@ -42,7 +42,8 @@ def run(config: ConfigDict, axes: Sequence[Axis], directory: Path, command: str,
         UserError: bad input, of any of the runs, or other input of another process; nothing has been trained
             then. Or all of them diverge.
     """
-    experiment.check_same(config, {f"--sweep {axis.field}": list(axis.values) for axis in axes})
+    experiment.check_same(config)
+    processes.agree({f"--sweep {axis.field}": list(axis.values) for axis in axes})
     if not axes and config.get(REPLICATES, 1) == 1:
         return experiment.run(config, directory, command)
     if not RULES[REPLICATES].fits(config.get(REPLICATES)):

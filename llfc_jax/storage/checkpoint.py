@@ -148,7 +148,7 @@ def restore(directory: Path, step: int | None = None, training: PyTree = None) -
     )
 
 
-def who() -> ocp.options.MultiprocessingOptions:
+def participants() -> ocp.options.MultiprocessingOptions:
     """Which processes Orbax is to wait for: all; in a stretch apart none but this one."""
     if not sharding.is_apart():
         return ocp.options.MultiprocessingOptions()
@@ -162,7 +162,7 @@ def _manager(directory: Path) -> Iterator[ocp.CheckpointManager]:
         max_to_keep=KEEP,
         enable_async_checkpointing=False,
         create=not sharding.is_apart(),
-        multiprocessing_options=who(),
+        multiprocessing_options=participants(),
     )
     handlers = {
         "variables": ocp.StandardCheckpointHandler(),

@@ -6,6 +6,7 @@ import pytest
 import synthetic_results
 from matplotlib.colors import to_hex
 
+from llfc_jax.measures import similarity
 from llfc_jax.reporting import drawing, figures, layer_panels, style
 
 
@@ -15,6 +16,10 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
     first = drawing.write(drawing.draw(results), tmp_path / "first")
     second = drawing.write(drawing.draw(results), tmp_path / "second")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_the_figure_of_similarities_says_up_to_how_many_units_they_are_taken():
+    assert figures.FIGURES["similarity"].title.endswith(f" of up to {similarity.MAX_UNITS} units")
 
 
 def test_a_figure_without_its_measure_is_left_out():

@@ -10,7 +10,7 @@ import pytest
 import synthetic_results
 
 from llfc_jax.errors import UserError
-from llfc_jax.reporting import drawing, figures, groups, page, tables
+from llfc_jax.reporting import drawing, figures, groups, page, tables, tidy
 from llfc_jax.results import check
 from llfc_jax.storage.files import plain
 
@@ -197,7 +197,7 @@ def test_runs_without_lmc_and_llfc_are_told_by_their_other_measures(tmp_path):
 
     files = {
         file.name: list(csv.DictReader(io.StringIO(file.read_text())))
-        for file in tables.write_csv(found, tmp_path)
+        for file in tidy.write_csv(found, tmp_path)
     }
     of_layer, of_alpha, of_path = (
         [row for row in files["measures.csv"] if row["seed"] == "1" and row["quantity"] == quantity]
@@ -363,7 +363,7 @@ def test_the_page_says_how_many_runs_and_lists_them():
 
 def test_the_long_table_has_every_number_of_every_run(tmp_path):
     found = overview(WIDTHS)
-    (file,) = tables.write_csv(found, tmp_path)
+    (file,) = tidy.write_csv(found, tmp_path)
     rows = list(csv.DictReader(io.StringIO(file.read_text())))
     assert list(rows[0]) == ["run", "model.width", "seed", "of", "quantity", "value"]
     assert len(rows) == 6 * (6 + 2 * 4)  # of a path and two networks

@@ -4,7 +4,7 @@ import re
 import pytest
 import synthetic_results
 
-from llfc_jax.reporting import tables
+from llfc_jax.reporting import tables, tidy
 
 
 @pytest.mark.parametrize("case", sorted(synthetic_results.CASES))
@@ -50,9 +50,9 @@ def read(path):
 
 def test_csv_holds_every_number_once(tmp_path):
     results = synthetic_results.aligned_mlp()
-    layers, curves = tables.write_csv(results, tmp_path)
+    layers, curves = tidy.write_csv(results, tmp_path)
     header, rows = read(layers)
-    assert header == tables.LAYER_COLUMNS
+    assert header == tidy.LAYER_COLUMNS
     of_llfc = 2 * 7 * (1 + 3 * 3)
     weak_additivity, commutativity, deviations = 2 * 3 * 3, 2 * 4 * 3, 2 * 7 * 3 * 3
     assert len(rows) == of_llfc + weak_additivity + commutativity + deviations
@@ -68,14 +68,14 @@ def test_csv_holds_every_number_once(tmp_path):
     assert (row["index"], row["kind"], row["dead"]) == ("3", "relu", "0")
 
     header, rows = read(curves)
-    assert header == tables.CURVE_COLUMNS
+    assert header == tidy.CURVE_COLUMNS
     assert len(rows) == 2 * 2 * 25
     first = [float(row["loss"]) for row in rows if (row["path"], row["split"]) == ("a-b", "train")]
     assert first == results["lmc"]["a-b"]["train"]["loss"]
 
 
 def test_null_is_an_empty_cell(tmp_path):
-    layers, curves = tables.write_csv(synthetic_results.wounded_mlp(), tmp_path)
+    layers, curves = tidy.write_csv(synthetic_results.wounded_mlp(), tmp_path)
     assert [row["mean"] for row in read(layers)[1] if row["layer"] == "relu2"][:7] == [""] * 7
     assert [row["loss"] for row in read(curves)[1]].count("") == 1
 
@@ -92,9 +92,9 @@ def test_measures_on_request_have_a_long_table_of_layers_and_alphas(tmp_path):
             | {"quantities": {"alone": "loss, layer alone interpolated (nats)"}}
         },
     }
-    *_, measures = tables.write_csv(results, tmp_path)
+    *_, measures = tidy.write_csv(results, tmp_path)
     header, rows = read(measures)
-    assert header == tables.MEASURE_COLUMNS
+    assert header == tidy.MEASURE_COLUMNS
     assert [tuple(row.values()) for row in rows] == [
         ("a-b", "similarity", "cka", "x", "0.0", "1.0"),
         ("a-b", "similarity", "cka", "x", "0.5", "0.5"),

@@ -137,7 +137,7 @@ def test_a_copy_of_a_finished_run_is_not_drawn_again(tmp_path, monkeypatch):
     (directory / "results.json").write_text(json.dumps(results))
     drawn = []
     monkeypatch.setattr(experiment.reporting.drawing, "draw", lambda results: drawn.append(1) or [])
-    monkeypatch.setattr(experiment.reporting.tables, "write_csv", lambda results, directory: None)
+    monkeypatch.setattr(experiment.reporting.tidy, "write_csv", lambda results, directory: None)
     monkeypatch.setattr(experiment.reporting.page, "render", lambda results, drawings: "<html></html>")
     monkeypatch.setattr(experiment.reporting.tables, "terminal", lambda results, colour: "")
     experiment.write_report(directory)
